@@ -1,0 +1,1018 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "absl-py"]
+# ///
+"""pix2pix: image-to-image translation learned from pairs (Isola et al. 2017, arXiv 1611.07004), in TensorFlow 2 / Keras 3.
+
+    python pix2pix.py --mode train --which_direction BtoA
+    python pix2pix.py --mode test --checkpoint facades_train
+    python pix2pix.py --mode export --checkpoint facades_train --export_format saved_model
+
+MEASURED
+
+docs/pix2pix.md says what every file and number means, and where this differs from the paper.
+"""
+
+import contextlib
+import functools
+import html
+import json
+import math
+import os
+import random
+import re
+import signal
+import sys
+import time
+import types
+import urllib.parse
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+
+@contextlib.contextmanager
+def quiet_native_stderr():
+    """Hides TensorFlow's C++ start-up notes (oneDNN, missing CUDA), unless TF_CPP_MIN_LOG_LEVEL asks for them."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+with quiet_native_stderr():
+    import keras
+    import tensorflow as tf
+    from keras import layers, ops
+
+# ------------------------------------------------------------------------------------------------------------- flags
+
+FLAGS = flags.FlagValues()  # our own set, so that all four scripts can be imported side by side
+string, integer, number, boolean, choice = (
+    functools.partial(define, flag_values=FLAGS)
+    for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_boolean, flags.DEFINE_enum)
+)
+boolean("help", False, "show this help")
+choice("mode", None, ["train", "test", "export"], "what to do")
+string("input_dir", None, "folder of pictures; test also takes one file; default: facades/train, else the shipped samples")
+string("output_dir", None, "folder to write to; default: facades_train, facades_test or facades_export, after the data's name")
+string("checkpoint", None, "folder of a training to continue, test or export (or one of its checkpoints, DIR/model-2000)")
+choice("which_direction", "AtoB", ["AtoB", "BtoA"], "translate the left half of a pair to the right one, or back")
+integer("max_epochs", 200, "passes over the training pictures, in total", lower_bound=1)
+integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
+integer("batch_size", 1, "pictures in a training step", lower_bound=1)
+integer(
+    "seed", None, "makes order, crops, weights and dropout repeatable; default: drawn, and kept in options.json", lower_bound=0
+)
+string("scale_size", "286", "pixels the pictures are resized to before cropping: the shorter side, or HEIGHTxWIDTH")
+string("crop_size", "256", "pixels of the random crops: SIDE or HEIGHTxWIDTH, each a multiple of 32 (256 for the full U-Net)")
+boolean("flip", True, "mirror training pictures at random")
+boolean("no_flip", False, "the same as --noflip")
+integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
+integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
+number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
+number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
+number("l1_weight", 100.0, "weight of the L1 loss of the generator", lower_bound=0)
+number("gan_weight", 1.0, "weight of the adversarial loss of the generator", lower_bound=0)
+boolean("separable_conv", False, "depthwise separable convolutions in the generator: smaller and faster, a little worse")
+number("aspect_ratio", 1.0, "width / height of the pictures that test and export write, by stretching", lower_bound=0.05)
+boolean("lab_colorization", False, "learn to colour single pictures: lightness to colour in the Lab space (BtoA: back)")
+boolean("paired", True, "test pictures are pairs A|B; --nopaired: inputs alone")
+boolean("native_size", False, "test pictures keep their own size and aspect, instead of --crop_size")
+integer(
+    "tile_size",
+    512,
+    "pixels; with --native_size larger pictures go through in overlapping windows of this side",
+    lower_bound=32,
+)
+boolean("test_dropout", False, "keep dropout in test, as the paper did (repeatable: masks depend on --seed)")
+choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
+integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
+integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
+integer("display_freq", 500, "steps between sample pictures in index.html and TensorBoard, 0: none", lower_bound=0)
+integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
+integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
+integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
+integer("cache_mb", 1024, "MiB; resized pictures are kept in memory when all of them fit in this", lower_bound=0)
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on CPUs with AVX512-BF16 and on GPUs")
+boolean("xla", False, "compile the training step with XLA: faster on GPUs, slower on CPUs")
+
+NETWORK_FLAGS = ("ngf", "ndf", "crop_size", "separable_conv", "lab_colorization", "which_direction")  # fixed by a checkpoint
+DATA_FLAGS = ("scale_size", "aspect_ratio", "seed")  # kept from training in test and export, unless given
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # never kept
+
+
+class UserError(Exception):
+    """Something the user can put right. Its message is one line: what was wrong, what to do."""
+
+
+# -------------------------------------------------------------------------------------------------------------- data
+
+
+def find_images(path):
+    """The picture files directly in a folder, in natural order (2 before 10), as strings; a file gives itself."""
+    path = Path(path)
+    if path.is_file():
+        return [str(path)]
+    if not path.is_dir():
+        raise UserError(f"no such folder: {path}; --input_dir names the folder of pictures")
+    extensions = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
+    paths = [str(p) for p in path.iterdir() if p.suffix.lower() in extensions and not p.name.startswith(".")]
+    if not paths:
+        raise UserError(f"no pictures in {path}; expected files ending in .jpg, .jpeg, .png, .bmp or .gif")
+    return sorted(paths, key=lambda p: [int(s) if s.isdigit() else s.lower() for s in re.split(r"(\d+)", Path(p).name)])
+
+
+def decode_image(contents):
+    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
+    image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
+    image.set_shape([None, None, None])
+    channels = tf.shape(image)[-1]
+    has_alpha = channels % 2 == 0
+    colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(
+        3
+    )  # [h, w, 3], grey is spread
+    alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
+    return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+
+def resize(image, size):
+    """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
+    image = tf.image.resize(tf.cast(image, tf.float32), size, "bicubic", antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def load_image(path):
+    """Path of a picture => uint8 [h, w, 3]."""
+    return decode_image(tf.io.read_file(path))
+
+
+def split_pair(pair):
+    """uint8 [h, w, 3], A|B side by side => A and B, [h, w / 2, 3]."""
+    width = tf.shape(pair)[1]
+    with tf.control_dependencies([tf.debugging.Assert(width % 2 == 0, ["a pair needs an even width, not", width])]):
+        half = width // 2
+    return pair[:, :half], pair[:, half:]
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def load_pair(path):
+    """Path of a side-by-side pair A|B => uint8 A [h, w, 3], uint8 B [h, w, 3]."""
+    a, b = split_pair(load_image(path))
+    return a, b
+
+
+def explain_unreadable(paths, load):
+    """The UserError that names the first of the paths that load() cannot take."""
+    for path in paths:
+        try:
+            load(path)
+        except tf.errors.OpError as error:
+            odd = re.search(r"even width, not\W*(\d+)", error.message)
+            if odd:
+                return UserError(
+                    f"{path} is {odd[1]} pixels wide: a pair A|B needs an even width (single pictures: --nopaired in test)"
+                )
+            return UserError(f"{path} cannot be read as a picture (damaged, or another format): repair or remove it")
+    return UserError("a picture could not be read, but now all can: start again")
+
+
+def parse_sizes(crop_size, scale_size):
+    """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
+
+    def parse(flag, text):
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+        if not match or "0" in match.groups():
+            raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, as in 256x512")
+        return int(match[1]), int(match[2]) if match[2] else None
+
+    height, width = parse("crop_size", crop_size)
+    crop = height, width or height
+    height, width = parse("scale_size", scale_size)
+    scale = (height, width) if width else tuple(round(height * side / min(crop)) for side in crop)
+    if crop[0] > scale[0] or crop[1] > scale[1]:
+        raise UserError(
+            f"--crop_size {crop_size} is larger than --scale_size {scale_size}: crops are cut out of the scaled picture"
+        )
+    return crop, scale
+
+
+def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache_mb):
+    """Endless training batches, from step `start` on.
+
+    load(path) gives uint8 [h, w, c]; it is resized to `size`, then a random crop is taken and mirrored at random. The order is
+    a permutation of the paths drawn anew in each epoch. All of it depends on (seed, position) alone, never on what came
+    before, so that a training continues as if it had not stopped. Yields float32 [batch_size, *crop, c] in [-1, 1].
+    """
+
+    def load_resized(path):
+        return resize(load(path), size)
+
+    with tf.device("cpu"):
+        examples = tf.data.Dataset.from_tensor_slices(paths)
+        decoded = examples.map(load_resized, tf.data.AUTOTUNE)
+        channels = decoded.element_spec.shape[-1]
+        if len(paths) * size[0] * size[1] * channels <= cache_mb * 2**20:
+            try:
+                cache = decoded.batch(len(paths)).get_single_element()  # [n, h, w, c], in the order of the paths
+            except tf.errors.OpError:
+                raise explain_unreadable(paths, load) from None
+            take = functools.partial(tf.gather, cache)
+        else:
+            names = tf.constant(paths)
+
+            def take(index):
+                return load_resized(names[index])
+
+        def example(position):
+            epoch, place = position // len(paths), position % len(paths)
+            epoch_seed = tf.cast(tf.stack([seed, epoch]), tf.uint32)
+            index = tf.random.experimental.index_shuffle(
+                tf.cast(place, tf.uint32), epoch_seed, tf.constant(len(paths) - 1, tf.uint32)
+            )
+            crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
+            image = tf.image.stateless_random_crop(take(tf.cast(index, tf.int32)), [*crop, channels], crop_seed)
+            if flip:
+                flip_seed = tf.random.experimental.stateless_fold_in(crop_seed, 1)
+                image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+            return tf.cast(image, tf.float32) / 127.5 - 1
+
+        positions = tf.data.Dataset.range(start * batch_size, 2**62)
+        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def rgb_to_lab(rgb):
+    """sRGB [..., 3] in [0, 1] => CIE Lab (D65) [..., 3]: L in [0, 100], a and b about [-110, 110]. As scikit-image."""
+    linear = ops.where(rgb > 0.04045, ops.power((ops.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92)
+    to_xyz = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+    white = np.array([0.95047, 1.0, 1.08883])
+    xyz = ops.matmul(linear, np.float32((to_xyz / white[:, None]).T))
+    f = ops.where(xyz > 0.008856, ops.power(ops.maximum(xyz, 0.008856), 1 / 3), 7.787 * xyz + 16 / 116)
+    return ops.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def lab_to_rgb(lab):
+    """CIE Lab (D65) [..., 3] => sRGB [..., 3], clipped to [0, 1]. The inverse of rgb_to_lab."""
+    fy = (lab[..., 0] + 16) / 116
+    f = ops.stack([fy + lab[..., 1] / 500, fy, ops.maximum(fy - lab[..., 2] / 200, 0.0)], axis=-1)
+    xyz = ops.where(f > 0.2068966, ops.power(f, 3), (f - 16 / 116) / 7.787)
+    to_xyz = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+    white = np.array([0.95047, 1.0, 1.08883])
+    linear = ops.matmul(xyz, np.float32(np.linalg.inv(to_xyz / white[:, None]).T))
+    rgb = ops.where(linear > 0.0031308, 1.055 * ops.power(ops.maximum(linear, 0.0031308), 1 / 2.4) - 0.055, 12.92 * linear)
+    return ops.clip(rgb, 0.0, 1.0)
+
+
+# ---------------------------------------------------------------------------------------------------------- networks
+
+
+class BatchNorm(layers.Layer):
+    """Batch norm by the statistics of the batch in training, and of each image alone in test, never by running averages.
+
+    [n, h, w, c] => [n, h, w, c]; biased variance, epsilon 1e-5, statistics in float32. With one image in a batch both are
+    instance norm with scale and shift, which is what the paper used. (Isola et al. 2017, section 6.1 and the released code)
+    """
+
+    def build(self, shape):
+        scale = keras.initializers.RandomNormal(1.0, 0.02)
+        self.gamma = self.add_weight(name="gamma", shape=shape[-1:], initializer=scale, dtype="float32", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=shape[-1:], initializer="zeros", dtype="float32", autocast=False)
+
+    def call(self, x, training=False):
+        if training:  # one fused kernel, about twice as fast on a CPU as moments
+            return tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)[0]
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [1, 2], keepdims=True)
+        return tf.cast(tf.nn.batch_normalization(tf.cast(x, tf.float32), mean, variance, self.beta, self.gamma, 1e-5), x.dtype)
+
+
+def weights_init():
+    """Convolution kernels start as N(0, 0.02)."""
+    return keras.initializers.RandomNormal(0.0, 0.02)
+
+
+def count_halvings(size):
+    """How often the U-Net halves a picture of (height, width) pixels: 5 to 8 times, as often as both sides allow."""
+    halvings = min(8, *((side & -side).bit_length() - 1 for side in size))
+    if halvings < 5:
+        near = "x".join(str(max(32, round(side / 32) * 32)) for side in size)
+        raise UserError(
+            f"--crop_size {size[0]}x{size[1]}: the U-Net needs multiples of 32 (better of 256) on both sides, e.g. {near}"
+        )
+    return halvings
+
+
+def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, norm=BatchNorm):
+    """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels], both in [-1, 1].
+
+    h and w are any multiples of 2**halvings. As in the reference code there is no norm on the first and the innermost encoder layer, no
+    bias before a norm. 54,413,955 parameters by default.
+    """
+
+    def conv(filters, name):
+        if separable:
+            return layers.SeparableConv2D(
+                filters,
+                4,
+                2,
+                "same",
+                use_bias=False,
+                depthwise_initializer=weights_init(),
+                pointwise_initializer=weights_init(),
+                name=name,
+            )
+        return layers.Conv2D(filters, 4, 2, "same", use_bias=False, kernel_initializer=weights_init(), name=name)
+
+    def deconv(filters, name, use_bias=False):
+        if separable:  # nearest x2, then convolve: a separable transposed convolution does not exist
+            upsample = layers.UpSampling2D(2, name=f"{name}_upsample")
+            convolve = layers.SeparableConv2D(
+                filters,
+                4,
+                1,
+                "same",
+                use_bias=use_bias,
+                depthwise_initializer=weights_init(),
+                pointwise_initializer=weights_init(),
+                name=name,
+            )
+            return lambda x: convolve(upsample(x))
+        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, kernel_initializer=weights_init(), name=name)
+
+    def filters(level):
+        return ngf * min(2 ** (level - 1), 8)
+
+    x = inputs = keras.Input((None, None, in_channels))
+    skips = []
+    # encoder_1: [batch, 256, 256, in_channels] => [batch, 128, 128, ngf]
+    # encoder_2: [batch, 128, 128, ngf] => [batch, 64, 64, ngf * 2]
+    # encoder_3: [batch, 64, 64, ngf * 2] => [batch, 32, 32, ngf * 4]
+    # encoder_4: [batch, 32, 32, ngf * 4] => [batch, 16, 16, ngf * 8]
+    # encoder_5: [batch, 16, 16, ngf * 8] => [batch, 8, 8, ngf * 8]
+    # encoder_6: [batch, 8, 8, ngf * 8] => [batch, 4, 4, ngf * 8]
+    # encoder_7: [batch, 4, 4, ngf * 8] => [batch, 2, 2, ngf * 8]
+    # encoder_8: [batch, 2, 2, ngf * 8] => [batch, 1, 1, ngf * 8]
+    for level in range(1, halvings + 1):
+        if level > 1:
+            x = layers.LeakyReLU(0.2, name=f"encoder_{level}_lrelu")(x)
+        x = conv(filters(level), f"encoder_{level}")(x)
+        if 1 < level < halvings:
+            x = norm(name=f"encoder_{level}_norm")(x)
+        skips.append(x)
+    # decoder_8: [batch, 1, 1, ngf * 8] => [batch, 2, 2, ngf * 8 * 2]
+    # decoder_7: [batch, 2, 2, ngf * 8 * 2] => [batch, 4, 4, ngf * 8 * 2], dropout
+    # decoder_6: [batch, 4, 4, ngf * 8 * 2] => [batch, 8, 8, ngf * 8 * 2], dropout
+    # decoder_5: [batch, 8, 8, ngf * 8 * 2] => [batch, 16, 16, ngf * 8 * 2], dropout
+    # decoder_4: [batch, 16, 16, ngf * 8 * 2] => [batch, 32, 32, ngf * 4 * 2]
+    # decoder_3: [batch, 32, 32, ngf * 4 * 2] => [batch, 64, 64, ngf * 2 * 2]
+    # decoder_2: [batch, 64, 64, ngf * 2 * 2] => [batch, 128, 128, ngf * 2]
+    for level in range(halvings, 1, -1):
+        x = layers.ReLU(name=f"decoder_{level}_relu")(x)
+        x = deconv(filters(level - 1), f"decoder_{level}")(x)
+        x = norm(name=f"decoder_{level}_norm")(x)
+        if 5 <= level < halvings:
+            x = layers.Dropout(0.5, name=f"decoder_{level}_dropout")(x)
+        x = layers.Concatenate(name=f"decoder_{level}_skip")([skips[level - 2], x])
+    # decoder_1: [batch, 128, 128, ngf * 2] => [batch, 256, 256, out_channels]
+    x = layers.ReLU(name="decoder_1_relu")(x)
+    x = deconv(out_channels, "decoder_1", use_bias=True)(x)
+    return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x), name="generator")
+
+
+def build_discriminator(in_channels=6, ndf=64, norm=BatchNorm):
+    """The 70x70 PatchGAN (section 6.1.2), [n, 256, 256, in_channels] => logits [n, 30, 30, 1]. 2,768,705 parameters by default."""
+    x = inputs = keras.Input((None, None, in_channels))
+    # layer_1: [batch, 256, 256, in_channels] => [batch, 128, 128, ndf]
+    # layer_2: [batch, 128, 128, ndf] => [batch, 64, 64, ndf * 2]
+    # layer_3: [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4]
+    # layer_4: [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
+    for level, (filters, stride) in enumerate([(ndf, 2), (ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1)], start=1):
+        x = layers.ZeroPadding2D(1, name=f"layer_{level}_pad")(x)
+        x = layers.Conv2D(filters, 4, stride, use_bias=level == 1, kernel_initializer=weights_init(), name=f"layer_{level}")(x)
+        if level > 1:
+            x = norm(name=f"layer_{level}_norm")(x)
+        x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
+    # layer_5: [batch, 31, 31, ndf * 8] => [batch, 30, 30, 1]
+    x = layers.ZeroPadding2D(1, name="layer_5_pad")(x)
+    x = layers.Conv2D(1, 4, kernel_initializer=weights_init(), name="layer_5")(x)
+    return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="discriminator")
+
+
+def seed_dropout(network, seed, step):
+    """Makes the next dropout masks of a network a function of (seed, step)."""
+    for index, layer in enumerate(layer for layer in network.layers if isinstance(layer, layers.Dropout)):
+        layer.seed_generator.state.assign(tf.cast(tf.stack([seed * 16 + index, step]), tf.uint32))
+
+
+# ------------------------------------------------------------------------------------------------------------ losses
+
+
+def cross_entropy(logits, label):
+    """Mean sigmoid cross-entropy of logits of any shape against one label, 1 for real and 0 for fake."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.fill(tf.shape(logits), label), logits=logits))
+
+
+def discriminator_loss(real_logits, fake_logits):
+    """D(real) => 1, D(fake) => 0; halved, to slow D down (section 3.3)."""
+    return (cross_entropy(real_logits, 1.0) + cross_entropy(fake_logits, 0.0)) / 2
+
+
+def generator_loss(fake_logits):
+    """D(fake) => 1: the non-saturating form (section 3.3)."""
+    return cross_entropy(fake_logits, 1.0)
+
+
+def l1_loss(outputs, targets):
+    """Mean absolute error (section 3.1, equation 3)."""
+    return tf.reduce_mean(tf.abs(targets - outputs))
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma, Ba 2014) in one fused kernel a variable: the same numbers as PyTorch's, several times as fast as Keras's."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        beta2_power = tf.pow(self.beta_2, step)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=beta2_power,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon * tf.sqrt(1 - beta2_power),  # PyTorch and the paper add it after the bias correction
+            grad=gradient,
+        )
+
+
+def build_optimizer(network, learning_rate, beta1, mixed_precision):
+    """Adam for the weights of a network; with float16 its gradients are scaled so that they do not vanish."""
+    optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
+    if mixed_precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+# ----------------------------------------------------------------------------------------------------- training step
+
+
+class Pix2Pix:
+    """The networks with their data; with training=True also the optimisers and the compiled training step."""
+
+    losses = ("discrim", "gan", "l1")  # what train_step returns, by name
+
+    def __init__(self, o, training):
+        self.o, self.lab = o, o.lab_colorization
+        self.crop, self.scale = parse_sizes(o.crop_size, o.scale_size)
+        self.halvings = count_halvings(self.crop)
+        in_channels, out_channels = ((1, 2) if o.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
+        self.generator_options = dict(
+            halvings=self.halvings, in_channels=in_channels, out_channels=out_channels, ngf=o.ngf, separable=o.separable_conv
+        )
+        self.generator = build_generator(**self.generator_options)
+        self.networks = {"generator": self.generator}
+        self.optimizers = {}
+        if training:
+            self.discriminator = build_discriminator(in_channels + out_channels, o.ndf)
+            self.networks["discriminator"] = self.discriminator
+            for name, network in self.networks.items():
+                self.optimizers[name] = build_optimizer(network, o.lr, o.beta1, o.mixed_precision)
+            self.train_step = tf.function(self.train_step, jit_compile=o.xla)
+        self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+
+    def find_training_images(self):
+        """Paths of the pictures of one epoch."""
+        return find_images(self.o.input_dir)
+
+    def batches(self, paths, start):
+        """Training batches from step `start` on: float32 [batch, *crop, 6] in [-1, 1], A and B on the channels (Lab: RGB)."""
+        o = self.o
+
+        def load(path):
+            return load_image(path) if self.lab else tf.concat(load_pair(path), -1)
+
+        flip = o.flip and not o.no_flip
+        return random_batches(paths, load, self.scale, self.crop, o.batch_size, flip, o.seed, start, o.cache_mb)
+
+    def split(self, images):
+        """[n, h, w, 6] in [-1, 1] (Lab: RGB [n, h, w, 3]) => what the generator takes, and what it should give, in [-1, 1]."""
+        if self.lab:
+            lab = rgb_to_lab((images + 1) / 2)
+            a, b = lab[..., :1] / 50 - 1, lab[..., 1:] / 110
+        else:
+            a, b = images[..., :3], images[..., 3:]
+        return (a, b) if self.o.which_direction == "AtoB" else (b, a)
+
+    def to_rgb(self, inputs, outputs):
+        """The picture that a translation shows: RGB [n, h, w, 3] in [0, 1]. In Lab it is made of inputs and outputs."""
+        if not self.lab:
+            return (outputs + 1) / 2
+        lightness, ab = (inputs, outputs) if self.o.which_direction == "AtoB" else (outputs, inputs)
+        return lab_to_rgb(ops.concatenate([(lightness + 1) * 50, ab * 110], axis=-1))
+
+    def train_step(self, step, images):
+        """One step on a batch of self.batches(), D first and then G against the new D. Returns self.losses, float32 [3]."""
+        generator, discriminator, o = self.generator, self.discriminator, self.o
+        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        inputs, targets = self.split(images)
+        seed_dropout(generator, o.seed, step)
+        with tf.GradientTape() as tape_g:
+            outputs = generator(inputs, training=True)
+
+            with tf.GradientTape() as tape_d:
+                real_logits = discriminator(tf.concat([inputs, targets], -1), training=True)
+                fake_logits = discriminator(tf.concat([inputs, tf.stop_gradient(outputs)], -1), training=True)
+                discrim = discriminator_loss(real_logits, fake_logits)
+                scaled_discrim = optimizer_d.scale_loss(discrim)
+            gradients = tape_d.gradient(scaled_discrim, discriminator.trainable_variables)
+            optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
+
+            fake_logits = discriminator(tf.concat([inputs, outputs], -1), training=True)
+            gan, l1 = generator_loss(fake_logits), l1_loss(outputs, targets)
+            scaled_total = optimizer_g.scale_loss(o.gan_weight * gan + o.l1_weight * l1)
+        gradients = tape_g.gradient(scaled_total, generator.trainable_variables)
+        optimizer_g.apply_gradients(zip(gradients, generator.trainable_variables, strict=True))
+        return tf.stack([discrim, gan, l1])
+
+    def to_inputs(self, pictures):
+        """uint8 RGB [n, h, w, 3] => what the generator takes, in [-1, 1]."""
+        rgb = ops.cast(pictures, "float32") / 127.5 - 1
+        return self.split(rgb)[0] if self.lab else rgb
+
+    def translate(self, picture):
+        """uint8 RGB [1, h, w, 3], sides multiples of 2**halvings => its translation, float32 RGB [1, h, w, 3] in [0, 1]."""
+        inputs = self.to_inputs(picture)
+        seed_dropout(self.generator, self.o.seed, 0)
+        return self.to_rgb(inputs, self.generator(inputs, training=self.o.test_dropout))
+
+    def test_pictures(self, path, paired):
+        """Translates one file. Returns uint8 RGB pictures by kind: inputs, outputs and, if there are any, targets."""
+        if self.lab:
+            inputs = targets = load_image(path)
+        elif paired:
+            a, b = load_pair(path)
+            inputs, targets = (a, b) if self.o.which_direction == "AtoB" else (b, a)
+        else:
+            inputs, targets = load_image(path), None
+        if not self.o.native_size:
+            inputs, targets = (image if image is None else resize(image, self.crop) for image in (inputs, targets))
+        window = self.o.tile_size if self.o.native_size else max(self.crop)
+        outputs = translate_windows(self.translate, inputs.numpy(), window, 2**self.halvings)
+        if self.lab:  # show what the network saw
+            seen = self.to_inputs(inputs[None])
+            inputs = to_uint8(self.to_rgb(seen, tf.zeros_like(seen[..., : self.generator_options["out_channels"]]))[0])
+        pictures = {"inputs": inputs, "outputs": outputs, "targets": targets}
+        return {kind: np.asarray(picture) for kind, picture in pictures.items() if picture is not None}
+
+    def build_serving_model(self, height=None, width=None, batch_size=None):
+        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
+        instance_norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5)
+        generator = build_generator(**self.generator_options, norm=instance_norm)
+        generator.set_weights(self.generator.get_weights())
+        pictures = keras.Input((height, width, 3), batch_size, dtype="uint8", name="pictures")
+        inputs = self.to_inputs(pictures)
+        return keras.Model(pictures, to_uint8(self.to_rgb(inputs, generator(inputs))))
+
+
+ALGORITHM = Pix2Pix
+
+
+def translate_windows(translate, image, window, multiple):
+    """Translates a picture of any size, with memory bounded by the window.
+
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`. A side up to `window`
+    pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half or more; where they overlap
+    they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    """
+    window = math.ceil(window / multiple) * multiple
+    height, width = image.shape[:2]
+    padded = [max(math.ceil(side / multiple) * multiple, 0) if side <= window else side for side in (height, width)]
+    image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
+
+    def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
+        size = min(side, window)
+        starts = (
+            np.linspace(0, side - size, 1 if side == size else math.ceil((side - size) / (size / 2)) + 1).round().astype(int)
+        )
+        bump = np.sin((np.arange(size) + 0.5) * np.pi / size) ** 2
+        total = np.zeros(side)
+        for start in starts:
+            total[start : start + size] += bump
+        return size, starts, [(bump / total[start : start + size]).astype(np.float32) for start in starts]
+
+    (rows, tops, row_weights), (columns, lefts, column_weights) = cover(padded[0]), cover(padded[1])
+    result = np.empty_like(image)
+    band = np.zeros((rows, padded[1], 3), np.float32)  # the rows in work: those above are finished, those below untouched
+    for index, (top, row_weight) in enumerate(zip(tops, row_weights, strict=True)):
+        for left, column_weight in zip(lefts, column_weights, strict=True):
+            part = image[None, top : top + rows, left : left + columns]
+            weight = row_weight[:, None, None] * column_weight[None, :, None]
+            band[:, left : left + columns] += weight * np.asarray(translate(part)[0])
+        finished = (tops[index + 1] if index + 1 < len(tops) else padded[0]) - top
+        result[top : top + finished] = np.rint(np.clip(band[:finished], 0, 1) * 255)
+        band = np.concatenate([band[finished:], np.zeros_like(band[:finished])])
+    return result[:height, :width]
+
+
+def to_uint8(rgb):
+    """RGB in [0, 1] => uint8, rounded."""
+    return ops.cast(ops.round(ops.clip(rgb, 0.0, 1.0) * 255), "uint8")
+
+
+# ------------------------------------------------------------------------------------------------- saving and showing
+
+
+class Page:
+    """An index.html of pictures, a table whose rows are on disk as soon as they are added: at any moment the page is whole."""
+
+    def __init__(self, path, title, columns):
+        style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}img{max-width:512px}"
+        heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+        self.file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open as long as rows are added
+        self.file.write(f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>')
+        self.file.write(f"<style>{style}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n<tr>{heads}</tr>\n")
+        self.end = self.file.tell()
+
+    def add(self, texts, pictures):
+        """Adds a row: cells of text, then pictures by their paths relative to the page."""
+        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+        for path in pictures:
+            url = html.escape(urllib.parse.quote(path))
+            cells += f'<td><a href="{url}"><img src="{url}" alt="{html.escape(path)}" loading="lazy"></a></td>'
+        self.file.seek(self.end)
+        self.file.write(f"<tr>{cells}</tr>\n")
+        self.end = self.file.tell()
+        self.file.write("</table>\n</body></html>\n")  # the next row is written over this
+        self.file.flush()
+
+
+def write_png(path, picture):
+    """Writes uint8 [h, w, 3] as a PNG."""
+    tf.io.write_file(path, tf.io.encode_png(picture))
+
+
+def write_json(path, content):
+    """Writes JSON; the file is replaced whole or not at all."""
+    temporary = Path(f"{path}.part")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def compare(outputs, targets):
+    """L1 in [0, 1], PSNR in dB (100 for equal pictures) and SSIM in [-1, 1] (Wang 2004) of two uint8 pictures [h, w, 3]."""
+    outputs, targets = (tf.cast(image, tf.float32) / 255 for image in (outputs, targets))
+    mean_square = max(float(tf.reduce_mean(tf.square(outputs - targets))), 1e-10)
+    return {
+        "l1": float(tf.reduce_mean(tf.abs(outputs - targets))),
+        "psnr": -10 * math.log10(mean_square),
+        "ssim": float(tf.image.ssim(outputs, targets, 1.0)),
+    }
+
+
+def find_checkpoint(path):
+    """The newest checkpoint in a folder of training, or the one that the path names (DIR/model-2000)."""
+    latest = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    if not latest or not os.path.exists(f"{latest}.index"):
+        raise UserError(f"no checkpoint in {path}: --checkpoint names the --output_dir of a training")
+    return latest
+
+
+def read_options(checkpoint):
+    """The options.json beside a checkpoint: the flags of its training."""
+    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+    try:
+        saved = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"no checkpoint in {checkpoint} (options.json is missing): --checkpoint names the --output_dir of a training"
+        ) from None
+    except ValueError:
+        raise UserError(f"{folder / 'options.json'} is damaged: restore it, or train again") from None
+    script = Path(__file__).stem
+    if saved.get("script") != script:
+        raise UserError(
+            f"{checkpoint} was trained by {saved.get('script')}.py: use python {saved.get('script')}.py instead of {script}.py"
+        )
+    return saved
+
+
+def adopt_options(o, given, saved):
+    """Takes over from a training what shapes the network and the data; to continue it, everything that was not given anew."""
+    for name in NETWORK_FLAGS:
+        if name in given and getattr(o, name) != saved[name]:
+            raise UserError(
+                f"{o.checkpoint} was trained with --{name} {saved[name]}, not {getattr(o, name)}: leave --{name} away"
+            )
+    kept = set(saved) - set(RUN_FLAGS) - {"script"} if o.mode == "train" else {*NETWORK_FLAGS, *DATA_FLAGS}
+    if {"max_steps", "max_epochs"} & given:  # either of them replaces both
+        kept -= {"max_steps", "max_epochs"}
+    for name in kept - given:
+        setattr(o, name, saved[name])
+
+
+def restore(path, **objects):
+    """Restores all of the named objects from a checkpoint, which may hold more."""
+    try:
+        tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{path} cannot be restored (damaged, or of other networks): {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def variables(network):
+    """The weights of a network by name, in the form that tf.train.Checkpoint takes."""
+    return {weight.path: weight.value for weight in network.weights}
+
+
+def describe_device():
+    """One line on what computes."""
+    with quiet_native_stderr():
+        gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
+
+
+# --------------------------------------------------------------------------------------------------- train, test, export
+
+
+def train(o):
+    """Trains, from the start or from o.checkpoint on. Returns the exit code: 0, or 128 + the number of the signal that ended it."""
+    output_dir = Path(o.output_dir)
+    if not o.checkpoint and tf.train.latest_checkpoint(output_dir):
+        done = tf.train.latest_checkpoint(output_dir)
+        raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
+    model = ALGORITHM(o, training=True)
+    paths = model.find_training_images()
+    total = o.max_steps or math.ceil(o.max_epochs * len(paths) / o.batch_size)
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    step = tf.Variable(0, dtype=tf.int64)
+    smoothed = tf.Variable(tf.zeros(len(model.losses)))  # moving averages of the losses
+    objects = {name: variables(network) for name, network in model.networks.items()}
+    objects |= {f"{name}_optimizer": [v.value for v in optimizer.variables] for name, optimizer in model.optimizers.items()}
+    objects |= {"step": step, "smoothed": smoothed}
+    if o.checkpoint:
+        restore(find_checkpoint(o.checkpoint), **objects)
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, max_to_keep=3, checkpoint_name="model")
+    write_json(
+        output_dir / "options.json", {"script": Path(__file__).stem} | {k: v for k, v in vars(o).items() if k not in RUN_FLAGS}
+    )
+    print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; seed {o.seed}; {describe_device()}")
+    print("; ".join(f"{name} {network.count_params():,} parameters" for name, network in model.networks.items()), flush=True)
+
+    def save():
+        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{int(step)}"):
+            manager.save(checkpoint_number=int(step))
+
+    def due(frequency):
+        return frequency and (int(step) % frequency == 0 or int(step) == total)
+
+    signals = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: signals.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
+        batches = iter(model.batches(paths, int(step)))
+        writer = tf.summary.create_file_writer(str(output_dir))
+        seconds, timed = 0.0, 0  # spent in steps since the last progress line
+        while int(step) < total and not signals:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except tf.errors.OpError:
+                save()
+                error = explain_unreadable(paths, load_image if o.lab_colorization else load_pair)
+                raise UserError(f"{error}; saved step {int(step)}, continue with --checkpoint {output_dir}") from None
+            traced = due(o.trace_freq)
+            if traced:
+                tf.profiler.experimental.start(str(output_dir))
+            losses = model.train_step(step, batch).numpy()
+            if traced:
+                tf.profiler.experimental.stop()
+            if not np.isfinite(losses).all():
+                values = ", ".join(f"{name} {value}" for name, value in zip(model.losses, losses, strict=True))
+                last = manager.latest_checkpoint or "none was saved"
+                raise UserError(
+                    f"a loss is no longer finite at step {int(step) + 1} ({values}): lower --lr; last good checkpoint: {last}"
+                )
+            smoothed.assign(losses if int(step) == 0 else 0.99 * smoothed + 0.01 * losses)
+            step.assign_add(1)
+            seconds, timed = seconds + time.perf_counter() - start, timed + 1
+
+            rate = timed * o.batch_size / seconds
+            if due(o.progress_freq):
+                left = int((total - int(step)) * seconds / timed / 60)
+                epoch = math.ceil(int(step) * o.batch_size / len(paths))
+                values = "  ".join(f"{name} {value:.4f}" for name, value in zip(model.losses, smoothed.numpy(), strict=True))
+                print(
+                    f"epoch {epoch}  step {int(step)}/{total}  {rate:.2f} images/s  {left // 60}h{left % 60:02}m left  {values}",
+                    flush=True,
+                )
+                seconds, timed = 0.0, 0
+            with writer.as_default(step):
+                if due(o.summary_freq):
+                    for name, value in zip(model.losses, smoothed.numpy(), strict=True):
+                        tf.summary.scalar(f"loss/{name}", value)
+                    for name, optimizer in model.optimizers.items():
+                        tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
+                    tf.summary.scalar("images_per_second", rate)
+                if due(o.histogram_freq):
+                    for name, network in model.networks.items():
+                        for weight in network.weights:
+                            tf.summary.histogram(f"{name}/{weight.path}", weight.value)
+                if due(o.display_freq):
+                    show_samples(model, samples, output_dir, int(step))
+            if due(o.save_freq):
+                save()
+        save()
+        writer.close()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if signals:
+        print(f"stopped at step {int(step)}, all saved; continue with --mode train --checkpoint {output_dir}")
+        return 128 + signals[0]
+    print(f"done: step {int(step)}; see {output_dir / 'index.html'}; next: --mode test --checkpoint {output_dir}")
+    return 0
+
+
+def find_held_out(input_dir):
+    """The pictures for test beside those for training: val or test beside train, testA beside trainA; None if there are none."""
+    folder = Path(input_dir)
+    for name in ("val", "test"):
+        beside = folder.with_name(folder.name.replace("train", name, 1))
+        if folder.name.startswith("train") and beside.is_dir():
+            return str(beside)
+    return None
+
+
+def show_samples(model, paths, output_dir, step):
+    """Translates a few pictures as they are now, for TensorBoard and the index.html of a training (newest step first)."""
+    for path in paths:
+        pictures = model.test_pictures(path, paired=True)
+        for kind, picture in pictures.items():
+            write_png(str(output_dir / "images" / f"step-{step:08}-{Path(path).stem}-{kind}.png"), picture)
+            tf.summary.image(f"{Path(path).stem}/{kind}", picture[None])
+    rows = sorted((output_dir / "images").glob("step-*-outputs.png"), key=lambda p: (-int(p.name[5:13]), p.name))
+    page = Page(output_dir / "index.html", f"{output_dir.name}: samples", ["step", "name", *pictures])
+    for row in rows:
+        name = row.name.removesuffix("-outputs.png")
+        files = [f"images/{name}-{kind}.png" for kind in pictures]
+        page.add([str(int(name[5:13])), name[14:]], files)
+    page.file.close()
+
+
+def test(o):
+    """Translates the pictures of o.input_dir with the generator of o.checkpoint. Returns the exit code."""
+    model = ALGORITHM(o, training=False)
+    restore(find_checkpoint(o.checkpoint), generator=variables(model.generator))
+    paths = find_images(o.input_dir)
+    stems = [Path(path).stem for path in paths]
+    output_dir = Path(o.output_dir)
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
+    unreadable, metrics, page = [], {}, None
+    for number, (path, stem) in enumerate(zip(paths, stems, strict=True), start=1):
+        name = stem if stems.count(stem) == 1 else Path(path).name  # a.jpg and a.png must not meet in a-outputs.png
+        try:
+            pictures = model.test_pictures(path, o.paired)
+        except tf.errors.OpError:
+            unreadable.append(path)
+            continue
+        if "targets" in pictures:
+            metrics[name] = compare(pictures["outputs"], pictures["targets"])
+        page = page or Page(output_dir / "index.html", f"{output_dir.name}: {o.checkpoint}", ["name", *pictures])
+        for kind, picture in pictures.items():
+            if o.aspect_ratio != 1:
+                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * o.aspect_ratio)])
+            write_png(str(output_dir / "images" / f"{name}-{kind}.png"), picture)
+        page.add([name], [f"images/{name}-{kind}.png" for kind in pictures])
+        if o.progress_freq and (number % o.progress_freq == 0 or number == len(paths)):
+            print(f"{number}/{len(paths)} pictures", flush=True)
+    if metrics:
+        mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
+        write_json(output_dir / "metrics.json", {"checkpoint": find_checkpoint(o.checkpoint), "mean": mean, "images": metrics})
+        print(f"L1 {mean['l1']:.4f}  PSNR {mean['psnr']:.2f} dB  SSIM {mean['ssim']:.4f}  (means of {len(metrics)} pictures)")
+    if unreadable:
+        error = explain_unreadable(unreadable, load_pair if o.paired and not o.lab_colorization else load_image)
+        raise UserError(f"{error}; {len(unreadable)} of {len(paths)} could not be translated")
+    print(f"done: see {output_dir / 'index.html'}")
+    return 0
+
+
+def export(o):
+    """Writes the generator of o.checkpoint in o.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
+    model = ALGORITHM(o, training=False)
+    restore(find_checkpoint(o.checkpoint), generator=variables(model.generator))
+    output_dir = Path(o.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if o.export_format == "saved_model":
+        target, serving = output_dir / "saved_model", model.build_serving_model()
+        module = tf.Module()
+        module.model = serving
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pictures")])
+        def translate(pictures):
+            return {"pictures": serving(pictures)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def translate_encoded(image_bytes):  # at the size of training; TF Serving passes names in _bytes as base64
+            pictures = tf.map_fn(lambda data: resize(decode_image(data), model.crop), image_bytes, fn_output_signature=tf.uint8)
+            return {"png_bytes": tf.map_fn(tf.io.encode_png, serving(pictures), fn_output_signature=tf.string)}
+
+        tf.saved_model.save(module, str(target), signatures={"serving_default": translate, "encoded": translate_encoded})
+    elif o.export_format == "keras":
+        target = output_dir / "model.keras"
+        model.build_serving_model().save(target)
+    elif o.export_format == "litert":
+        target = output_dir / "model.tflite"
+        model.build_serving_model(*model.crop, batch_size=1).export(target, format="litert", verbose=False)
+    else:
+        target = output_dir / "model.onnx"
+        try:
+            model.build_serving_model(*model.crop).export(target, format="onnx", verbose=False)
+        except ImportError as error:
+            raise UserError(f"--export_format onnx needs another package: {error}") from None
+    print(f"done: {target}")
+    return 0
+
+
+def fill_in_defaults(o, given):
+    """Options that depend on others or on what is there: input and output folders, what a checkpoint brings, the seed."""
+    if o.mode is None:
+        raise UserError("--mode is missing: train, test or export (--help lists all options)")
+    if o.mode != "train" and not o.checkpoint:
+        raise UserError(f"--mode {o.mode} needs --checkpoint, the --output_dir of a training, e.g. --checkpoint facades_train")
+    trained_on = None
+    if o.checkpoint:
+        o.checkpoint = o.checkpoint.rstrip("/")
+        find_checkpoint(o.checkpoint)
+        saved = read_options(o.checkpoint)
+        trained_on = saved["input_dir"]
+        adopt_options(o, given, saved)
+    folder = Path(o.checkpoint or ".")
+    folder = folder if folder.is_dir() else folder.parent
+    if o.mode == "train":
+        if not o.input_dir:
+            samples = Path(__file__).parent / "samples" / "facades" / "train"
+            o.input_dir = "facades/train" if Path("facades/train").is_dir() else str(samples)
+            print(f"no --input_dir given: using {o.input_dir}")
+        data = Path(o.input_dir).resolve()
+        o.input_dir = str(data)
+        o.output_dir = o.output_dir or (
+            str(folder) if o.checkpoint else f"{data.parent.name if 'train' in data.name else data.name}_train"
+        )
+    else:
+        o.output_dir = o.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{o.mode}"
+        if o.mode == "test" and not o.input_dir:
+            o.input_dir = find_held_out(trained_on)
+            if not o.input_dir:
+                raise UserError(f"no val or test folder beside {trained_on}: give --input_dir")
+            print(f"no --input_dir given: using {o.input_dir}")
+    if o.seed is None:
+        o.seed = random.SystemRandom().randrange(2**24)
+
+
+def main(argv):
+    """The command line. Returns the exit code."""
+    try:
+        unused = FLAGS(argv)[1:]
+        if FLAGS.help:
+            print(f"{__doc__}\n{FLAGS.get_help()}")
+            return 0
+        if unused:
+            raise UserError(f"not an option: {unused[0]} (--help lists all options)")
+        o = types.SimpleNamespace(**FLAGS.flag_values_dict())
+        fill_in_defaults(o, {name for name in FLAGS if FLAGS[name].present})
+        tf.config.optimizer.set_experimental_options({"remapping": False})  # fails on these networks, and says so on stderr
+        keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
+        keras.utils.set_random_seed(o.seed)
+        return {"train": train, "test": test, "export": export}[o.mode](o)
+    except (UserError, flags.Error) as error:
+        message = str(error).replace("\n", " ")
+    except OSError as error:
+        message = f"{error.filename or 'a file'}: {error.strerror}; choose another --output_dir or make room"
+    except KeyboardInterrupt:
+        print("interrupted before the first step", file=sys.stderr)
+        return 130
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

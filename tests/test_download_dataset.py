@@ -1,0 +1,603 @@
+"""tools/download-dataset.py through its command line, against a server on 127.0.0.1 that serves small real archives."""
+
+import hashlib
+import http.server
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = pathlib.Path(__file__).parent.parent / "tools" / "download-dataset.py"
+
+
+# ------------------------------------------------------------------------------------------------------------ archives
+
+
+def jpeg(seed, size=(32, 16)):
+    """The bytes of a real JPEG of noise: incompressible, and different for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def tar_gz(files, links=()):
+    """A tar.gz of {name: bytes}; links are (name, type, target)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for name, kind, target in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+FACADES = {f"facades/{split}/{i}.jpg": jpeg([len(split), i]) for split in ("train", "val", "test") for i in range(4)}
+FACADES_TAR = tar_gz({**FACADES, "facades/train/._0.jpg": b"of macOS"})
+
+
+# -------------------------------------------------------------------------------------------------------------- server
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `files` by name with ETag, Range and If-Range, as Apache does; the attributes make it misbehave."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.requests = {}, []  # requests: (path, headers, bytes of the body that were sent)
+        self.drops = 0  # responses to cut off after half of the body
+        self.has_ranges = True
+        self.heeds_if_range = True
+        self.status = 200
+        self.pause = None  # an Event: the second half of a body waits for it
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server, name = self.server, self.path.rsplit("/", 1)[1]
+        data = server.files.get(name)
+        if data is None or server.status != 200:
+            server.requests.append((self.path, dict(self.headers), 0))
+            self.send_error(404 if data is None else server.status)
+            return
+        etag, start, total = f'"{hashlib.md5(data).hexdigest()}"', 0, len(data)
+        wanted = self.headers.get("Range")
+        if wanted and server.has_ranges and (not server.heeds_if_range or self.headers.get("If-Range") == etag):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.send_header("ETag", etag)
+        self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        body = data[start:]
+        half = len(body) // 2
+        if server.drops:
+            server.drops -= 1
+            body = body[:half]
+        server.requests.append((self.path, dict(self.headers), len(body)))
+        self.wfile.write(body[:half])
+        self.wfile.flush()
+        if server.pause:
+            server.pause.wait(30)
+        self.wfile.write(body[half:])
+        self.close_connection = True
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        if server.pause:
+            server.pause.set()
+        server.shutdown()
+
+
+def command(*args):
+    return [sys.executable, str(TOOL), *map(str, args)]
+
+
+ENVIRONMENT = {**os.environ, "NO_PROXY": "127.0.0.1"}
+
+
+def tool(*args):
+    return subprocess.run(command(*args), capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+
+
+def get(server, tmp_path, name, *args):
+    return tool(name, "--output_dir", tmp_path, "--url", server.url, *args)
+
+
+def fails(result, *words):
+    """The command ended as a user error does: code 2, one line on stderr that holds all the words."""
+    assert result.returncode == 2, result
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    for word in words:
+        assert word in result.stderr
+    return True
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pictures(folder):
+    """What contents() gives, less this tool's own record."""
+    return {name: data for name, data in contents(folder).items() if name != ".download.json"}
+
+
+PAIRS = {name.removeprefix("facades/"): data for name, data in FACADES.items()}
+
+# ------------------------------------------------------------------------------------------------------- the good way
+
+
+def test_pairs_arrive_whole_and_a_second_run_does_nothing(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    result = get(server, tmp_path, "facades")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert pictures(tmp_path / "facades") == PAIRS
+    assert "test 4, train 4, val 4 pictures" in result.stdout
+    # the set has no checksum on record: said plainly, with the one to compare
+    assert hashlib.sha256(FACADES_TAR).hexdigest() in result.stdout and "no checksum is on record" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["facades"]  # no archive, part or scratch folder is left
+
+    asked = len(server.requests)
+    (tmp_path / "facades/train/0.jpg").write_bytes(b"touched")
+    again = get(server, tmp_path, "facades")
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    assert len(server.requests) == asked
+    assert (tmp_path / "facades/train/0.jpg").read_bytes() == b"touched"
+
+
+def test_a_url_may_be_the_archive_itself_and_the_right_checksum_passes(server, tmp_path):
+    server.files["mirror.tgz"] = FACADES_TAR
+    digest = hashlib.sha256(FACADES_TAR).hexdigest()
+    url = f"{server.url}/some/where/mirror.tgz"
+    result = tool("facades", "--output_dir", tmp_path / "new", "--url", url, "--sha256", digest.upper())
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "new/facades/.download.json").read_text())["sha256"] == digest
+    assert server.requests[0][0] == "/some/where/mirror.tgz"
+    assert fails(tool("facades", "--output_dir", tmp_path / "new", "--sha256", "0" * 64), "another archive")
+
+
+def test_an_archive_the_user_put_there_is_used_and_left(tmp_path):
+    (tmp_path / "facades.tar.gz").write_bytes(FACADES_TAR)
+    result = tool("facades", "--output_dir", tmp_path, "--url", "http://127.0.0.1:1")
+    assert result.returncode == 0, result.stderr
+    assert pictures(tmp_path / "facades") == PAIRS
+    assert (tmp_path / "facades.tar.gz").read_bytes() == FACADES_TAR
+
+
+ANIMEGAN = {
+    "train_photo": "trainA",
+    "Hayao/style": "trainB",
+    "Shinkai/style": None,
+    "Hayao/smooth": None,
+    "test/test_photo": "testA",
+    "test/HR_photo": None,
+    "val": None,
+}
+
+
+@pytest.mark.parametrize("top", ["dataset/", ""])
+def test_miyazaki_is_laid_out_unpaired(server, tmp_path, top):
+    files = {f"{folder}/{i}.jpg": jpeg([n, i]) for n, folder in enumerate(ANIMEGAN) for i in range(2)}
+    server.files["dataset.zip"] = zipped({top + name: data for name, data in files.items()})
+    result = get(server, tmp_path, "miyazaki", "--keep_archive")
+    assert result.returncode == 0, result.stderr
+    wanted = {f"{ANIMEGAN[name.rsplit('/', 1)[0]]}/{name.rsplit('/', 1)[1]}": data for name, data in files.items()}
+    assert pictures(tmp_path / "miyazaki") == {name: data for name, data in wanted.items() if not name.startswith("None")}
+
+    # the kept archive serves the other style without a second download
+    asked = len(server.requests)
+    result = get(server, tmp_path, "shinkai")
+    assert result.returncode == 0 and "there already" in result.stdout and len(server.requests) == asked
+    assert (tmp_path / "shinkai/trainB/0.jpg").read_bytes() == files["Shinkai/style/0.jpg"]
+    assert fails(get(server, tmp_path, "paprika"), "Paprika/style")  # not in this archive
+    assert (tmp_path / "AnimeGAN-dataset.zip").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- CycleGAN
+
+HORSES = {f"horse2zebra/{split}/n02_{i}.jpg": jpeg([n, i]) for n, split in enumerate(["trainA", "trainB", "testA", "testB"])
+          for i in range(3)}  # fmt: skip
+HORSES["horse2zebra/testB/n02_9.jpg"] = HORSES["horse2zebra/testB/n02_0.jpg"]  # the same picture under two names
+HORSES_ZIP = zipped(HORSES)
+
+
+def test_cyclegan_through_the_real_builder_keeps_bytes_and_names(server, tmp_path):
+    server.files["horse2zebra.zip"] = HORSES_ZIP
+    result = get(server, tmp_path, "horse2zebra", "--sha256", hashlib.sha256(HORSES_ZIP).hexdigest())
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    assert pictures(tmp_path / "horse2zebra") == {name.removeprefix("horse2zebra/"): data for name, data in HORSES.items()}
+    assert [path.name for path in tmp_path.iterdir()] == ["horse2zebra"]
+
+
+def test_cyclegan_is_held_to_the_checksum_that_tfds_carries(server, tmp_path):
+    server.files["horse2zebra.zip"] = HORSES_ZIP
+    assert fails(get(server, tmp_path, "horse2zebra"), "116867962", "removed")  # the size in tfds' record
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tfds_itself_refuses_an_archive_of_another_checksum(tmp_path):
+    """Past our own check, the builder still compares with its record: it really is given the archive as its download."""
+    module = load()
+    archive = tmp_path / "horse2zebra.zip"
+    archive.write_bytes(HORSES_ZIP)
+    builder, _, _ = module.tfds_builder("horse2zebra", tmp_path / "scratch")
+    with pytest.raises(module.UserError, match="wrong checksum"):
+        module.write_with_tfds(builder, archive, tmp_path / "scratch" / "horse2zebra")
+
+
+def test_the_list_agrees_with_tfds():
+    """Sizes are copied from tfds' record, so that --list needs no import of it: they must not drift apart."""
+    from tensorflow_datasets.core.utils import resource_utils
+
+    lines = (resource_utils.tfds_path() / "url_checksums" / "cycle_gan.txt").read_text().splitlines()
+    recorded = {line.split("\t")[0].rsplit("/", 1)[1]: int(line.split("\t")[1]) for line in lines}
+    del recorded["cityscapes.zip"]  # its builder dropped it for its licence
+    sets = [dataset for dataset in load().DATASETS.values() if dataset.family == "cyclegan"]
+    assert {f"{dataset.source}.zip": dataset.size for dataset in sets} == {
+        name: f"{round(size / 1e6)} MB" for name, size in recorded.items()
+    }
+
+
+def load():
+    """The tool as a module. Importing it does no work and imports no tensorflow."""
+    sys.path.insert(0, str(TOOL.parent))
+    try:
+        spec = importlib.util.spec_from_file_location("download_dataset", TOOL)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove(str(TOOL.parent))
+
+
+def test_importing_does_no_work_and_imports_no_tensorflow(tmp_path):
+    code = "import sys, runpy; runpy.run_path(sys.argv[1]); print([name for name in sys.modules if 'tensorflow' in name])"
+    environment = {**os.environ, "PYTHONPATH": str(TOOL.parent)}
+    result = subprocess.run([sys.executable, "-c", code, TOOL], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------------------- a bad connection
+
+
+def test_a_dropped_connection_goes_on_with_the_rest_only(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    server.drops = 1
+    result = get(server, tmp_path, "facades")
+    assert result.returncode == 0, result.stderr
+    assert pictures(tmp_path / "facades") == PAIRS
+    (_, first, sent), (_, second, rest) = server.requests
+    assert "Range" not in first and second["Range"] == f"bytes={sent}-" and second["If-Range"]
+    assert sent + rest == len(FACADES_TAR) and 0 < rest < len(FACADES_TAR)
+
+
+def test_tries_are_bounded_and_the_next_run_goes_on(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    server.drops = 2
+    result = get(server, tmp_path, "facades", "--retries", 1)
+    assert result.returncode == 2 and len(server.requests) == 2
+    assert "run the same command again" in result.stderr.splitlines()[-1]
+    part = tmp_path / "facades.tar.gz.part"
+    half = len(FACADES_TAR) // 2
+    have = half + (len(FACADES_TAR) - half) // 2
+    assert part.read_bytes() == FACADES_TAR[:have] and not (tmp_path / "facades").exists()
+    assert get(server, tmp_path, "facades").returncode == 0
+    assert server.requests[-1][1]["Range"] == f"bytes={have}-"
+    assert pictures(tmp_path / "facades") == PAIRS
+    assert not part.exists()
+
+
+def test_a_server_without_ranges_starts_over(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    server.drops, server.has_ranges = 1, False
+    result = get(server, tmp_path, "facades")
+    assert result.returncode == 0 and "starting over" in result.stderr
+    assert pictures(tmp_path / "facades") == PAIRS
+
+
+@pytest.mark.parametrize("heeds_if_range", [True, False])
+def test_a_file_that_changed_is_not_stitched(server, tmp_path, heeds_if_range):
+    changed = tar_gz({name: data for name, data in FACADES.items() if "val" not in name})
+    server.files["facades.tar.gz"] = FACADES_TAR
+    server.drops, server.heeds_if_range = 1, heeds_if_range
+    assert fails(get(server, tmp_path, "facades", "--retries", 0), "run the same command again")
+    server.files["facades.tar.gz"] = changed
+    result = get(server, tmp_path, "facades")
+    assert result.returncode == 0, result.stderr
+    assert pictures(tmp_path / "facades") == {name: data for name, data in PAIRS.items() if "val" not in name}
+
+
+def test_a_part_of_another_mirror_is_not_stitched(server, tmp_path):
+    server.files |= {"facades.tar.gz": FACADES_TAR, "other.tar.gz": FACADES_TAR}
+    server.drops = 1
+    get(server, tmp_path, "facades", "--retries", 0)
+    assert tool("facades", "--output_dir", tmp_path, "--url", f"{server.url}/other.tar.gz").returncode == 0
+    assert "Range" not in server.requests[-1][1]
+
+
+def interrupt_halfway(server, tmp_path, stop):
+    """Starts the download, sends the signal when half of the archive is on disk, returns (code, stderr)."""
+    server.pause = threading.Event()
+    arguments = command("facades", "--output_dir", tmp_path, "--url", server.url)
+    # a shell that runs pytest in the background makes its children deaf to SIGINT, a terminal does not
+    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=hears)
+    while not server.requests:
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)  # for the half that was sent to arrive
+    process.send_signal(stop)
+    _, stderr = process.communicate(timeout=30)
+    server.pause.set()
+    server.pause = None
+    return process.returncode, stderr
+
+
+def test_ctrl_c_keeps_the_part_and_says_how_to_go_on(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    code, stderr = interrupt_halfway(server, tmp_path, signal.SIGINT)
+    assert code == 130 and stderr.count("\n") == 1 and "same command again" in stderr
+    part = (tmp_path / "facades.tar.gz.part").read_bytes()
+    assert part == FACADES_TAR[: len(part)] and part
+    assert not (tmp_path / "facades").exists()
+    assert get(server, tmp_path, "facades").returncode == 0
+    assert server.requests[-1][1]["Range"] == f"bytes={len(part)}-"
+    assert pictures(tmp_path / "facades") == PAIRS
+
+
+def test_a_kill_while_downloading_leaves_nothing_that_stops_the_next_run(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    (tmp_path / ".facades.incomplete/facades/train").mkdir(parents=True)  # as a kill while extracting leaves it
+    (tmp_path / ".facades.incomplete/facades/train/stale.jpg").write_bytes(b"stale")
+    assert interrupt_halfway(server, tmp_path, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert get(server, tmp_path, "facades").returncode == 0
+    assert pictures(tmp_path / "facades") == PAIRS
+    assert [path.name for path in tmp_path.iterdir()] == ["facades"]
+
+
+def test_404_names_the_address(server, tmp_path):
+    assert fails(get(server, tmp_path, "facades"), f"{server.url}/facades.tar.gz", "404", "--url")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_503_is_tried_again_and_then_given_up(server, tmp_path):
+    server.files["facades.tar.gz"], server.status = FACADES_TAR, 503
+    result = get(server, tmp_path, "facades", "--retries", 1)
+    assert result.returncode == 2 and "503" in result.stderr and len(server.requests) == 2
+
+
+def test_no_server(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert fails(tool("facades", "--output_dir", tmp_path, "--url", url), "cannot reach 127.0.0.1", "network")
+
+
+def test_no_such_host(tmp_path):
+    url = "http://no-such-host.invalid"
+    assert fails(tool("facades", "--output_dir", tmp_path, "--url", url), "cannot reach no-such-host.invalid")
+
+
+# --------------------------------------------------------------------------------------------------------- bad archives
+
+
+def test_a_wrong_checksum_is_refused_and_removed(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    result = get(server, tmp_path, "facades", "--sha256", "0" * 64)
+    assert fails(result, hashlib.sha256(FACADES_TAR).hexdigest(), "0" * 64, "removed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_checksum_does_not_remove_the_users_own_archive(tmp_path):
+    (tmp_path / "facades.tar.gz").write_bytes(FACADES_TAR)
+    assert fails(tool("facades", "--output_dir", tmp_path, "--sha256", "0" * 64), "wrong checksum")
+    assert contents(tmp_path) == {"facades.tar.gz": FACADES_TAR}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"<html>not here</html>", FACADES_TAR[:-2000], FACADES_TAR[:3000] + b"\0" * 50 + FACADES_TAR[3050:], b""],
+    ids=["page", "cut", "damaged", "empty"],
+)
+def test_an_archive_that_is_none(server, tmp_path, data):
+    server.files["facades.tar.gz"] = data
+    assert fails(get(server, tmp_path, "facades"), "not a whole archive")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_of_something_else(server, tmp_path):
+    server.files["facades.tar.gz"] = tar_gz({"cats/1.jpg": jpeg(1)})
+    assert fails(get(server, tmp_path, "facades"), "no pictures in train")
+    assert list(tmp_path.iterdir()) == []
+
+
+def zip_link(target):
+    info = zipfile.ZipInfo("dataset/train_photo/link.jpg")
+    info.create_system, info.external_attr = 3, 0o120777 << 16
+    return zipped({"dataset/train_photo/1.jpg": jpeg(1), info: target.encode()})
+
+
+MALICIOUS = {
+    "tar absolute": tar_gz({**FACADES, "/{outside}/train/evil.jpg": b"evil"}),
+    "tar ..": tar_gz({**FACADES, "facades/train/../../../../outside/train/evil.jpg": b"evil"}),
+    "tar symlink": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.SYMTYPE, "../../../../outside/secret.jpg")]),
+    "tar symlink absolute": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.SYMTYPE, "/etc/passwd")]),
+    "tar symlink to a folder": tar_gz(FACADES, [("facades/val", tarfile.SYMTYPE, "../../../outside")]),
+    "tar link to itself": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.SYMTYPE, "x.jpg")]),
+    "tar hard link": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.LNKTYPE, "../../outside/secret.jpg")]),
+    "tar device": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.CHRTYPE, "")]),
+    "tar pipe": tar_gz(FACADES, [("facades/train/x.jpg", tarfile.FIFOTYPE, "")]),
+    "zip absolute": zipped({"/outside/train_photo/evil.jpg": b"evil"}),
+    "zip ..": zipped({"dataset/train_photo/../../../outside/train_photo/evil.jpg": b"evil"}),
+    "zip .. of Windows": zipped({"dataset\\..\\..\\outside\\train_photo\\evil.jpg": b"evil"}),
+    "zip drive": zipped({"C:/train_photo/evil.jpg": b"evil"}),
+    "zip symlink": zip_link("../../../outside/secret.jpg"),
+}
+
+
+@pytest.mark.parametrize("attack", MALICIOUS)
+def test_a_malicious_archive_is_refused_and_nothing_is_written(server, tmp_path, attack):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret.jpg").write_bytes(b"secret")
+    name = "facades" if attack.startswith("tar") else "miyazaki"
+    server.files |= {"facades.tar.gz": MALICIOUS[attack], "dataset.zip": MALICIOUS[attack]}
+    assert fails(get(server, tmp_path / "in", name), "not safe")
+    assert contents(tmp_path) == {"outside/secret.jpg": b"secret"}
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind, target", [(tarfile.SYMTYPE, "0.jpg"), (tarfile.LNKTYPE, "facades/train/0.jpg")])
+def test_a_link_within_the_archive_becomes_a_file(server, tmp_path, kind, target):
+    server.files["facades.tar.gz"] = tar_gz(FACADES, [("facades/train/link.jpg", kind, target)])
+    result = get(server, tmp_path, "facades")
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "facades/train/link.jpg").is_symlink()
+    assert pictures(tmp_path / "facades") == {**PAIRS, "train/link.jpg": PAIRS["train/0.jpg"]}
+
+
+def test_a_cyclegan_archive_is_looked_through_before_tfds_has_it(server, tmp_path):
+    data = zipped({**HORSES, "horse2zebra/../../evil.jpg": b"evil"})
+    server.files["horse2zebra.zip"] = data
+    assert fails(get(server, tmp_path, "horse2zebra", "--sha256", hashlib.sha256(data).hexdigest()), "not safe")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ the disk
+
+
+def test_a_folder_in_the_way_is_left_alone(server, tmp_path):
+    server.files["facades.tar.gz"] = FACADES_TAR
+    (tmp_path / "facades").mkdir()
+    (tmp_path / "facades/mine.txt").write_text("mine")
+    assert fails(get(server, tmp_path, "facades"), str(tmp_path / "facades"), "in the way", "--output_dir")
+    assert contents(tmp_path) == {"facades/mine.txt": b"mine"} and not server.requests
+
+
+def test_an_output_dir_that_is_a_file(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert fails(get(server, tmp_path / "file", "facades"), str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_while_downloading(server, tmp_path):
+    """/dev/full answers every write with the kernel's own ENOSPC."""
+    server.files["facades.tar.gz"] = FACADES_TAR
+    (tmp_path / "facades.tar.gz.part").symlink_to("/dev/full")
+    assert fails(get(server, tmp_path, "facades"), "full", str(tmp_path), "same command again")
+    assert not (tmp_path / "facades").exists()
+
+
+SMALL_DISK = [
+    "unshare",
+    "-rm",
+    "sh",
+    "-c",
+    'mount -t tmpfs -o size="$1" none "$2" && shift 2 && "$@"; code=$?; ls -A "$0"; exit $code',
+]
+
+
+def on_small_disk(size, folder, *args):
+    """Runs the tool with a tmpfs of that size on `folder`; prints what the folder holds at the end."""
+    return subprocess.run(
+        [*SMALL_DISK, str(folder), size, str(folder), *command(*args, "--output_dir", folder)],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="a tmpfs cannot be mounted here")
+@pytest.mark.parametrize("size, left", [("8k", ".part"), ("60k", "facades.tar.gz")], ids=["downloading", "extracting"])
+def test_a_disk_that_fills_up(server, tmp_path, size, left):
+    files = {f"facades/train/{i}.jpg": bytes([i]) * 30_000 for i in range(4)} | {"facades/train/n.jpg": jpeg(7, (128, 128))}
+    server.files["facades.tar.gz"] = tar_gz(files)
+    assert 8_192 < len(server.files["facades.tar.gz"]) < 40_000
+    probe = subprocess.run([*SMALL_DISK, str(tmp_path), "4k", str(tmp_path), "true"], capture_output=True)
+    if probe.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    result = on_small_disk(size, tmp_path, "facades", "--url", server.url)
+    assert fails(result, "full", "same command again")
+    listed = result.stdout.splitlines()
+    assert any(line.endswith(left) for line in listed)  # what was downloaded is kept
+    assert "facades" not in listed and ".facades.incomplete" not in listed
+
+
+# ----------------------------------------------------------------------------------------------------------- the words
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["facade"], ["did you mean facades?"]),
+        (["horse2zebras"], ["did you mean horse2zebra?"]),
+        (["zzz"], ["facades", "miyazaki", "--list"]),
+        (["ganilla"], ["docs/ganilla.md"]),
+        ([], ["--list"]),
+        (["facades", "--nope"], ["--nope", "--help"]),
+        (["facades", "--url", "ftp://x/facades.tar.gz"], ["http://"]),
+        (["facades", "--sha256", "abc"], ["64"]),
+        (["facades", "--retries", "-1"], ["--retries"]),
+        (["facades", "--retries", "many"], ["--retries", "many"]),
+    ],
+)
+def test_what_a_user_can_get_wrong(arguments, words):
+    assert fails(tool(*arguments), *words)
+
+
+def test_list_names_every_set_with_terms_and_citation():
+    result = tool("--list")
+    assert result.returncode == 0 and result.stderr == ""
+    names = load().DATASETS
+    lines = result.stdout.splitlines()
+    for name in names:
+        (row,) = [i for i, line in enumerate(lines) if line.split()[:1] == [name]]
+        assert lines[row + 1].strip().startswith("terms: ") and lines[row + 2].strip().startswith("cite: ")
+    asked = "facades cityscapes maps edges2shoes edges2handbags night2day monet2photo vangogh2photo cezanne2photo ukiyoe2photo"
+    asked += " horse2zebra apple2orange summer2winter_yosemite iphone2dslr_flower maps_unpaired facades_unpaired miyazaki"
+    assert set(asked.split()) <= set(names)
+    assert "docs/ganilla.md" in result.stdout
+    assert max(map(len, lines)) <= 128
+
+
+def test_help_has_a_line_for_every_option():
+    result = tool("--help")
+    assert result.returncode == 0
+    for option in ("--output_dir", "--url", "--sha256", "--retries", "--keep_archive", "--list"):
+        assert option in result.stdout

@@ -1,0 +1,391 @@
+"""tools/process.py through its command line: what comes out pixel by pixel, what is read, and what goes wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PROCESS = Path(__file__).parents[1] / "tools" / "process.py"
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def command(operation, input_dir, output_dir, *options):
+    folders = ["--input_dir", input_dir, "--output_dir", output_dir]
+    return [sys.executable, PROCESS, "--operation", operation, "--workers", "1", *folders, *options]
+
+
+def process(*arguments, code=0, env=None):
+    """Runs the command, checks its exit code, gives (stdout, stderr)."""
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=env)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def fails(*arguments, code=2, env=None):
+    """Runs a command that the user got wrong; gives its message, which has to be one line."""
+    _, message = process(*arguments, code=code, env=env)
+    assert message.startswith("error: ") and message.count("\n") == 1, message
+    return message
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.asarray(pixels, np.uint8))
+    image.save(path, **options)
+
+
+def load(path):
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        return np.asarray(image).astype(int)
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def quadrants(side=32):
+    """Red, green / blue, white."""
+    return np.array([[RED, GREEN], [BLUE, WHITE]]).repeat(side, 0).repeat(side, 1)
+
+
+@pytest.fixture
+def inp(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+# Operations
+
+
+def test_resize_cuts_the_centre_to_the_aspect(inp, out):
+    wide, tall = np.full((20, 60, 3), RED), np.full((60, 20, 3), RED)
+    wide[:, 20:40] = tall[20:40] = BLUE
+    save(inp / "wide.png", wide)
+    save(inp / "tall.png", tall)
+    process("resize", inp, out, "--size", "20")
+    for name in ("wide", "tall"):
+        np.testing.assert_array_equal(load(out / f"{name}.png"), np.full((20, 20, 3), BLUE))
+
+
+def test_resize_keeps_a_picture_of_the_right_size_and_defaults_to_256(inp, out):
+    pixels = noise(256, 256)
+    save(inp / "a.png", pixels)
+    process("resize", inp, out)
+    np.testing.assert_array_equal(load(out / "a.png"), pixels)
+
+
+def test_size_is_height_by_width(inp, out):
+    save(inp / "a.png", noise(30, 30))
+    process("resize", inp, out, "--size", "20x50")
+    assert load(out / "a.png").shape == (20, 50, 3)
+
+
+def test_resize_pads_with_white(inp, out):
+    save(inp / "a.png", np.full((20, 40, 3), BLUE))
+    process("resize", inp, out, "--size", "80", "--pad")
+    want = np.full((80, 80, 3), WHITE)
+    want[20:60] = BLUE
+    np.testing.assert_array_equal(load(out / "a.png"), want)
+
+
+def test_pad_makes_a_square_and_keeps_the_pixels(inp, out):
+    pixels = noise(20, 30)
+    save(inp / "a.png", pixels)
+    process("pad", inp, out)
+    want = np.full((30, 30, 3), WHITE)
+    want[5:25] = pixels
+    np.testing.assert_array_equal(load(out / "a.png"), want)
+
+
+def test_pad_to_a_size(inp, out):
+    save(inp / "a.png", np.full((10, 20, 3), BLUE))
+    process("pad", inp, out, "--size", "30x40")
+    want = np.full((30, 40, 3), WHITE)
+    want[5:25] = BLUE
+    np.testing.assert_array_equal(load(out / "a.png"), want)
+
+
+def test_blank_whitens_a_square_of_half_the_shorter_side(inp, out):
+    pixels = noise(40, 60)
+    save(inp / "a.png", pixels)
+    process("blank", inp, out)
+    want = pixels.copy()
+    want[10:30, 20:40] = 255
+    np.testing.assert_array_equal(load(out / "a.png"), want)
+
+
+def test_grayscale_is_luma_in_three_channels(inp, out):
+    pixels = noise(8, 8)
+    save(inp / "a.png", pixels)
+    process("grayscale", inp, out)
+    got = load(out / "a.png")
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(got - luma[..., None]).max() <= 1  # three equal channels, ITU-R 601 weights
+
+
+def test_combine_puts_a_left_and_matches_by_stem(inp, out, tmp_path):
+    left, right = noise(16, 24, seed=1), noise(16, 24, seed=2)
+    save(inp / "x.png", left)
+    save(tmp_path / "b" / "x.tif", right)
+    process("combine", inp, out, "--b_dir", tmp_path / "b")
+    np.testing.assert_array_equal(load(out / "x.png"), np.hstack([left, right]))
+
+
+def test_combine_compares_sizes_as_they_are_seen(inp, out, tmp_path):
+    """A phone's upright picture is stored sideways: 48x32 in the file, 32x48 to the eye."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(inp / "x.jpg", np.full((32, 48, 3), RED), exif=exif)
+    save(tmp_path / "b" / "x.png", np.full((48, 32, 3), BLUE))
+    process("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert load(out / "x.png").shape == (48, 64, 3)
+
+
+def test_edges_are_thin_black_lines_on_white(inp, out):
+    pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+    pixels = np.full((128, 128, 3), WHITE)
+    pixels[32:96, 32:96] = (40, 90, 160)
+    save(inp / "square.png", pixels)
+    save(inp / "equal.png", np.where(pixels == WHITE, np.array([178, 100, 100]), np.array([100, 130, 150])))  # in brightness
+    save(inp / "flat.png", np.full((64, 64, 3), 90))
+    save(inp / "faint.png", np.clip(128 + np.random.default_rng(0).normal(0, 3, (128, 128, 1)), 0, 255).repeat(3, 2))
+    process("edges", inp, out)
+    for name in ("square", "equal"):
+        got = load(out / f"{name}.png")
+        assert set(np.unique(got)) == {0, 255}
+        dark = (got == 0).all(axis=2)
+        near = np.zeros((128, 128), bool)
+        near[30:98, 30:98] = True
+        near[35:93, 35:93] = False
+        assert not dark[~near].any()  # on the contour, nowhere else
+        assert dark[64].sum() == dark[:, 64].sum() == 2  # across the square: two lines, each one pixel thin
+        assert 4 * 58 <= dark.sum() <= 4 * 68  # and closed
+    assert (load(out / "flat.png") == 255).all() and (load(out / "faint.png") == 255).all()
+
+
+def test_edges_without_opencv_say_how_to_get_it(inp, out, tmp_path):
+    save(inp / "a.png", noise(8, 8))
+    (tmp_path / "cv2.py").write_text("raise ImportError")
+    message = fails("edges", inp, out, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert "pip install opencv-python-headless" in message and not out.exists()
+
+
+# What is read and written
+
+
+def test_phone_jpeg_comes_out_upright(inp, out):
+    exif = Image.Exif()
+    upright = Image.fromarray(quadrants().astype(np.uint8))
+    for tag, turn in ((6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270), (3, Image.Transpose.ROTATE_180)):
+        exif[0x0112] = tag
+        save(inp / f"{tag}.jpg", upright.transpose(turn), exif=exif, quality=95, subsampling=0)
+    process("resize", inp, out, "--size", "64")
+    for tag in (6, 8, 3):
+        got = load(out / f"{tag}.png")
+        centres = got[16::32, 16::32].reshape(4, 3)
+        assert np.abs(centres - [RED, GREEN, BLUE, WHITE]).max() < 8
+        with Image.open(out / f"{tag}.png") as image:
+            assert image.getexif().get(0x0112) is None  # not to be turned again
+
+
+def test_every_kind_of_picture_is_read(inp, out):
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    save(inp / "grey16.png", Image.fromarray(ramp))
+    save(inp / "grey16tif.tif", Image.fromarray(ramp))
+    save(inp / "grey8.png", (ramp // 257))
+    save(inp / "cmyk.jpg", Image.new("CMYK", (16, 16), (255, 0, 0, 0)), quality=95)
+    save(inp / "cmyktif.tiff", Image.new("CMYK", (16, 16), (0, 255, 0, 0)))
+    clear = np.zeros((16, 16, 4))
+    clear[:8] = (0, 0, 255, 255)
+    clear[8:, 8:] = (0, 0, 255, 128)
+    save(inp / "rgba.png", clear)
+    save(inp / "webp.webp", clear, lossless=True)
+    save(inp / "greya.PNG", Image.merge("LA", [Image.new("L", (16, 16), 0), Image.new("L", (16, 16), 0)]))
+    palette = Image.fromarray(quadrants(8).astype(np.uint8)).convert("P", palette=Image.Palette.ADAPTIVE)
+    save(inp / "palette.png", palette)
+    save(inp / "palette_clear.png", Image.new("P", (16, 16), 0), transparency=0)
+    save(inp / "two.gif", Image.new("RGB", (16, 16), RED), save_all=True, append_images=[Image.new("RGB", (16, 16), BLUE)])
+    save(inp / "bilevel.bmp", Image.new("1", (16, 16), 1))
+    process("resize", inp, out, "--size", "16")
+    grey = np.arange(256).reshape(16, 16, 1).repeat(3, axis=2)
+    over_white = np.full((16, 16, 3), WHITE)
+    over_white[:8] = BLUE
+    over_white[8:, 8:] = (127, 127, 255)
+    whole = {
+        "cmyk": (0, 255, 255),
+        "cmyktif": (255, 0, 255),
+        "greya": WHITE,
+        "palette_clear": WHITE,
+        "two": RED,
+        "bilevel": WHITE,
+    }
+    want = {name: np.full((16, 16, 3), colour) for name, colour in whole.items()}
+    want |= {"grey16": grey, "grey16tif": grey, "grey8": grey, "rgba": over_white, "webp": over_white}
+    want["palette"] = quadrants(8)
+    assert {path.stem for path in out.iterdir()} == set(want)
+    for name, pixels in want.items():
+        np.testing.assert_allclose(load(out / f"{name}.png"), pixels, atol=3 if name == "cmyk" else 0, err_msg=name)
+
+
+def test_jpeg_output(inp, out):
+    save(inp / "a.png", np.full((32, 32, 3), (200, 30, 60)))
+    process("resize", inp, out, "--size", "32", "--format", "jpg")
+    with Image.open(out / "a.jpg") as image:
+        assert image.format == "JPEG"
+    assert np.abs(load(out / "a.jpg") - (200, 30, 60)).max() <= 3
+
+
+# Runs
+
+
+def test_second_run_skips_what_exists_and_makes_what_is_missing(inp, out):
+    for name in "abc":
+        save(inp / f"{name}.png", noise(20, 20))
+    process("resize", inp, out, "--size", "8")
+    (out / "b.png").unlink()
+    (out / ".b.png.123.part").write_text("of a run whose worker was killed")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    said, _ = process("resize", inp, out, "--size", "8")
+    assert "1 made, 2 there already, 0 failed" in said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_stopped_in_the_middle_leaves_whole_pictures_and_goes_on(inp, out, sent):
+    pixels = noise(600, 600)
+    for number in range(60):
+        save(inp / f"{number}.bmp", pixels)
+    running = subprocess.Popen(command("resize", inp, out, "--size", "700"), stderr=subprocess.PIPE, text=True)
+    while not out.exists() or len(list(out.glob("*.png"))) < 2:
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(sent)
+    _, message = running.communicate(timeout=20)  # returns when the workers too have closed stderr
+    assert running.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
+    assert "Traceback" not in message
+    made = list(out.iterdir())
+    assert 2 <= len(made) < 60
+    for path in made:
+        assert load(path).shape == (700, 700, 3)  # whole, and nothing else lies there
+    for number in range(10, 60):
+        (inp / f"{number}.bmp").unlink()
+    process("resize", inp, out, "--size", "700")
+    assert {f"{number}.png" for number in range(10)} <= {path.name for path in out.iterdir()}
+
+
+def test_workers_give_the_same_pixels(inp, out, tmp_path):
+    for number in range(6):
+        save(inp / f"{number}.png", noise(50, 40, seed=number))
+    process("resize", inp, out, "--size", "30")
+    process("resize", inp, tmp_path / "two", "--size", "30", "--workers", "2")
+    for number in range(6):
+        np.testing.assert_array_equal(load(out / f"{number}.png"), load(tmp_path / "two" / f"{number}.png"))
+
+
+# Errors
+
+
+def test_unreadable_pictures_are_named_and_the_others_done(inp, out):
+    save(inp / "good.png", noise(20, 20))
+    save(inp / "cut.png", noise(90, 90))
+    (inp / "cut.png").write_bytes((inp / "cut.png").read_bytes()[:5000])
+    (inp / "text.jpg").write_text("not a picture")
+    save(inp / "float.tif", Image.new("F", (9, 9), 0.5))
+    said, errors = process("resize", inp, out, "--size", "8", code=1)
+    assert "1 made, 0 there already, 3 failed" in said
+    lines = errors.splitlines()
+    assert len(lines) == 3 and all(str(inp / name) in errors for name in ("cut.png", "text.jpg", "float.tif"))
+    assert [path.name for path in out.iterdir()] == ["good.png"]
+
+
+def test_combine_refuses_unequal_names_and_lists_ten(inp, out, tmp_path):
+    save(tmp_path / "b" / "both.png", noise(8, 8))
+    save(tmp_path / "b" / "only_b.png", noise(8, 8))
+    save(inp / "both.png", noise(8, 8))
+    for number in range(1, 13):
+        save(inp / f"alone{number}.png", noise(8, 8))
+    message = fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "13 without a counterpart" in message and "alone10.png and 3 more" in message and "alone11" not in message
+    assert not out.exists()
+    for number in range(1, 13):
+        (inp / f"alone{number}.png").unlink()
+    assert "only_b.png" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+
+
+def test_combine_refuses_unequal_sizes_and_lists_ten(inp, out, tmp_path):
+    for number in range(1, 13):
+        save(inp / f"{number}.png", noise(8, 10))
+        save(tmp_path / "b" / f"{number}.png", noise(8, 10 if number == 1 else 12))
+    message = fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "11 pairs" in message and "2.png 10x8 / 12x8" in message and "11.png" in message and "12.png" not in message
+    assert not out.exists()
+
+
+def test_combine_names_an_unreadable_picture_and_does_the_others(inp, out, tmp_path):
+    for name in "ab":
+        save(inp / f"{name}.png", noise(8, 8))
+        save(tmp_path / "b" / f"{name}.png", noise(8, 8))
+    (tmp_path / "b" / "a.png").write_text("not a picture")
+    assert str(tmp_path / "b" / "a.png") in fails("combine", inp, out, "--b_dir", tmp_path / "b", code=1)
+    assert [path.name for path in out.iterdir()] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "options", "says"),
+    [
+        ("resize", ["--size", "0"], "a size of 0"),
+        ("resize", ["--size", "0x256"], "a size of 0x256"),
+        ("resize", ["--size", "-5"], "--size"),
+        ("resize", ["--size", "big"], "'big' is not a size"),
+        ("resize", ["--workers", "0"], "at least 1"),
+        ("rotate", [], "invalid choice: 'rotate'"),
+        ("resize", ["--format", "bmp"], "invalid choice: 'bmp'"),
+        ("resize", ["--b_dir", "x"], "needs --b_dir, and no other"),
+        ("combine", [], "needs --b_dir"),
+        ("combine", ["--b_dir", "x", "--size", "9"], "use --operation resize"),
+        ("blank", ["--pad"], "--pad needs a --size"),
+    ],
+)
+def test_wrong_options(inp, out, operation, options, says):
+    save(inp / "a.png", noise(8, 8))
+    assert says in fails(operation, inp, out, *options)
+    assert not out.exists()
+
+
+def test_wrong_folders(inp, out, tmp_path):
+    assert "holds no pictures" in fails("resize", inp, out)
+    assert "is not a folder" in fails("resize", tmp_path / "nowhere", out)
+    save(inp / "a.png", noise(8, 8))
+    assert "input folder too" in fails("resize", inp, f"{inp}/../in")
+    (tmp_path / "file").write_text("here first")
+    assert "cannot make the folder" in fails("resize", inp, tmp_path / "file")
+    assert "cannot make the folder" in fails("resize", inp, tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_text() == "here first"
+    save(inp / "a.jpg", noise(8, 8))
+    assert "would both become a" in fails("resize", inp, out)
+    assert not out.exists()
+
+
+def test_output_that_cannot_be_written(inp):
+    """/proc/self/fd is a folder in which nobody, not even root, can make a file."""
+    save(inp / "a.png", noise(8, 8))
+    assert "cannot write /proc/self/fd/a.png" in fails("resize", inp, "/proc/self/fd")
+
+
+def test_help_has_a_line_for_every_option():
+    said = subprocess.run([sys.executable, PROCESS, "--help"], capture_output=True, text=True, check=True).stdout
+    for option in ("input_dir", "output_dir", "operation", "b_dir", "size", "pad", "format", "workers"):
+        assert f"  --{option} " in said
