@@ -180,9 +180,7 @@ def explain_unreadable(paths, load):
         except tf.errors.OpError as error:
             odd = re.search(r"even width, not\W*(\d+)", error.message)
             if odd:
-                return UserError(
-                    f"{path} is {odd[1]} pixels wide: a pair A|B needs an even width (single pictures: --nopaired in test)"
-                )
+                return UserError(f"{path} is {odd[1]} pixels wide: a pair A|B has an even width (alone: --nopaired)")
             return UserError(f"{path} cannot be read as a picture (damaged, or another format): repair or remove it")
     return UserError("a picture could not be read, but now all can: start again")
 
@@ -201,9 +199,7 @@ def parse_sizes(crop_size, scale_size):
     height, width = parse("scale_size", scale_size)
     scale = (height, width) if width else tuple(round(height * side / min(crop)) for side in crop)
     if crop[0] > scale[0] or crop[1] > scale[1]:
-        raise UserError(
-            f"--crop_size {crop_size} is larger than --scale_size {scale_size}: crops are cut out of the scaled picture"
-        )
+        raise UserError(f"--crop_size {crop_size} is larger than --scale_size {scale_size}: raise --scale_size to it or above")
     return crop, scale
 
 
@@ -237,9 +233,7 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
         def example(position):
             epoch, place = position // len(paths), position % len(paths)
             epoch_seed = tf.cast(tf.stack([seed, epoch]), tf.uint32)
-            index = tf.random.experimental.index_shuffle(
-                tf.cast(place, tf.uint32), epoch_seed, tf.constant(len(paths) - 1, tf.uint32)
-            )
+            index = tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(len(paths) - 1, tf.int64))
             crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
             image = tf.image.stateless_random_crop(take(tf.cast(index, tf.int32)), [*crop, channels], crop_seed)
             if flip:
@@ -252,12 +246,14 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
         return batches.prefetch(tf.data.AUTOTUNE)
 
 
+RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+RGB_TO_XYZ /= [[0.95047], [1.0], [1.08883]]  # relative to the white of D65
+
+
 def rgb_to_lab(rgb):
     """sRGB [..., 3] in [0, 1] => CIE Lab (D65) [..., 3]: L in [0, 100], a and b about [-110, 110]. As scikit-image."""
     linear = ops.where(rgb > 0.04045, ops.power((ops.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92)
-    to_xyz = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-    white = np.array([0.95047, 1.0, 1.08883])
-    xyz = ops.matmul(linear, np.float32((to_xyz / white[:, None]).T))
+    xyz = ops.matmul(linear, np.float32(RGB_TO_XYZ.T))
     f = ops.where(xyz > 0.008856, ops.power(ops.maximum(xyz, 0.008856), 1 / 3), 7.787 * xyz + 16 / 116)
     return ops.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
 
@@ -267,9 +263,7 @@ def lab_to_rgb(lab):
     fy = (lab[..., 0] + 16) / 116
     f = ops.stack([fy + lab[..., 1] / 500, fy, ops.maximum(fy - lab[..., 2] / 200, 0.0)], axis=-1)
     xyz = ops.where(f > 0.2068966, ops.power(f, 3), (f - 16 / 116) / 7.787)
-    to_xyz = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-    white = np.array([0.95047, 1.0, 1.08883])
-    linear = ops.matmul(xyz, np.float32(np.linalg.inv(to_xyz / white[:, None]).T))
+    linear = ops.matmul(xyz, np.float32(np.linalg.inv(RGB_TO_XYZ).T))
     rgb = ops.where(linear > 0.0031308, 1.055 * ops.power(ops.maximum(linear, 0.0031308), 1 / 2.4) - 0.055, 12.92 * linear)
     return ops.clip(rgb, 0.0, 1.0)
 
@@ -315,39 +309,20 @@ def count_halvings(size):
 def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, norm=BatchNorm):
     """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels], both in [-1, 1].
 
-    h and w are any multiples of 2**halvings. As in the reference code there is no norm on the first and the innermost encoder layer, no
-    bias before a norm. 54,413,955 parameters by default.
+    h and w are multiples of 2**halvings. As in the PyTorch code there is no norm on the first and on the innermost encoder
+    layer, and no bias before a norm. 54,413,955 parameters by default.
     """
 
-    def conv(filters, name):
+    def conv(filters, name, strides=2, use_bias=False):
         if separable:
-            return layers.SeparableConv2D(
-                filters,
-                4,
-                2,
-                "same",
-                use_bias=False,
-                depthwise_initializer=weights_init(),
-                pointwise_initializer=weights_init(),
-                name=name,
-            )
-        return layers.Conv2D(filters, 4, 2, "same", use_bias=False, kernel_initializer=weights_init(), name=name)
+            init = {"depthwise_initializer": weights_init(), "pointwise_initializer": weights_init()}
+            return layers.SeparableConv2D(filters, 4, strides, "same", use_bias=use_bias, name=name, **init)
+        return layers.Conv2D(filters, 4, strides, "same", use_bias=use_bias, name=name, kernel_initializer=weights_init())
 
     def deconv(filters, name, use_bias=False):
-        if separable:  # nearest x2, then convolve: a separable transposed convolution does not exist
-            upsample = layers.UpSampling2D(2, name=f"{name}_upsample")
-            convolve = layers.SeparableConv2D(
-                filters,
-                4,
-                1,
-                "same",
-                use_bias=use_bias,
-                depthwise_initializer=weights_init(),
-                pointwise_initializer=weights_init(),
-                name=name,
-            )
-            return lambda x: convolve(upsample(x))
-        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, kernel_initializer=weights_init(), name=name)
+        if separable:  # there is no separable transposed convolution: enlarge, then convolve
+            return keras.Sequential([layers.UpSampling2D(2), conv(filters, "conv", 1, use_bias)], name=name)
+        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, name=name, kernel_initializer=weights_init())
 
     def filters(level):
         return ngf * min(2 ** (level - 1), 8)
@@ -390,7 +365,7 @@ def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable
 
 
 def build_discriminator(in_channels=6, ndf=64, norm=BatchNorm):
-    """The 70x70 PatchGAN (section 6.1.2), [n, 256, 256, in_channels] => logits [n, 30, 30, 1]. 2,768,705 parameters by default."""
+    """The 70x70 PatchGAN (section 6.1.2), [n, 256, 256, in_channels] => logits [n, 30, 30, 1]. 2,768,705 parameters."""
     x = inputs = keras.Input((None, None, in_channels))
     # layer_1: [batch, 256, 256, in_channels] => [batch, 128, 128, ndf]
     # layer_2: [batch, 128, 128, ndf] => [batch, 64, 64, ndf * 2]
@@ -438,7 +413,7 @@ def l1_loss(outputs, targets):
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam (Kingma, Ba 2014) in one fused kernel a variable: the same numbers as PyTorch's, several times as fast as Keras's."""
+    """Adam (Kingma, Ba 2014) in one fused kernel a variable: the numbers of PyTorch's, twice as fast as Keras's."""
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -480,10 +455,11 @@ class Pix2Pix:
         self.crop, self.scale = parse_sizes(o.crop_size, o.scale_size)
         self.halvings = count_halvings(self.crop)
         in_channels, out_channels = ((1, 2) if o.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
-        self.generator_options = dict(
-            halvings=self.halvings, in_channels=in_channels, out_channels=out_channels, ngf=o.ngf, separable=o.separable_conv
+        self.build_generator = functools.partial(
+            build_generator, self.halvings, in_channels, out_channels, o.ngf, o.separable_conv
         )
-        self.generator = build_generator(**self.generator_options)
+        self.generator, self.out_channels = self.build_generator(), out_channels
+        self.load = load_image if self.lab else load_pair
         self.networks = {"generator": self.generator}
         self.optimizers = {}
         if training:
@@ -494,17 +470,9 @@ class Pix2Pix:
             self.train_step = tf.function(self.train_step, jit_compile=o.xla)
         self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
 
-    def find_training_images(self):
-        """Paths of the pictures of one epoch."""
-        return find_images(self.o.input_dir)
-
     def batches(self, paths, start):
         """Training batches from step `start` on: float32 [batch, *crop, 6] in [-1, 1], A and B on the channels (Lab: RGB)."""
-        o = self.o
-
-        def load(path):
-            return load_image(path) if self.lab else tf.concat(load_pair(path), -1)
-
+        o, load = self.o, self.load if self.lab else lambda path: tf.concat(self.load(path), -1)
         flip = o.flip and not o.no_flip
         return random_batches(paths, load, self.scale, self.crop, o.batch_size, flip, o.seed, start, o.cache_mb)
 
@@ -574,14 +542,14 @@ class Pix2Pix:
         outputs = translate_windows(self.translate, inputs.numpy(), window, 2**self.halvings)
         if self.lab:  # show what the network saw
             seen = self.to_inputs(inputs[None])
-            inputs = to_uint8(self.to_rgb(seen, tf.zeros_like(seen[..., : self.generator_options["out_channels"]]))[0])
+            inputs = to_uint8(self.to_rgb(seen, tf.zeros([*seen.shape[:3], self.out_channels]))[0])
         pictures = {"inputs": inputs, "outputs": outputs, "targets": targets}
         return {kind: np.asarray(picture) for kind, picture in pictures.items() if picture is not None}
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
         """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
         instance_norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5)
-        generator = build_generator(**self.generator_options, norm=instance_norm)
+        generator = self.build_generator(norm=instance_norm)
         generator.set_weights(self.generator.get_weights())
         pictures = keras.Input((height, width, 3), batch_size, dtype="uint8", name="pictures")
         inputs = self.to_inputs(pictures)
@@ -594,20 +562,19 @@ ALGORITHM = Pix2Pix
 def translate_windows(translate, image, window, multiple):
     """Translates a picture of any size, with memory bounded by the window.
 
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`. A side up to `window`
-    pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half or more; where they overlap
-    they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`. A side up to
+    `window` pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half or more;
+    there they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
     """
     window = math.ceil(window / multiple) * multiple
     height, width = image.shape[:2]
-    padded = [max(math.ceil(side / multiple) * multiple, 0) if side <= window else side for side in (height, width)]
+    padded = [math.ceil(side / multiple) * multiple if side <= window else side for side in (height, width)]
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
         size = min(side, window)
-        starts = (
-            np.linspace(0, side - size, 1 if side == size else math.ceil((side - size) / (size / 2)) + 1).round().astype(int)
-        )
+        count = 1 if side == size else math.ceil((side - size) / (size / 2)) + 1
+        starts = np.linspace(0, side - size, count).round().astype(int)
         bump = np.sin((np.arange(size) + 0.5) * np.pi / size) ** 2
         total = np.zeros(side)
         for start in starts:
@@ -693,20 +660,14 @@ def find_checkpoint(path):
 
 def read_options(checkpoint):
     """The options.json beside a checkpoint: the flags of its training."""
-    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+    path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        saved = json.loads((folder / "options.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"no checkpoint in {checkpoint} (options.json is missing): --checkpoint names the --output_dir of a training"
-        ) from None
-    except ValueError:
-        raise UserError(f"{folder / 'options.json'} is damaged: restore it, or train again") from None
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
     script = Path(__file__).stem
-    if saved.get("script") != script:
-        raise UserError(
-            f"{checkpoint} was trained by {saved.get('script')}.py: use python {saved.get('script')}.py instead of {script}.py"
-        )
+    if saved["script"] != script:
+        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {script}.py: use the former")
     return saved
 
 
@@ -714,9 +675,7 @@ def adopt_options(o, given, saved):
     """Takes over from a training what shapes the network and the data; to continue it, everything that was not given anew."""
     for name in NETWORK_FLAGS:
         if name in given and getattr(o, name) != saved[name]:
-            raise UserError(
-                f"{o.checkpoint} was trained with --{name} {saved[name]}, not {getattr(o, name)}: leave --{name} away"
-            )
+            raise UserError(f"{o.checkpoint} has --{name} {saved[name]}, not {getattr(o, name)}: leave --{name} out")
     kept = set(saved) - set(RUN_FLAGS) - {"script"} if o.mode == "train" else {*NETWORK_FLAGS, *DATA_FLAGS}
     if {"max_steps", "max_epochs"} & given:  # either of them replaces both
         kept -= {"max_steps", "max_epochs"}
@@ -729,9 +688,8 @@ def restore(path, **objects):
     try:
         tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise UserError(
-            f"{path} cannot be restored (damaged, or of other networks): {str(error).splitlines()[0][:200]}"
-        ) from error
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path} cannot be restored, it is damaged or of other networks: {reason}") from error
 
 
 def variables(network):
@@ -741,8 +699,7 @@ def variables(network):
 
 def describe_device():
     """One line on what computes."""
-    with quiet_native_stderr():
-        gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
 
@@ -751,15 +708,15 @@ def describe_device():
 
 
 def train(o):
-    """Trains, from the start or from o.checkpoint on. Returns the exit code: 0, or 128 + the number of the signal that ended it."""
+    """Trains, from the start or on from o.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
     output_dir = Path(o.output_dir)
-    if not o.checkpoint and tf.train.latest_checkpoint(output_dir):
-        done = tf.train.latest_checkpoint(output_dir)
+    done = tf.train.latest_checkpoint(output_dir)
+    if done and not o.checkpoint:
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
-    paths = model.find_training_images()
+    paths = find_images(o.input_dir)
+    samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
     total = o.max_steps or math.ceil(o.max_epochs * len(paths) / o.batch_size)
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
     step = tf.Variable(0, dtype=tf.int64)
     smoothed = tf.Variable(tf.zeros(len(model.losses)))  # moving averages of the losses
     objects = {name: variables(network) for name, network in model.networks.items()}
@@ -767,10 +724,11 @@ def train(o):
     objects |= {"step": step, "smoothed": smoothed}
     if o.checkpoint:
         restore(find_checkpoint(o.checkpoint), **objects)
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, max_to_keep=3, checkpoint_name="model")
-    write_json(
-        output_dir / "options.json", {"script": Path(__file__).stem} | {k: v for k, v in vars(o).items() if k not in RUN_FLAGS}
-    )
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    options = {name: value for name, value in vars(o).items() if name not in RUN_FLAGS}
+    write_json(output_dir / "options.json", {"script": Path(__file__).stem, **options})
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
+    writer = tf.summary.create_file_writer(str(output_dir))
     print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; seed {o.seed}; {describe_device()}")
     print("; ".join(f"{name} {network.count_params():,} parameters" for name, network in model.networks.items()), flush=True)
 
@@ -781,60 +739,52 @@ def train(o):
     def due(frequency):
         return frequency and (int(step) % frequency == 0 or int(step) == total)
 
-    signals = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: signals.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    signals = []  # Ctrl-C and SIGTERM let the step in hand end
+    handlers = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
         batches = iter(model.batches(paths, int(step)))
-        writer = tf.summary.create_file_writer(str(output_dir))
-        seconds, timed = 0.0, 0  # spent in steps since the last progress line
+        compiled, seconds, timed = False, 0.0, 0  # time spent in steps since the last progress line
         while int(step) < total and not signals:
             start = time.perf_counter()
             try:
                 batch = next(batches)
             except tf.errors.OpError:
                 save()
-                error = explain_unreadable(paths, load_image if o.lab_colorization else load_pair)
-                raise UserError(f"{error}; saved step {int(step)}, continue with --checkpoint {output_dir}") from None
-            traced = due(o.trace_freq)
-            if traced:
+                error = explain_unreadable(paths, model.load)
+                raise UserError(f"{error}; step {int(step)} is saved: continue with --checkpoint {output_dir}") from None
+            if traced := due(o.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
             losses = model.train_step(step, batch).numpy()
             if traced:
                 tf.profiler.experimental.stop()
             if not np.isfinite(losses).all():
                 values = ", ".join(f"{name} {value}" for name, value in zip(model.losses, losses, strict=True))
-                last = manager.latest_checkpoint or "none was saved"
-                raise UserError(
-                    f"a loss is no longer finite at step {int(step) + 1} ({values}): lower --lr; last good checkpoint: {last}"
-                )
+                last = manager.latest_checkpoint or "none"
+                raise UserError(f"step {int(step) + 1}: not finite ({values}); lower --lr; last good checkpoint: {last}")
             smoothed.assign(losses if int(step) == 0 else 0.99 * smoothed + 0.01 * losses)
             step.assign_add(1)
-            seconds, timed = seconds + time.perf_counter() - start, timed + 1
-
-            rate = timed * o.batch_size / seconds
+            if compiled:  # the first step does not count
+                seconds, timed = seconds + time.perf_counter() - start, timed + 1
+            compiled, rate = True, timed * o.batch_size / max(seconds, 1e-9)
+            values = dict(zip(model.losses, smoothed.numpy(), strict=True))
             if due(o.progress_freq):
-                left = int((total - int(step)) * seconds / timed / 60)
                 epoch = math.ceil(int(step) * o.batch_size / len(paths))
-                values = "  ".join(f"{name} {value:.4f}" for name, value in zip(model.losses, smoothed.numpy(), strict=True))
-                print(
-                    f"epoch {epoch}  step {int(step)}/{total}  {rate:.2f} images/s  {left // 60}h{left % 60:02}m left  {values}",
-                    flush=True,
-                )
+                hours = (total - int(step)) * seconds / max(timed, 1) / 3600
+                left = f"{int(hours)}h{int(hours % 1 * 60):02}m left"
+                print(f"epoch {epoch}  step {int(step)}/{total}  {rate:.2f} images/s  {left}  ", end="")
+                print("  ".join(f"{name} {value:.4f}" for name, value in values.items()), flush=True)
                 seconds, timed = 0.0, 0
             with writer.as_default(step):
                 if due(o.summary_freq):
-                    for name, value in zip(model.losses, smoothed.numpy(), strict=True):
+                    for name, value in values.items():
                         tf.summary.scalar(f"loss/{name}", value)
                     for name, optimizer in model.optimizers.items():
                         tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
                     tf.summary.scalar("images_per_second", rate)
                 if due(o.histogram_freq):
-                    for name, network in model.networks.items():
-                        for weight in network.weights:
-                            tf.summary.histogram(f"{name}/{weight.path}", weight.value)
+                    for network in model.networks.values():
+                        for weight in network.trainable_weights:
+                            tf.summary.histogram(f"{network.name}/{weight.path}", weight.value)
                 if due(o.display_freq):
                     show_samples(model, samples, output_dir, int(step))
             if due(o.save_freq):
@@ -852,7 +802,7 @@ def train(o):
 
 
 def find_held_out(input_dir):
-    """The pictures for test beside those for training: val or test beside train, testA beside trainA; None if there are none."""
+    """The pictures for test beside those for training: val or test beside train, testA beside trainA; else None."""
     folder = Path(input_dir)
     for name in ("val", "test"):
         beside = folder.with_name(folder.name.replace("train", name, 1))
@@ -864,7 +814,10 @@ def find_held_out(input_dir):
 def show_samples(model, paths, output_dir, step):
     """Translates a few pictures as they are now, for TensorBoard and the index.html of a training (newest step first)."""
     for path in paths:
-        pictures = model.test_pictures(path, paired=True)
+        try:
+            pictures = model.test_pictures(path, paired=True)
+        except tf.errors.OpError:
+            raise explain_unreadable([path], model.load) from None
         for kind, picture in pictures.items():
             write_png(str(output_dir / "images" / f"step-{step:08}-{Path(path).stem}-{kind}.png"), picture)
             tf.summary.image(f"{Path(path).stem}/{kind}", picture[None])
@@ -909,7 +862,7 @@ def test(o):
         write_json(output_dir / "metrics.json", {"checkpoint": find_checkpoint(o.checkpoint), "mean": mean, "images": metrics})
         print(f"L1 {mean['l1']:.4f}  PSNR {mean['psnr']:.2f} dB  SSIM {mean['ssim']:.4f}  (means of {len(metrics)} pictures)")
     if unreadable:
-        error = explain_unreadable(unreadable, load_pair if o.paired and not o.lab_colorization else load_image)
+        error = explain_unreadable(unreadable, model.load if o.paired else load_image)
         raise UserError(f"{error}; {len(unreadable)} of {len(paths)} could not be translated")
     print(f"done: see {output_dir / 'index.html'}")
     return 0
@@ -943,11 +896,12 @@ def export(o):
         target = output_dir / "model.tflite"
         model.build_serving_model(*model.crop, batch_size=1).export(target, format="litert", verbose=False)
     else:
-        target = output_dir / "model.onnx"
+        target, serving = output_dir / "model.onnx", model.build_serving_model(*model.crop)
+        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
         try:
-            model.build_serving_model(*model.crop).export(target, format="onnx", verbose=False)
-        except ImportError as error:
-            raise UserError(f"--export_format onnx needs another package: {error}") from None
+            serving.export(str(target), format="onnx", verbose=False)
+        except ImportError:
+            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
 
@@ -974,9 +928,8 @@ def fill_in_defaults(o, given):
             print(f"no --input_dir given: using {o.input_dir}")
         data = Path(o.input_dir).resolve()
         o.input_dir = str(data)
-        o.output_dir = o.output_dir or (
-            str(folder) if o.checkpoint else f"{data.parent.name if 'train' in data.name else data.name}_train"
-        )
+        name = data.parent.name if data.name.startswith("train") else data.name
+        o.output_dir = o.output_dir or (str(folder) if o.checkpoint else f"{name}_train")
     else:
         o.output_dir = o.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{o.mode}"
         if o.mode == "test" and not o.input_dir:
@@ -991,6 +944,7 @@ def fill_in_defaults(o, given):
 def main(argv):
     """The command line. Returns the exit code."""
     try:
+        FLAGS.unparse_flags()  # forget an earlier call
         unused = FLAGS(argv)[1:]
         if FLAGS.help:
             print(f"{__doc__}\n{FLAGS.get_help()}")
@@ -999,6 +953,8 @@ def main(argv):
             raise UserError(f"not an option: {unused[0]} (--help lists all options)")
         o = types.SimpleNamespace(**FLAGS.flag_values_dict())
         fill_in_defaults(o, {name for name in FLAGS if FLAGS[name].present})
+        with quiet_native_stderr():
+            tf.constant(0)  # starts the devices
         tf.config.optimizer.set_experimental_options({"remapping": False})  # fails on these networks, and says so on stderr
         keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
         keras.utils.set_random_seed(o.seed)
@@ -1006,7 +962,12 @@ def main(argv):
     except (UserError, flags.Error) as error:
         message = str(error).replace("\n", " ")
     except OSError as error:
-        message = f"{error.filename or 'a file'}: {error.strerror}; choose another --output_dir or make room"
+        message = f"{error.filename or o.output_dir}: {error.strerror}; make room or choose another --output_dir"
+    except tf.errors.OpError as error:
+        reason = re.search("No space left on device|File too large|Permission denied|Read-only file system", error.message)
+        if not reason:
+            raise
+        message = f"{o.output_dir}: {reason[0]}; make room or choose another --output_dir; what was saved before is whole"
     except KeyboardInterrupt:
         print("interrupted before the first step", file=sys.stderr)
         return 130

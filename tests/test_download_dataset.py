@@ -249,8 +249,8 @@ def test_cyclegan_through_the_real_builder_keeps_bytes_and_names(server, tmp_pat
 
 def test_cyclegan_is_held_to_the_checksum_that_tfds_carries(server, tmp_path):
     server.files["horse2zebra.zip"] = HORSES_ZIP
-    assert fails(get(server, tmp_path, "horse2zebra"), "116867962", "removed")  # the size in tfds' record
-    assert list(tmp_path.iterdir()) == []
+    assert fails(get(server, tmp_path, "horse2zebra"), "wrong length", "116867962", "--sha256")  # tfds' record
+    assert not (tmp_path / "horse2zebra").exists()
 
 
 def test_tfds_itself_refuses_an_archive_of_another_checksum(tmp_path):
@@ -420,17 +420,21 @@ def test_no_such_host(tmp_path):
 # --------------------------------------------------------------------------------------------------------- bad archives
 
 
-def test_a_wrong_checksum_is_refused_and_removed(server, tmp_path):
+def test_a_wrong_checksum_is_refused_and_the_archive_kept(server, tmp_path):
+    """It may be the checksum that is wrong: the right one then needs no second download."""
     server.files["facades.tar.gz"] = FACADES_TAR
-    result = get(server, tmp_path, "facades", "--sha256", "0" * 64)
-    assert fails(result, hashlib.sha256(FACADES_TAR).hexdigest(), "0" * 64, "removed")
-    assert list(tmp_path.iterdir()) == []
+    digest = hashlib.sha256(FACADES_TAR).hexdigest()
+    assert fails(get(server, tmp_path, "facades", "--sha256", "0" * 64), "wrong checksum", digest, "0" * 64, "delete")
+    assert not (tmp_path / "facades").exists()
+    assert get(server, tmp_path, "facades", "--sha256", digest).returncode == 0
+    assert len(server.requests) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["facades"]
 
 
-def test_a_wrong_checksum_does_not_remove_the_users_own_archive(tmp_path):
-    (tmp_path / "facades.tar.gz").write_bytes(FACADES_TAR)
-    assert fails(tool("facades", "--output_dir", tmp_path, "--sha256", "0" * 64), "wrong checksum")
-    assert contents(tmp_path) == {"facades.tar.gz": FACADES_TAR}
+def test_a_bad_archive_of_the_users_own_is_not_removed(tmp_path):
+    (tmp_path / "facades.tar.gz").write_bytes(FACADES_TAR[:-2000])
+    assert fails(tool("facades", "--output_dir", tmp_path), "not a whole archive")
+    assert contents(tmp_path) == {"facades.tar.gz": FACADES_TAR[:-2000]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""tools/split.py through its command line."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = pathlib.Path(__file__).parent.parent / "tools" / "split.py"
+
+
+def tool(*args):
+    return subprocess.run([sys.executable, str(TOOL), *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def fails(result, *words):
+    """The command ended as a user error does: code 2, one line on stderr that holds all the words."""
+    assert result.returncode == 2, result
+    assert result.stderr.count("\n") == 1, result.stderr
+    for word in words:
+        assert str(word) in result.stderr
+    return True
+
+
+def paint(folder, count, prefix=""):
+    """Makes `count` small pictures, no two alike; returns {name: bytes}."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(np.full((4, 8, 3), i, np.uint8)).save(folder / f"{prefix}{i}.png")
+    return contents(folder)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A folder of twenty pairs."""
+    paint(tmp_path / "pairs", 20)
+    return tmp_path / "pairs"
+
+
+def check(output, source, sizes):
+    """Each picture of `source` is in exactly one folder of `output`, unchanged, and the folders have these sizes."""
+    parts = {path.name: contents(path) for path in output.iterdir()}
+    assert {name: len(part) for name, part in parts.items()} == sizes
+    assert sum(sizes.values()) == len(contents(source))
+    merged = {}
+    for part in parts.values():
+        merged |= part
+    assert merged == contents(source)
+
+
+def test_pairs_into_three(pairs, tmp_path):
+    before = contents(pairs)
+    out = tmp_path / "deep" / "out"
+    result = tool("--input_dir", pairs, "--output_dir", out, "--train_frac", 0.7, "--val_frac", 0.2, "--test_frac", 0.1)
+    assert (result.returncode, result.stderr) == (0, "")
+    check(out, pairs, {"train": 14, "val": 4, "test": 2})
+    assert contents(pairs) == before  # copied, not moved
+    assert "14 train, 4 val, 2 test" in result.stdout
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "fractions, sizes",
+    [
+        ([], {"train": 16, "val": 4}),  # what pix2pix-tensorflow does
+        (["--train_frac", 0.5], {"train": 10, "val": 10}),
+        (["--test_frac", 0.1], {"train": 16, "val": 2, "test": 2}),
+        (["--train_frac", 0.9, "--test_frac", 0.1], {"train": 18, "test": 2}),
+        (["--train_frac", 1], {"train": 20}),
+    ],
+)
+def test_what_is_not_given_is_the_rest(pairs, tmp_path, fractions, sizes):
+    assert tool("--dir", pairs, "--output_dir", tmp_path / "out", *fractions).returncode == 0
+    check(tmp_path / "out", pairs, sizes)
+
+
+def test_the_seed_decides(pairs, tmp_path):
+    outs = {}
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        assert tool("--dir", pairs, "--output_dir", tmp_path / name, "--seed", seed).returncode == 0
+        outs[name] = {part: contents(tmp_path / name / part) for part in ("train", "val")}
+    assert outs["a"] == outs["b"] != outs["c"]
+    # a draw, and not the last or first few in order
+    assert outs["a"]["val"].keys() not in ({"16.png", "17.png", "18.png", "19.png"}, {"0.png", "1.png", "2.png", "3.png"})
+
+
+def test_the_order_on_disk_does_not_decide(monkeypatch):
+    """1.png and 01.png are equal in natural order, so a folder can list them either way."""
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    spec = importlib.util.spec_from_file_location("split_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    paths = [pathlib.Path(f"{zeros}{i}.png") for i in range(10) for zeros in ("", "0")]
+    fractions = {"train": 0.8, "val": 0.2, "test": 0.0}
+    assert module.split(paths, fractions, seed=1) == module.split(paths[::-1], fractions, seed=1)
+
+
+def test_unpaired(tmp_path):
+    photos, paintings = paint(tmp_path / "photos", 10), paint(tmp_path / "paintings", 20, "p")
+    result = tool("--unpaired", tmp_path / "photos", tmp_path / "paintings", "--output_dir", tmp_path / "out")
+    assert (result.returncode, result.stderr) == (0, "")
+    parts = {path.name: contents(path) for path in (tmp_path / "out").iterdir()}
+    assert {name: len(part) for name, part in parts.items()} == {"trainA": 8, "testA": 2, "trainB": 16, "testB": 4}
+    assert parts["trainA"] | parts["testA"] == photos
+    assert parts["trainB"] | parts["testB"] == paintings
+
+
+@pytest.mark.parametrize("fractions", [["--test_frac", 0.1], ["--train_frac", 0.9], ["--train_frac", 0.9, "--test_frac", 0.1]])
+def test_unpaired_fractions(pairs, tmp_path, fractions):
+    paint(tmp_path / "b", 10)
+    assert tool("--unpaired", pairs, tmp_path / "b", "--output_dir", tmp_path / "out", *fractions).returncode == 0
+    sizes = {path.name: len(contents(path)) for path in (tmp_path / "out").iterdir()}
+    assert sizes == {"trainA": 18, "testA": 2, "trainB": 9, "testB": 1}
+
+
+def test_counterparts_by_name_stay_together(tmp_path):
+    """Documented: two folders with the same names are split alike."""
+    paint(tmp_path / "a", 12), paint(tmp_path / "b", 12)
+    assert tool("--unpaired", tmp_path / "a", tmp_path / "b", "--output_dir", tmp_path / "out").returncode == 0
+    assert contents(tmp_path / "out/testA").keys() == contents(tmp_path / "out/testB").keys()
+
+
+def test_link_makes_hard_links_to_the_picture_itself(pairs, tmp_path):
+    (pairs / "0.png").rename(tmp_path / "elsewhere.png")
+    (pairs / "0.png").symlink_to("../elsewhere.png")
+    assert tool("--dir", pairs, "--output_dir", tmp_path / "out", "--link").returncode == 0
+    check(tmp_path / "out", pairs, {"train": 16, "val": 4})
+    for path in (tmp_path / "out").rglob("*.png"):
+        assert path.samefile(pairs / path.name) and not path.is_symlink()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm") or not os.access("/dev/shm", os.W_OK), reason="no second disk here")
+def test_link_to_another_disk(pairs, tmp_path):
+    out = pathlib.Path(f"/dev/shm/test_split.{os.getpid()}")
+    if os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("/dev/shm and the temporary folder are on one disk")
+    assert fails(tool("--dir", pairs, "--output_dir", out, "--link"), "another disk", "--link")
+    assert not list(out.parent.glob(f"*{out.name}*"))
+
+
+def test_an_output_that_holds_something_is_left_alone(pairs, tmp_path):
+    out = tmp_path / "out"
+    assert tool("--dir", pairs, "--output_dir", out, "--train_frac", 0.5).returncode == 0
+    before = {path: path.read_bytes() for path in out.rglob("*.png")}
+    assert fails(tool("--dir", pairs, "--output_dir", out), out, "not an empty folder", "--output_dir")
+    assert {path: path.read_bytes() for path in out.rglob("*.png")} == before
+    assert fails(tool("--dir", pairs, "--output_dir", pairs), "not an empty folder")
+    assert fails(tool("--dir", pairs, "--output_dir", pairs / "0.png"), "not an empty folder")
+
+
+def test_an_empty_output_folder_is_taken(pairs, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert tool("--dir", pairs, "--output_dir", tmp_path / "out").returncode == 0
+    check(tmp_path / "out", pairs, {"train": 16, "val": 4})
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_written(pairs, tmp_path):
+    (pairs / "gone.png").symlink_to("nowhere")
+    assert fails(tool("--dir", pairs, "--output_dir", tmp_path / "out"), "gone.png", "nothing was written")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
+def test_other_files_are_left_out(pairs, tmp_path):
+    (pairs / "notes.txt").write_text("no picture")
+    assert tool("--dir", pairs, "--output_dir", tmp_path / "out").returncode == 0
+    assert len(list((tmp_path / "out").rglob("*.*"))) == 20
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--dir", "{pairs}", "--train_frac", "0.8", "--val_frac", "0.1"], ["add up to 0.9"]),
+        (["--dir", "{pairs}", "--train_frac", "0.8", "--test_frac", "0.3"], ["add up to 1.1"]),
+        (["--dir", "{pairs}", "--train_frac", "1.5"], ["--train_frac 1.5", "0 to 1"]),
+        (["--dir", "{pairs}", "--train_frac", "nan"], ["--train_frac nan"]),
+        (["--dir", "{pairs}", "--test_frac", "-0.1"], ["--test_frac -0.1"]),
+        (["--dir", "{pairs}", "--train_frac", "most"], ["--train_frac", "most"]),
+        (["--dir", "{pairs}", "--train_frac", "0.99"], ["val would be empty", "20 pictures"]),
+        (["--dir", "{pairs}", "--train_frac", "0"], ["train would be empty"]),
+        (["--unpaired", "{pairs}", "{pairs}"], ["same folder"]),
+        (["--unpaired", "{pairs}", "{other}", "--val_frac", "0.1"], ["--val_frac"]),
+        (["--unpaired", "{pairs}", "{other}"], ["test would be empty", "2 pictures"]),
+        (["--unpaired", "{pairs}", "{missing}"], ["missing", "not a folder"]),
+        (["--unpaired", "{pairs}"], ["--unpaired"]),
+        (["--unpaired", "{pairs}", "{other}", "--dir", "{pairs}"], ["not allowed"]),
+        (["--dir", "{missing}"], ["missing", "not a folder"]),
+        (["--dir", "{empty}"], ["empty", "no pictures"]),
+        (["--dir", "{pairs}", "--nope"], ["--nope", "--help"]),
+        ([], ["--dir", "--unpaired"]),
+    ],
+)
+def test_what_a_user_can_get_wrong(pairs, tmp_path, arguments, words):
+    (tmp_path / "empty").mkdir()
+    paint(tmp_path / "other", 2)
+    folders = {name: tmp_path / name for name in ("pairs", "other", "missing", "empty")}
+    arguments = [argument.format(**folders) for argument in arguments]
+    assert fails(tool(*arguments, "--output_dir", tmp_path / "out"), *words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other", "pairs"]
+
+
+def test_help_has_a_line_for_every_option():
+    result = tool("--help")
+    assert result.returncode == 0
+    for option in ("--dir", "--unpaired", "--output_dir", "--train_frac", "--val_frac", "--test_frac", "--seed", "--link"):
+        assert option in result.stdout

@@ -1,0 +1,603 @@
+"""Downloads a data set by name: the pix2pix pairs, the CycleGAN sets (by tensorflow-datasets), the AnimeGAN styles.
+
+    python tools/download-dataset.py --list
+    python tools/download-dataset.py facades                  # -> facades/{train,val,test}
+    python tools/download-dataset.py monet2photo              # -> monet2photo/{trainA,trainB,testA,testB}
+
+An interrupted download goes on where it stopped when the same command is run again. The folder takes its name only when it
+is complete. See docs/data.md.
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import difflib
+import errno
+import gzip
+import hashlib
+import http.client
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import stat
+import sys
+import tarfile
+import time
+import types
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from common import EXTENSIONS, Progress, UserError, run
+
+MARKER = ".download.json"  # in a folder this tool completed: where it came from
+MB = 1_000_000
+TIMEOUT = 60  # seconds without a byte before a connection counts as lost
+
+# ---------------------------------------------------------------------------------------------------------------- catalogue
+
+
+class Dataset(NamedTuple):
+    """One name of --list. A fact that is not known is "?"; sha256 None means that no checksum is on record."""
+
+    family: str  # "pairs", "cyclegan" or "animegan": how it is fetched and laid out
+    source: str  # the archive's base name (pairs), the tensorflow-datasets config (cyclegan), the style's folder (animegan)
+    size: str
+    pictures: str
+    terms: str
+    cite: str
+    sha256: str | None = None
+
+
+PIX2PIX = "Isola et al., CVPR 2017, arXiv:1611.07004"
+CYCLEGAN = "Zhu et al., ICCV 2017, arXiv:1703.10593"
+ANIMEGAN = "Chen, Liu, Chen: AnimeGAN, ISICA 2019, github.com/TachibanaYoshino/AnimeGAN"
+CMP = "the CMP Facade Database's, cmp.felk.cvut.cz/~tylecr1/facade"
+GOOGLE = "tiles of Google Maps, Google's terms of service"
+PAINTINGS = "paintings from WikiArt, photos from Flickr; no licence stated"
+FLICKR = "photos from Flickr; no licence stated"
+IMAGENET = "pictures from ImageNet: non-commercial research and education"
+FILM = "frames of films, rights with their studios; the repository allows non-commercial use"
+
+# Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets' checksum file and catalogue.
+DATASETS = {
+    "facades": Dataset(
+        "pairs", "facades", "31 MB", "train 400, val 100, test 106", CMP, f"Tyleček, Šára, GCPR 2013; {PIX2PIX}"
+    ),
+    "cityscapes": Dataset(
+        "pairs",
+        "cityscapes",
+        "113 MB",
+        "train 2975, val 500",
+        "research, non-commercial: cityscapes-dataset.com/license",
+        f"Cordts et al., CVPR 2016; {PIX2PIX}",
+    ),
+    "maps": Dataset("pairs", "maps", "246 MB", "train 1096, val 1098", GOOGLE, PIX2PIX),
+    "edges2shoes": Dataset(
+        "pairs",
+        "edges2shoes",
+        "2.2 GB",
+        "train 49825, val 200",
+        "UT Zappos50K: academic, non-commercial use",
+        f"Yu, Grauman, CVPR 2014; {PIX2PIX}",
+    ),
+    "edges2handbags": Dataset(
+        "pairs",
+        "edges2handbags",
+        "8.6 GB",
+        "train 138567, val 200",
+        "product pictures from Amazon; no licence stated",
+        f"Zhu et al., ECCV 2016; {PIX2PIX}",
+    ),
+    "night2day": Dataset(
+        "pairs",
+        "night2day",
+        "?",
+        "train 17823, val ?, test ?",
+        "the Transient Attributes set's; no licence known",
+        f"Laffont et al., SIGGRAPH 2014; {PIX2PIX}",
+    ),
+    "monet2photo": Dataset("cyclegan", "monet2photo", "305 MB", "A 1072+121, B 6287+751", PAINTINGS, CYCLEGAN),
+    "vangogh2photo": Dataset("cyclegan", "vangogh2photo", "307 MB", "A 400+400, B 6287+751", PAINTINGS, CYCLEGAN),
+    "cezanne2photo": Dataset("cyclegan", "cezanne2photo", "280 MB", "A 525+58, B 6287+751", PAINTINGS, CYCLEGAN),
+    "ukiyoe2photo": Dataset("cyclegan", "ukiyoe2photo", "293 MB", "A 562+263, B 6287+751", PAINTINGS, CYCLEGAN),
+    "horse2zebra": Dataset("cyclegan", "horse2zebra", "117 MB", "A 1067+120, B 1334+140", IMAGENET, CYCLEGAN),
+    "apple2orange": Dataset("cyclegan", "apple2orange", "78 MB", "A 995+266, B 1019+248", IMAGENET, CYCLEGAN),
+    "summer2winter_yosemite": Dataset(
+        "cyclegan", "summer2winter_yosemite", "133 MB", "A 1231+309, B 962+238", FLICKR, CYCLEGAN
+    ),
+    "iphone2dslr_flower": Dataset("cyclegan", "iphone2dslr_flower", "340 MB", "?", FLICKR, CYCLEGAN),
+    "maps_unpaired": Dataset("cyclegan", "maps", "1477 MB", "A 1096+1098, B 1096+1098", GOOGLE, CYCLEGAN),
+    "facades_unpaired": Dataset("cyclegan", "facades", "35 MB", "A 400+106, B 400+106", CMP, CYCLEGAN),
+    "miyazaki": Dataset("animegan", "Hayao", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
+    "shinkai": Dataset("animegan", "Shinkai", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
+    "paprika": Dataset("animegan", "Paprika", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
+}
+
+FAMILIES = {
+    "pairs": "pix2pix: side-by-side pairs in train, val, test (no checksum on record)",
+    "cyclegan": "CycleGAN, by tensorflow-datasets: trainA+testA, trainB+testB (checksums on record)",
+    "animegan": "AnimeGAN release: photos in trainA and testA, film frames in trainB; no testB (no checksum on record)",
+}
+GANILLA = (
+    "GANILLA's illustrations cannot be redistributed, so nothing here downloads them; docs/ganilla.md says how to lay out scans"
+)
+
+
+def listing():
+    """The text of --list."""
+    lines = []
+    for family, title in FAMILIES.items():
+        lines += [title, ""]
+        for name, dataset in DATASETS.items():
+            if dataset.family == family:
+                lines.append(f"  {name:<24}{dataset.size:>8}   {dataset.pictures}")
+                lines += [f"      terms: {dataset.terms}", f"      cite:  {dataset.cite}"]
+        lines.append("")
+    return "\n".join([*lines, f"{GANILLA}."])
+
+
+def lookup(name):
+    if name in DATASETS:
+        return DATASETS[name]
+    if "ganilla" in name.lower():
+        raise UserError(GANILLA)
+    close = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"the names are {', '.join(DATASETS)};"
+    raise UserError(f"unknown data set '{name}'; {hint} --list shows all")
+
+
+# ----------------------------------------------------------------------------------------------------------------- download
+
+
+class Dropped(Exception):
+    """A transfer that may succeed when it is tried again."""
+
+
+@contextlib.contextmanager
+def megabytes(size):
+    """Progress in MB over `size` bytes, given as a function of the bytes done so far; a size that is None shows nothing."""
+    progress = Progress(size // MB + 1, "MB") if size is not None else None
+    try:
+        yield lambda done: progress and progress.step(max(0, done // MB - progress.done))
+        if progress:
+            progress.step(progress.total - progress.done)
+    except BaseException:
+        if progress and sys.stderr.isatty():
+            print(file=sys.stderr)  # what is said next starts on a line of its own
+        raise
+
+
+def validator(headers):
+    """What If-Range may name (RFC 9110, 13.1.5): a strong ETag, or the date; None if the server gives neither."""
+    etag = headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+
+
+def state_of(archive):
+    """The file beside a download that says what it is: its url, validator, size, and whether this tool completed it."""
+    return archive.with_name(f"{archive.name}.state.json")
+
+
+def read_state(archive):
+    try:
+        return json.loads(state_of(archive).read_text())
+    except (FileNotFoundError, ValueError):  # ValueError: cut short by a crash, which costs a fresh start and no more
+        return {}
+
+
+def fetch(url, archive, retries):
+    """Downloads url to `archive` by way of `archive`.part, going on with a part that is there."""
+    partial = archive.with_name(f"{archive.name}.part")
+    for tried in range(retries + 1):
+        try:
+            transfer(url, archive, partial)
+            break
+        except Dropped as error:
+            if tried == retries:
+                raise UserError(f"{error}; run the same command again to go on") from error
+            print(f"{error}; trying again in {2**tried} s", file=sys.stderr)
+            time.sleep(2**tried)
+    os.replace(partial, archive)
+    state_of(archive).write_text(json.dumps(read_state(archive) | {"complete": True}))
+
+
+def open_url(url, headers):
+    """The open response; UserError where trying again cannot help, Dropped where it can, None for "no such range"."""
+    host = urllib.parse.urlsplit(url).netloc
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            return None
+        answer = f"{url}: the server answers {error.code} {error.reason}"
+        if error.code == 429 or error.code >= 500:
+            raise Dropped(answer) from error
+        raise UserError(f"{answer}; look at the address in a browser, or give a mirror with --url") from error
+    except http.client.InvalidURL as error:
+        raise UserError(f"{url} is not an address ({error}); give another --url") from error
+    except urllib.error.URLError as error:
+        why = error.reason
+        if isinstance(why, ssl.SSLCertVerificationError):
+            why = f"its certificate is not valid: {why.verify_message}"
+        elif isinstance(why, socket.gaierror):
+            why = "its name is not known"
+        if "Range" in headers:  # it answered before, so this may be a network that comes and goes
+            raise Dropped(f"cannot reach {host} ({why})") from error
+        raise UserError(f"cannot reach {host} ({why}); check the network, or give a mirror with --url") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Dropped(f"{url}: the connection was lost before an answer ({error})") from error
+
+
+def transfer(url, archive, partial):
+    """One connection: gets what is missing of `partial`, or all of it where the rest might be of another version."""
+    known = read_state(archive)
+    have = partial.stat().st_size if partial.exists() and known.get("url") == url else 0
+    size = known.get("size")
+    if have and have == size:
+        return
+    headers = {"User-Agent": "download-dataset.py", "Accept-Encoding": "identity"}
+    resuming = have and size and known["validator"]  # without a validator the file may have changed: start over
+    if resuming:
+        headers |= {"Range": f"bytes={have}-", "If-Range": known["validator"]}
+    response = open_url(url, headers)
+    # some servers honour Range but not If-Range; a 206 may leave the validator out
+    if response is None or (
+        response.status == 206
+        and not (
+            resuming
+            and response.headers.get("Content-Range") == f"bytes {have}-{size - 1}/{size}"
+            and validator(response.headers) in (None, known["validator"])
+        )
+    ):
+        partial.unlink(missing_ok=True)
+        raise Dropped(f"{url}: the file has changed, so the part that was there is dropped")
+    with response:
+        if response.status != 206:
+            if resuming:
+                print("the file has changed, or the server cannot continue a download: starting over", file=sys.stderr)
+            have, length = 0, response.headers.get("Content-Length")
+            size = int(length) if length else None
+        with partial.open("ab" if have else "wb") as out:
+            if not have:  # after the old part was emptied, so that a crash here cannot mix two versions
+                state = {"url": url, "validator": validator(response.headers), "size": size}
+                state_of(archive).write_text(json.dumps(state))
+            about = "size unknown" if size is None else f"{size / MB:.1f} MB"
+            print(f"{'continuing' if have else 'downloading'} {url} ({about})", flush=True)
+            copy_body(response, out, None if size is None else size - have)
+
+
+def copy_body(response, out, size):
+    """Copies the body of `size` bytes (None: not known) to the open file. Dropped if the connection is lost on the way."""
+    copied, lost = 0, None
+    with megabytes(size) as show:
+        while True:
+            try:
+                chunk = response.read1(1 << 16)
+            except (OSError, http.client.HTTPException) as error:
+                chunk, lost = b"", error
+            if not chunk:
+                break
+            out.write(chunk)
+            copied += len(chunk)
+            show(copied)
+        if lost or size not in (None, copied):
+            raise Dropped(f"the connection was lost ({lost or 'closed early'}); {out.tell()} bytes are in {out.name}")
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------------ extract
+
+
+class BadArchive(UserError):
+    """The archive is at fault, so a copy that this tool downloaded is not worth keeping."""
+
+
+# what zipfile and tarfile raise on an archive that is cut short, damaged, encrypted, or no archive at all
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, RuntimeError)
+
+
+def entries(archive):
+    """Yields (name, stream) for each file of a zip or tar.gz.
+
+    No link is ever made on disk: a tar link to a file of the same archive is read as that file; any other link, and a
+    device, is refused, and so is a name that is absolute or climbs.
+    """
+    with archive.open("rb") as file, megabytes(archive.stat().st_size) as show:
+        for name, stream in zip_members(file) if archive.suffix == ".zip" else tar_members(file):
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) or "\0" in name:
+                raise BadArchive(f"{archive} is not safe: '{name}' would be written outside its folder")
+            if stream == UNSAFE:
+                raise BadArchive(f"{archive} is not safe: '{name}' is a link out of its folder, or a device")
+            if stream:
+                with stream:
+                    yield name, stream
+            show(file.tell())
+
+
+UNSAFE = "unsafe"
+
+
+def zip_members(file):
+    """Yields (name, open stream) of each member; the stream is None for a folder and UNSAFE for a link or a device."""
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it was packed on Windows
+            regular = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+            yield info.filename, UNSAFE if not regular else None if info.is_dir() else archive.open(info)
+
+
+def tar_members(file):
+    """As zip_members, for a tar.gz."""
+    with tarfile.open(fileobj=file, mode="r:gz") as archive:
+        for info in archive:
+            try:  # extractfile follows a link to another member, and to nothing else; it gives None for a device
+                yield info.name, None if info.isdir() else archive.extractfile(info) or UNSAFE
+            except (KeyError, RecursionError):
+                yield info.name, UNSAFE
+        # tarfile takes a damaged header for the end of the archive: reading on to gzip's own end checks its CRC
+        while archive.fileobj.read(1 << 20):
+            pass
+
+
+def unpack(archive, content, layout, required):
+    """Writes the files whose folder ends in a key of `layout`, {"Hayao/style": "trainB"}, to the folder of its value."""
+    for name, stream in entries(archive):
+        path = PurePosixPath(name)
+        for source, target in layout.items():
+            inside = ends_with(path.parent, source)
+            if inside and not path.name.startswith("."):  # "._x.jpg" comes from macOS
+                (content / target).mkdir(parents=True, exist_ok=True)
+                try:
+                    with (content / target / path.name).open("xb") as out:
+                        shutil.copyfileobj(stream, out, 1 << 20)
+                except FileExistsError as error:
+                    raise BadArchive(f"{archive} holds two files for {target}/{path.name}") from error
+    missing = [source for source, target in layout.items() if target in required and not count(content / target)]
+    if missing:
+        raise BadArchive(f"{archive} holds no pictures in {', '.join(missing)}; is it the right archive?")
+
+
+def ends_with(folder, tail):
+    parts = PurePosixPath(tail).parts
+    return folder.parts[-len(parts) :] == parts
+
+
+def count(folder):
+    return sum(path.suffix.lower() in EXTENSIONS for path in folder.iterdir()) if folder.is_dir() else 0
+
+
+def animegan_layout(archive, style):
+    """The photos and one style. Where the test photos lie differs between releases: the first of these that is there."""
+    folders = {PurePosixPath(name).parent for name, _ in entries(archive)}
+    for test in ("test/test_photo", "test/real", "test/HR_photo", "test", "val"):
+        if any(ends_with(folder, test) for folder in folders):
+            return {"train_photo": "trainA", f"{style}/style": "trainB", test: "testA"}
+    raise BadArchive(f"{archive} holds no test photos (test/..., val); is it the right archive?")
+
+
+# ------------------------------------------------------------------------------------------------------- tensorflow-datasets
+
+
+def import_tfds():
+    """Imports tensorflow-datasets late: it is slow, and only the CycleGAN sets need it."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # nothing here needs a GPU, and TensorFlow would take its memory
+    if "importlib_resources" not in sys.modules and importlib.util.find_spec("importlib_resources") is None:
+        # tfds 4.9.10 uses this package without requiring it (etils used to bring it): the standard library has what it needs
+        try:
+            from importlib.resources import abc
+        except ImportError:  # Python 3.10
+            from importlib import abc
+        sys.modules["importlib_resources"] = types.ModuleType("importlib_resources")
+        sys.modules["importlib_resources"].abc = abc
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise UserError(f"the CycleGAN sets need tensorflow-datasets ({error}); pip install tensorflow-datasets") from error
+    return tensorflow_datasets
+
+
+@contextlib.contextmanager
+def quiet():
+    """Hides what tfds prints and what TensorFlow's C++ logs at import, which no setting turns off."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def tfds_builder(config, scratch):
+    """tfds' builder of a CycleGAN set, its address of the archive, and its record (size, checksum) of it."""
+    builder = import_tfds().builder(f"cycle_gan/{config}", data_dir=scratch / "tfds")
+    url = next(url for url in builder.url_infos if url.endswith(f"/{config}.zip"))
+    return builder, url, builder.url_infos[url]
+
+
+def write_with_tfds(builder, archive, content):
+    """Runs tfds' builder on the archive and writes its examples out as the very bytes they were, under their old names."""
+    names = collections.defaultdict(list)  # tfds does not give an example's file name: find it by the bytes
+    for name, stream in entries(archive):
+        path = PurePosixPath(name)
+        names[path.parent.name, hashlib.sha256(stream.read()).digest()].append(path.name)
+    tfds = import_tfds()
+    # tfds takes an archive in manual_dir instead of downloading it, and checks it against the same checksum
+    config = tfds.download.DownloadConfig(manual_dir=archive.parent, try_download_gcs=False, force_checksums_validation=True)
+    try:
+        with quiet():
+            builder.download_and_prepare(download_dir=content.parent / "tfds", download_config=config)
+            for split in builder.info.splits:
+                (content / split).mkdir(parents=True)
+                as_stored = {"image": tfds.decode.SkipDecoding()}
+                for example in tfds.as_numpy(builder.as_dataset(split=split, decoders=as_stored)):
+                    data = example["image"]
+                    (content / split / names[split, hashlib.sha256(data).digest()].pop()).write_bytes(data)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"tensorflow-datasets cannot prepare {archive}, which is kept: {reason}") from error
+
+
+# --------------------------------------------------------------------------------------------------------------------- main
+
+
+def official(dataset, scratch):
+    """Where a set's archive is: its address, the name it gets here, tfds' builder and record of it (None: not tfds')."""
+    if dataset.family == "cyclegan":
+        builder, url, record = tfds_builder(dataset.source, scratch)
+        return url, record.filename, builder, record
+    if dataset.family == "pairs":
+        # https: with no checksum on record, TLS is what vouches for the archive
+        file = f"{dataset.source}.tar.gz"
+        return f"https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/{file}", file, None, None
+    url = "https://github.com/TachibanaYoshino/AnimeGAN/releases/download/dataset-1/dataset.zip"
+    return url, "AnimeGAN-dataset.zip", None, None
+
+
+def verify(archive, size, sha256):
+    """The archive's sha256, compared with what is expected. A copy that differs is kept: the expectation may be at fault."""
+    digest, actual = sha256_of(archive), archive.stat().st_size
+    advice = f"delete {archive} to download it again, or give --sha256 {digest} if you trust it"
+    if size not in (None, actual):
+        raise UserError(f"{archive} has the wrong length, {actual} bytes and not {size}; {advice}")
+    if sha256 not in (None, digest):
+        raise UserError(f"{archive} has the wrong checksum, sha256 {digest} and not {sha256}; {advice}")
+    if sha256 is None:
+        print(f"no checksum is on record for this set: compare sha256 {digest}, and give it with --sha256 next time")
+    return digest
+
+
+def obtain(name, dataset, folder, args):
+    """Downloads, checks, extracts, and gives the folder its name."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{name}.incomplete")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    content = scratch / name
+    source, filename, builder, record = official(dataset, scratch)
+    url, archive = source, folder.with_name(filename)
+    if args.url:
+        is_file = args.url.endswith((".zip", ".tar.gz", ".tgz"))
+        url = args.url if is_file else f"{args.url.rstrip('/')}/{source.rsplit('/', 1)[1]}"
+    state = read_state(archive)
+    if archive.exists() and (not state.get("complete") or state["url"] == url):
+        print(f"using {archive}, which is there already")
+    else:
+        fetch(url, archive, args.retries)
+    ours = read_state(archive).get("complete")  # else the user put it there, and it stays there
+    try:
+        if args.sha256 or not record:
+            digest = verify(archive, None, args.sha256 or dataset.sha256)
+        else:
+            digest = verify(archive, int(record.size), record.checksum)
+        print(f"extracting {archive}", flush=True)
+        if dataset.family == "cyclegan":
+            # differs from the record after --sha256 only: a repacked mirror, and tfds shall hold it to that checksum
+            length = type(record.size)(archive.stat().st_size)
+            builder.url_infos[source] = dataclasses.replace(record, checksum=digest, size=length)
+            write_with_tfds(builder, archive, content)
+        elif dataset.family == "pairs":
+            unpack(archive, content, {"train": "train", "val": "val", "test": "test"}, required={"train"})
+        else:
+            unpack(archive, content, animegan_layout(archive, dataset.source), required={"trainA", "trainB", "testA"})
+        counts = {path.name: count(path) for path in sorted(content.iterdir())}
+        (content / MARKER).write_text(json.dumps({"name": name, "url": url, "sha256": digest, "pictures": counts}, indent=1))
+        content.rename(folder)
+    except (BadArchive, *BROKEN) as error:
+        what = error if isinstance(error, BadArchive) else f"{archive} is not a whole archive ({error}); is the address right?"
+        if not ours:
+            raise UserError(what) from error
+        archive.unlink()
+        state_of(archive).unlink()
+        raise UserError(f"{what} (the download was removed)") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if ours:
+        state_of(archive).unlink()
+        if not args.keep_archive:
+            archive.unlink()
+    print(f"{folder}: {', '.join(f'{each} {number}' for each, number in counts.items())} pictures")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; --help shows the options")
+
+
+def parse():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", nargs="?", help="name of the data set, as --list shows it")
+    parser.add_argument("--output_dir", default=".", help="folder that gets a folder NAME (default: here)")
+    parser.add_argument("--url", help="mirror: address of the archive, or of the folder that holds it")
+    parser.add_argument("--sha256", help="checksum the archive must have, instead of the one on record if there is one")
+    parser.add_argument("--retries", type=int, default=4, help="times to go on after a lost connection (default: 4)")
+    parser.add_argument("--keep_archive", action="store_true", help="leave the archive beside the folder; a later run uses it")
+    parser.add_argument("--list", action="store_true", help="print every name with size, image counts, terms and citation")
+    args = parser.parse_args()
+    if not args.name and not args.list:
+        raise UserError("give the name of a data set; --list shows them")
+    if args.url and urllib.parse.urlsplit(args.url).scheme not in ("http", "https"):
+        raise UserError(f"--url {args.url}: give an address that begins with http:// or https://")
+    if args.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", args.sha256):
+        raise UserError(f"--sha256 {args.sha256}: a sha256 has 64 hexadecimal digits")
+    if args.retries < 0:
+        raise UserError(f"--retries {args.retries}: give 0 or more")
+    args.sha256 = args.sha256 and args.sha256.lower()
+    return args
+
+
+def main():
+    args = parse()
+    if args.list:
+        with contextlib.suppress(BrokenPipeError):  # `--list | head`
+            print(listing(), flush=True)
+            return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains when it closes stdout
+        return 0
+    dataset = lookup(args.name)
+    folder = Path(args.output_dir) / args.name
+    if (folder / MARKER).exists():
+        made = json.loads((folder / MARKER).read_text())
+        if args.sha256 not in (None, made["sha256"]):
+            raise UserError(f"{folder} is there, made from another archive (sha256 {made['sha256']}); move or remove it")
+        print(f"{folder} is complete already (from {made['url']}, sha256 {made['sha256']}): nothing to do")
+        return 0
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} is in the way and was not completed by this tool; move it, or give another --output_dir")
+    try:
+        obtain(args.name, dataset, folder, args)
+    except KeyboardInterrupt:
+        print("interrupted; what was downloaded is kept: run the same command again to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            where = f"the disk of {folder.parent.resolve()} is full"
+            raise UserError(f"{where}; make room and run the same command again: the download goes on") from error
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,127 @@
+"""Splits a folder of pictures into train, val and test, or two folders into trainA, trainB, testA and testB.
+
+    python tools/split.py --dir pairs --output_dir facades --train_frac 0.8 --test_frac 0.1     # the rest, 0.1, is val
+    python tools/split.py --unpaired photos paintings --output_dir photo2painting --train_frac 0.9
+
+The same seed gives the same split. The output folder takes its name only when it is complete. See docs/data.md.
+"""
+
+import argparse
+import errno
+import os
+import random
+import shutil
+from pathlib import Path
+
+from common import Progress, UserError, find_images, run
+
+
+def shares(train, val, test, paired):
+    """The fractions as {"train", "val", "test"}: what was not given is the rest. They add up to 1, or UserError."""
+    given = {"--train_frac": train, "--val_frac": val, "--test_frac": test}
+    for name, value in given.items():
+        if value is not None and not 0 <= value <= 1:  # also true of nan
+            raise UserError(f"{name} {value}: give a fraction from 0 to 1")
+    if paired:  # as pix2pix-tensorflow: 0.8 to train and the rest to val
+        train = 0.8 if train is None else train
+        test = 0.0 if test is None else test
+        val = max(0.0, round(1 - train - test, 9)) if val is None else val
+    else:
+        if val:
+            raise UserError(f"--val_frac {val}: --unpaired makes train and test folders only; leave it out")
+        val = 0.0
+        train = train if train is not None else 0.8 if test is None else round(1 - test, 9)
+        test = round(1 - train, 9) if test is None else test
+    if abs(train + val + test - 1) > 1e-6:
+        raise UserError(f"the fractions train {train:g}, val {val:g} and test {test:g} add up to {train + val + test:g}, not 1")
+    return {"train": train, "val": val, "test": test}
+
+
+def split(paths, fractions, seed):
+    """{"train": [...], ...} of the paths, each in one list. A list that should hold some and would hold none is a UserError."""
+    # by plain name: natural order can hold ties (1.jpg, 01.jpg), which would depend on the order of the folder on disk
+    paths = sorted(paths, key=lambda path: path.name)
+    random.Random(seed).shuffle(paths)
+    sizes = {name: round(len(paths) * fractions[name]) for name in ("val", "test")}
+    sizes["train"] = len(paths) - sum(sizes.values())
+    parts = {}
+    for name in ("train", "val", "test"):
+        parts[name], paths = paths[: sizes[name]], paths[sizes[name] :]
+        if not parts[name] and (fractions[name] or name == "train"):
+            total = sum(sizes.values())
+            raise UserError(f"{name} would be empty: {total} pictures are too few for a share of {fractions[name]:g}")
+    return parts
+
+
+def place(parts, output, link):
+    """Puts {folder name: paths} into a new folder `output`, which appears complete or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
+    progress = Progress(sum(len(paths) for paths in parts.values()))
+    try:
+        for name, paths in parts.items():
+            (temporary / name).mkdir(parents=True)
+            for path in paths:
+                if link:
+                    os.link(path.resolve(), temporary / name / path.name)
+                else:
+                    shutil.copy2(path, temporary / name / path.name)
+                progress.step()
+        os.replace(temporary, output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; --help shows the options")
+
+
+def parse():
+    parser = Parser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dir", "--input_dir", type=Path, help="folder of pictures or pairs, for train, val and test")
+    source.add_argument(
+        "--unpaired", type=Path, nargs=2, metavar=("A_DIR", "B_DIR"), help="two folders, for trainA, trainB, ..."
+    )
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder to make; it must not exist, or be empty")
+    parser.add_argument("--train_frac", type=float, help="share to train on (default: 0.8)")
+    parser.add_argument("--val_frac", type=float, help="share of val (default: the rest; not with --unpaired)")
+    parser.add_argument("--test_frac", type=float, help="share of test (default: 0; with --unpaired the rest)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: 0)")
+    parser.add_argument("--link", action="store_true", help="hard links instead of copies: no space, but the same disk only")
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
+    output = args.output_dir
+    fractions = shares(args.train_frac, args.val_frac, args.test_frac, paired=not args.unpaired)
+    if os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(
+            f"{output} exists and is not an empty folder; nothing was written: move it, or give another --output_dir"
+        )
+    if args.unpaired:
+        a, b = args.unpaired
+        if a.resolve() == b.resolve():
+            raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each side")
+        halves = {side: split(find_images(folder), fractions, args.seed) for side, folder in (("A", a), ("B", b))}
+        parts = {f"{name}{side}": halves[side][name] for name in ("train", "test") for side in "AB"}
+    else:
+        parts = split(find_images(args.dir), fractions, args.seed)
+    parts = {name: paths for name, paths in parts.items() if paths}
+    try:
+        place(parts, output, args.link)
+    except OSError as error:
+        reason = error.strerror or error
+        if error.errno == errno.EXDEV:
+            reason = "a hard link cannot reach another disk; leave out --link"
+        elif error.errno == errno.ENOSPC:
+            reason = "the disk is full; make room, or use --link"
+        raise UserError(f"{error.filename or output}: {reason} (nothing was written)") from error
+    counts = ", ".join(f"{len(paths)} {name}" for name, paths in parts.items())
+    print(f"{output}: {counts} ({'linked' if args.link else 'copied'}, seed {args.seed})")
+
+
+if __name__ == "__main__":
+    run(main)
