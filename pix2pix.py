@@ -556,25 +556,24 @@ class Pix2Pix:
         return keras.Model(pictures, to_uint8(self.to_rgb(inputs, generator(inputs))))
 
 
-ALGORITHM = Pix2Pix
+ALGORITHM, SCRIPT = Pix2Pix, "pix2pix"
 
 
 def translate_windows(translate, image, window, multiple):
     """Translates a picture of any size, with memory bounded by the window.
 
     translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`. A side up to
-    `window` pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half or more;
-    there they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    `window` pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half, where
+    they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
     """
     window = math.ceil(window / multiple) * multiple
     height, width = image.shape[:2]
-    padded = [math.ceil(side / multiple) * multiple if side <= window else side for side in (height, width)]
+    padded = [math.ceil(side / grid) * grid for side in (height, width) for grid in [multiple if side <= window else window // 2]]
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
         size = min(side, window)
-        count = 1 if side == size else math.ceil((side - size) / (size / 2)) + 1
-        starts = np.linspace(0, side - size, count).round().astype(int)
+        starts = range(0, side - size + 1, size // 2)  # on one grid, so that strides fall alike in all windows
         bump = np.sin((np.arange(size) + 0.5) * np.pi / size) ** 2
         total = np.zeros(side)
         for start in starts:
@@ -665,9 +664,8 @@ def read_options(checkpoint):
         saved = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
-    script = Path(__file__).stem
-    if saved["script"] != script:
-        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {script}.py: use the former")
+    if saved["script"] != SCRIPT:
+        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {SCRIPT}.py: use the former")
     return saved
 
 
@@ -726,7 +724,7 @@ def train(o):
         restore(find_checkpoint(o.checkpoint), **objects)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(o).items() if name not in RUN_FLAGS}
-    write_json(output_dir / "options.json", {"script": Path(__file__).stem, **options})
+    write_json(output_dir / "options.json", {"script": SCRIPT, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
     print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; seed {o.seed}; {describe_device()}")

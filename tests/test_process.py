@@ -255,8 +255,7 @@ def test_second_run_skips_what_exists_and_makes_what_is_missing(inp, out):
         save(inp / f"{name}.png", noise(20, 20))
     process("resize", inp, out, "--size", "8")
     (out / "b.png").unlink()
-    (out / ".b.png.123.part").write_text("of a run whose worker was killed")
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     said, _ = process("resize", inp, out, "--size", "8")
     assert "1 made, 2 there already, 0 failed" in said
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -268,11 +267,15 @@ def test_stopped_in_the_middle_leaves_whole_pictures_and_goes_on(inp, out, sent)
     pixels = noise(600, 600)
     for number in range(60):
         save(inp / f"{number}.bmp", pixels)
-    running = subprocess.Popen(command("resize", inp, out, "--size", "700"), stderr=subprocess.PIPE, text=True)
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    running = subprocess.Popen(command("resize", inp, out, "--size", "700"), **options)
     while not out.exists() or len(list(out.glob("*.png"))) < 2:
         assert running.poll() is None
         time.sleep(0.01)
-    running.send_signal(sent)
+    if sent == signal.SIGINT:
+        os.killpg(running.pid, sent)  # as Ctrl-C does: the workers get it too
+    else:
+        running.send_signal(sent)
     _, message = running.communicate(timeout=20)  # returns when the workers too have closed stderr
     assert running.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
     assert "Traceback" not in message
@@ -284,6 +287,20 @@ def test_stopped_in_the_middle_leaves_whole_pictures_and_goes_on(inp, out, sent)
         (inp / f"{number}.bmp").unlink()
     process("resize", inp, out, "--size", "700")
     assert {f"{number}.png" for number in range(10)} <= {path.name for path in out.iterdir()}
+
+
+def test_killed_amid_a_file_leaves_nothing_under_its_name(inp, out):
+    save(inp / "a.bmp", noise(1500, 1500))
+    running = subprocess.Popen(command("resize", inp, out, "--size", "2500"), stderr=subprocess.DEVNULL, start_new_session=True)
+    while not out.exists() or not any(path.stat().st_size for path in out.iterdir()):
+        assert running.poll() is None
+        time.sleep(0.001)
+    os.killpg(running.pid, signal.SIGKILL)  # the worker too
+    running.wait()
+    assert not (out / "a.png").exists()
+    process("resize", inp, out, "--size", "2500")
+    assert [path.name for path in out.iterdir()] == ["a.png"]  # the remains are cleared away
+    assert load(out / "a.png").shape == (2500, 2500, 3)
 
 
 def test_workers_give_the_same_pixels(inp, out, tmp_path):

@@ -77,27 +77,35 @@ def blur(field, sigma):
     """Gaussian blur of an (h, w) or (h, w, c) field."""
     radius = int(3 * sigma) + 1
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
     for axis in (0, 1):
         padding = [(radius, radius) if i == axis else (0, 0) for i in range(field.ndim)]
         padded, length = np.pad(field, padding, mode="edge"), field.shape[axis]
-        field = sum(
-            weight * np.take(padded, range(i, i + length), axis)
-            for i, weight in enumerate((kernel / kernel.sum()).astype(np.float32))
-        )
+        field = sum(weight * padded[(slice(None),) * axis + (slice(i, i + length),)] for i, weight in enumerate(kernel))
     return field
+
+
+def shrink(field, factor):
+    """Averages an (h, w, ...) field down by a whole factor."""
+    height, width = field.shape[0] // factor, field.shape[1] // factor
+    return field.reshape(height, factor, width, factor, *field.shape[2:]).mean((1, 3))
+
+
+def eight_bit(picture):
+    """0..1 to uint8."""
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def develop(rng, light, grain=0.007):
     """Linear light (h, w, 3) at SCALE to an 8-bit photo (h / SCALE, w / SCALE, 3): lens, film curve, grain."""
-    height, width = light.shape[0] // SCALE, light.shape[1] // SCALE
-    light = light.reshape(height, SCALE, width, SCALE, 3).mean((1, 3))
+    light = shrink(light, SCALE)
     light = 0.9 * blur(light, 0.45) + 0.1 * blur(light, 4)  # a real lens is a little soft and veils bright parts
-    v, u = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    v, u = np.mgrid[-1 : 1 : light.shape[0] * 1j, -1 : 1 : light.shape[1] * 1j]
     light = np.maximum(light * (1 - 0.09 * (u**2 + v**2))[..., None], 0)
     photo = light * (2.51 * light + 0.03) / (light * (2.43 * light + 0.59) + 0.14)  # the ACES film curve
     photo = mix(photo, photo.mean(2, keepdims=True), 0.06)
-    photo = photo ** (1 / 2.2) + rng.normal(0, grain, (height, width, 1)) + rng.normal(0, grain / 2, photo.shape)
-    return (np.clip(photo, 0, 1) * 255 + 0.5).astype(np.uint8)
+    photo = photo ** (1 / 2.2) + rng.normal(0, grain, (*u.shape, 1)) + rng.normal(0, grain / 2, photo.shape)
+    return eight_bit(photo)
 
 
 # -------------------------------------------------------------------------------------------------------------- facades
@@ -105,7 +113,7 @@ def develop(rng, light, grain=0.007):
 
 @dataclass
 class Light:
-    """The time of day: linear colours of sun, shadow and sky, and how the sun stands."""
+    """The time of day and the weather, as linear colours."""
 
     sun: np.ndarray
     ambient: np.ndarray
@@ -116,12 +124,17 @@ class Light:
     softness: float  # of the shadows, in pixels
 
 
-LIGHTS = [  # sun, ambient, zenith, horizon, clouds, lit, softness
-    Light(rgb(255, 240, 218) * 1.00, rgb(112, 134, 172) * 0.9, rgb(44, 98, 176), rgb(140, 184, 226), rgb(244, 244, 246), 0.02, 0.4),  # noon
-    Light(rgb(255, 228, 190) * 0.95, rgb(122, 138, 168) * 0.9, rgb(84, 136, 196), rgb(196, 210, 222), rgb(240, 236, 230), 0.05, 0.5),  # summer haze
-    Light(rgb(255, 188, 108) * 1.15, rgb(110, 112, 152) * 0.8, rgb(74, 112, 164), rgb(246, 194, 134), rgb(252, 206, 160), 0.15, 0.5),  # golden evening
-    Light(rgb(214, 218, 224) * 0.35, rgb(168, 174, 184) * 0.9, rgb(142, 154, 168), rgb(204, 208, 212), rgb(214, 216, 220), 0.15, 2.5),  # overcast
-    Light(rgb(240, 160, 136) * 0.22, rgb(116, 128, 180) * 0.85, rgb(38, 56, 112), rgb(240, 178, 134), rgb(150, 132, 160), 0.45, 1.5),  # dusk
+LIGHTS = [  # noon, summer haze, golden evening, overcast, dusk
+    Light(rgb(255, 240, 218) * 1.00, rgb(112, 134, 172) * 0.90,
+          rgb(44, 98, 176), rgb(140, 184, 226), rgb(244, 244, 246), lit=0.02, softness=0.4),
+    Light(rgb(255, 228, 190) * 0.95, rgb(122, 138, 168) * 0.90,
+          rgb(84, 136, 196), rgb(196, 210, 222), rgb(240, 236, 230), lit=0.05, softness=0.5),
+    Light(rgb(255, 188, 108) * 1.15, rgb(110, 112, 152) * 0.80,
+          rgb(74, 112, 164), rgb(246, 194, 134), rgb(252, 206, 160), lit=0.15, softness=0.5),
+    Light(rgb(214, 218, 224) * 0.35, rgb(168, 174, 184) * 0.90,
+          rgb(142, 154, 168), rgb(204, 208, 212), rgb(214, 216, 220), lit=0.15, softness=2.5),
+    Light(rgb(240, 160, 136) * 0.22, rgb(116, 128, 180) * 0.85,
+          rgb(38, 56, 112), rgb(240, 178, 134), rgb(150, 132, 160), lit=0.45, softness=1.5),
 ]  # fmt: skip
 WALLS = [  # plaster and stone in the colours of European streets
     (232, 202, 142), (214, 158, 124), (176, 190, 164), (238, 230, 212), (158, 178, 196), (226, 184, 178), (204, 194, 176),
@@ -173,8 +186,7 @@ class Canvas:
 
     def shade(self, light, side):
         """The picture in linear light (n, n, 3): sun from above, on the left (side -1) or the right (side 1)."""
-        reach = np.zeros_like(self.height)  # how high the shadow of everything between a point and the sun lies there
-        reach -= 99
+        reach = np.full_like(self.height, -99)  # how high a surface must stand here to be out of all shadows
         for step in range(2, 16 * SCALE, 2):
             dy, dx = step, round(side * step * 0.55)
             shifted = np.roll(self.height, (dy, -dx), (0, 1))
@@ -236,11 +248,11 @@ class Building:
         self.railing = rng.choice(["iron", "iron", "stone", "panel"])
         self.hood = rng.choice(["flat", "gable", "both"])
 
-    def coat(self, box, label="facade", plinth=False, height=0.0, shape=None):
+    def coat(self, box, plinth=False):
         """Bare wall."""
         where, _, _ = self.canvas.grid(box, SCALE)
         wall, bumps = (self.plinth, self.plinth_bumps) if plinth else (self.wall, self.bumps)
-        self.canvas.paint(box, wall[where], bumps[where] + height, label, shape)
+        self.canvas.paint(box, wall[where], bumps[where], "facade")
 
     def glass(self, box, shape=None, panes=None, recess=3.0, label="window", lit=None):
         """A window: frame and bars, behind them a room with curtains or a lamp, on the glass a reflection of the sky."""
@@ -248,21 +260,20 @@ class Building:
         width, height = x1 - x0, y1 - y0
         columns, rows = panes or self.panes
         bar, rim = 0.75, 1.1
-        cover, drop, shade = (
-            rng.choice([0, 0.25, 0.4]) * rng.uniform(0.6, 1),
-            max(rng.uniform(-0.6, 0.6), 0),
-            rng.uniform(0.02, 0.09),
-        )
+        cover = rng.choice([0, 0.25, 0.4]) * rng.uniform(0.6, 1)  # curtains at the sides,
+        drop = max(rng.uniform(-0.6, 0.6), 0)  # a roller blind from above
+        shade = rng.uniform(0.02, 0.09)
         lit = rng.random() < self.light.lit if lit is None else lit
         lamp = rgb(255, rng.integers(176, 220), rng.integers(90, 150)) * rng.uniform(0.5, 1.0) * lit
         mirror = rng.choice([0.06, 0.14, 0.22, 0.4]) * rng.uniform(0.7, 1.3) * (0.4 if lit else 1)
 
         def is_frame(x, y):
-            top = 0.0 if shape is None else (~shape(x, y - rim)) * 99.0
             edge = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y))
             bars = [np.abs(x - width * i / columns) < bar / 2 for i in range(1, columns)]
             bars += [np.abs(y - height * row) < bar / 2 for row in rows]
-            return np.logical_or.reduce([edge < rim, np.broadcast_to(top, x.shape) > 0, *bars])
+            if shape:
+                bars.append(~shape(x, y - rim))
+            return np.logical_or.reduce([edge < rim, *bars])
 
         def cloth(x, y):
             side = np.abs(2 * x / width - 1) > 1 - cover * (1.2 - 0.5 * y / height)
@@ -291,12 +302,10 @@ class Building:
             inner = np.abs(2 * x / width - 1) < y / tall - 0.3
             return np.where(inner & (y < tall), 1.4, 3.2)
 
-        def ledge_height(x, y):
-            return 3.3 - 0.5 * y
-
-        self.canvas.paint(
-            box, self.trim, gable_height if pointed else ledge_height, "cornice", gable(width, tall) if pointed else None
-        )
+        if pointed:
+            self.canvas.paint(box, self.trim, gable_height, "cornice", gable(width, tall))
+        else:
+            self.canvas.paint(box, self.trim, lambda x, y: 3.3 - 0.5 * y, "cornice")
 
     def molding(self, box, depth, dentils=False):
         """A band across the house: steps that come forward upwards, with or without little blocks under them."""
@@ -313,11 +322,8 @@ class Building:
         width, tall = box[2] - box[0], box[3] - box[1]
 
         def height(x, y):
-            shaft = (
-                1.0
-                + 1.4 * np.sqrt(np.maximum(1 - (2 * x / width - 1) ** 2, 0))
-                + 0.25 * np.cos(x * 2 * np.pi / max(width / 3, 1.5))
-            )
+            flutes = 0.25 * np.cos(x * 2 * np.pi / max(width / 3, 1.5))
+            shaft = 1.0 + 1.4 * np.sqrt(np.maximum(1 - (2 * x / width - 1) ** 2, 0)) + flutes
             ends = (y < width * 0.8) | (tall - y < width * 0.8)
             return np.where(ends, 3.0 - 0.8 * ((y * 0.7) % 1), shaft)
 
@@ -404,92 +410,108 @@ class Building:
             self.canvas.paint((x, y1 - 5 - tall_goods, x + rng.uniform(2, 4), y1 - 5), goods, -2.4, glow=goods * 0.35 * lit)
         if rng.random() < 0.6:
             cloth = rgb(*rng.choice(PAINTS)) * 1.3
-            stripes = lambda x, y: mix(cloth, rgb(240, 234, 222), (x % 6 < 3) * 1.0)  # noqa: E731
+
+            def stripes(x, y):
+                return mix(cloth, rgb(240, 234, 222), (x % 6 < 3) * 1.0)
+
             self.canvas.paint((x0, y0 + sign, x1, y0 + sign + tall * 0.2), stripes, lambda x, y: 2 + y * 0.8)
 
     def raise_walls(self, x0, x1, top, ground):
         """The whole house between x0 and x1, from the eaves at `top` down to the street at `ground`."""
-        rng, canvas = self.rng, self.canvas
-        base = int(rng.integers(36, 50))  # height of the ground floor
-        floors = max(1, round((ground - base - top) / rng.uniform(28, 46)))
-        edges = np.linspace(top, ground - base, floors + 1).round().astype(int)
-        columns = max(2, round((x1 - x0) / rng.uniform(24, 46)))
-        bay = (x1 - x0) / columns
-        self.roof_and_dormers(x0, x1, top, columns, bay)
+        rng = self.rng
+        base = ground - int(rng.integers(36, 50))  # where the ground floor ends
+        self.floors = max(1, round((base - top) / rng.uniform(28, 46)))
+        edges = np.linspace(top, base, self.floors + 1).round().astype(int)
+        self.columns = max(2, round((x1 - x0) / rng.uniform(24, 46)))
+        self.bay = (x1 - x0) / self.columns
+        centres = [x0 + self.bay * (column + 0.5) for column in range(self.columns)]
+        self.roof_and_dormers(x0, x1, top)
         self.coat((x0, top, x1, ground))
-        self.coat((x0, ground - base, x1, ground), plinth=True)
-        canvas.paint((x0, ground - 4, x1, ground), self.trim * 0.45, 0.8)
+        self.coat((x0, base, x1, ground), plinth=True)
+        self.canvas.paint((x0, ground - 4, x1, ground), self.trim * 0.45, 0.8)
 
-        # What this house has, the same on every floor or in every column.
-        bands = rng.choice(["all", "first", "none"])
-        pillars = rng.choice(["bays", "corners", "none", "none"]) if bay > 22 else "none"
-        shutters = rng.random() < 0.3
-        balconies = rng.choice(["middle", "sides", "every second", "long", "none"])
-        ornament = rng.choice(["medallion", "garland", "garland", "none"])
-        twin = bay > 36 and rng.random() < 0.6
-        width = int(np.clip(bay * (rng.uniform(0.28, 0.36) if twin else rng.uniform(0.36, 0.52)), 7, 19))
-        rounded = [rng.random() < 0.22 for _ in range(floors)]
-        hoods = [rng.random() < 0.55 for _ in range(floors)]
-        middle = (columns - 1) / 2
-        centres = [x0 + bay * (column + 0.5) for column in range(columns)]
-
+        self.choose_ornament()
         for floor, (upper, lower) in enumerate(pairwise(edges)):
-            if pillars == "bays":
-                for edge in centres[1:]:
-                    x = round(edge - bay / 2)
-                    self.pillar((x - 2, upper, x + 3, lower))
-            tall = lower - upper
-            window_top, window_bottom = round(upper + tall * 0.3), round(upper + tall * 0.82)
-            for column, centre in enumerate(centres):
-                offsets = (-width * 0.62, width * 0.62) if twin else (0,)
-                half = width / 2
-                from_middle = abs(column - middle)
-                balcony = (
-                    (balconies == "middle" and from_middle < 1)
-                    or (balconies == "sides" and from_middle == middle)
-                    or (balconies == "every second" and column % 2 == 0)
-                ) and (floor + floors) % 2 == 0
-                long = balconies == "long" and floor == floors - 1
-                bottom = round(upper + tall * 0.95) if balcony or long else window_bottom
-                for offset in offsets:
-                    left = round(centre + offset - half)
-                    right = left + width
-                    shape = arch(width, width * 0.45) if rounded[floor] else None
-                    self.glass((left, window_top, right, bottom), shape)
-                    if shutters and not balcony and not twin:
-                        leaf = max(3, round(width * 0.45))
-                        closed = rng.random() < 0.12
-                        for x in (left, left + width // 2) if closed else (left - leaf, right):
-                            self.blind((x, window_top, x + (width - width // 2 if closed else leaf), bottom))
-                reach = half + (width * 0.62 if twin else 0) + 1
-                span = (round(centre - reach), round(centre + reach))
-                if hoods[floor] and not rounded[floor]:
-                    pointed = self.hood == "gable" or (self.hood == "both" and (floor + column) % 2 == 0)
-                    self.cornice((span[0] - 1, window_top - (6 if pointed else 3), span[1] + 1, window_top), pointed)
-                if balcony:
-                    self.balcony((span[0] - 2, bottom - round(tall * 0.32), span[1] + 2, bottom))
-                elif not long:
-                    self.sill((span[0], bottom, span[1], bottom + 2))
-                if ornament == "garland" and not balcony and lower - bottom > 6:
-                    self.deco((span[0] + 1, bottom + 2, span[1] - 1, lower - 1), ornament)
-                if ornament == "medallion" and pillars != "bays" and column and bay - 2 * reach > 9 and not shutters:
-                    x, y = round(centre - bay / 2), (window_top + bottom) // 2
-                    self.deco((x - 4, y - 4, x + 4, y + 4), ornament)
-            if balconies == "long" and floor == floors - 1:
-                self.balcony(
-                    (round(centres[0] - bay * 0.4), lower - round(tall * 0.34), round(centres[-1] + bay * 0.4), lower - 1)
-                )
-            if floor and bands == "all":
-                self.molding((x0, upper - 2, x1, upper + 2), 2.0)
-        if pillars == "corners":
+            self.storey(x0, x1, floor, upper, lower, centres)
+        if self.pillars == "corners":
             for x in (x0, x1 - 6):
-                self.pillar((x, top, x + 6, ground - base))
-        if bands != "none":
-            self.molding((x0, ground - base - 2, x1, ground - base + 3), 3.0)
+                self.pillar((x, top, x + 6, base))
+        if self.bands != "none":
+            self.molding((x0, base - 2, x1, base + 3), 3.0)
         self.molding((x0, top - 2, x1, top + int(rng.integers(4, 8))), 5.0, rng.random() < 0.6)
-        self.ground_floor(x0, x1, ground - base + 3, ground, centres, bay, width)
+        self.ground_floor(base + 3, ground, centres)
 
-    def roof_and_dormers(self, x0, x1, top, columns, bay):
+    def choose_ornament(self):
+        """What this house has, the same on every floor or in every column."""
+        rng = self.rng
+        self.bands = rng.choice(["all", "first", "none"])
+        self.pillars = rng.choice(["bays", "corners", "none", "none"]) if self.bay > 22 else "none"
+        self.shutters = rng.random() < 0.3
+        self.balconies = rng.choice(["middle", "sides", "every second", "long", "none"])
+        self.ornament = rng.choice(["medallion", "garland", "garland", "none"])
+        self.twin = self.bay > 36 and rng.random() < 0.6  # two windows side by side
+        share = rng.uniform(0.28, 0.36) if self.twin else rng.uniform(0.36, 0.52)
+        self.width = int(np.clip(self.bay * share, 7, 19))  # of a window
+        self.rounded = [rng.random() < 0.22 for _ in range(self.floors)]
+        self.hoods = [rng.random() < 0.55 for _ in range(self.floors)]
+
+    def has_balcony(self, floor, column):
+        from_middle, middle = abs(column - (self.columns - 1) / 2), (self.columns - 1) / 2
+        columns = {"middle": from_middle < 1, "sides": from_middle == middle, "every second": column % 2 == 0}
+        return columns.get(self.balconies, False) and (floor + self.floors) % 2 == 0
+
+    def storey(self, x0, x1, floor, upper, lower, centres):
+        """One upper floor: everything between the heights `upper` and `lower`."""
+        if self.pillars == "bays":
+            for centre in centres[1:]:
+                x = round(centre - self.bay / 2)
+                self.pillar((x - 2, upper, x + 3, lower))
+        long_balcony = self.balconies == "long" and floor == self.floors - 1
+        for column, centre in enumerate(centres):
+            self.window_bay(floor, column, centre, upper, lower, long_balcony)
+        if long_balcony:
+            left, right = round(centres[0] - self.bay * 0.4), round(centres[-1] + self.bay * 0.4)
+            self.balcony((left, lower - round((lower - upper) * 0.34), right, lower - 1))
+        if floor and self.bands == "all":
+            self.molding((x0, upper - 2, x1, upper + 2), 2.0)
+
+    def window_bay(self, floor, column, centre, upper, lower, long_balcony):
+        """One window, or two, with all that belongs to it."""
+        tall, width, balcony = lower - upper, self.width, self.has_balcony(floor, column)
+        top, bottom = round(upper + tall * 0.3), round(upper + tall * (0.95 if balcony or long_balcony else 0.82))
+        for offset in (-width * 0.62, width * 0.62) if self.twin else (0,):
+            left = round(centre + offset - width / 2)
+            self.glass((left, top, left + width, bottom), arch(width, width * 0.45) if self.rounded[floor] else None)
+            if self.shutters and not balcony and not self.twin:
+                self.pair_of_shutters(left, top, left + width, bottom)
+        reach = width / 2 + (width * 0.62 if self.twin else 0) + 1
+        left, right = round(centre - reach), round(centre + reach)
+        if self.hoods[floor] and not self.rounded[floor]:
+            pointed = self.hood == "gable" or (self.hood == "both" and (floor + column) % 2 == 0)
+            self.cornice((left - 1, top - (6 if pointed else 3), right + 1, top), pointed)
+        if balcony:
+            self.balcony((left - 2, bottom - round(tall * 0.32), right + 2, bottom))
+        elif not long_balcony:
+            self.sill((left, bottom, right, bottom + 2))
+        if self.ornament == "garland" and not balcony and lower - bottom > 6:
+            self.deco((left + 1, bottom + 2, right - 1, lower - 1), "garland")
+        between = self.bay - 2 * reach  # how much wall there is between two windows
+        if self.ornament == "medallion" and self.pillars != "bays" and column and between > 9 and not self.shutters:
+            x, y = round(centre - self.bay / 2), (top + bottom) // 2
+            self.deco((x - 4, y - 4, x + 4, y + 4), "medallion")
+
+    def pair_of_shutters(self, left, top, right, bottom):
+        """Open beside the window, or closed over it."""
+        if self.rng.random() < 0.12:
+            middle = left + (right - left) // 2
+            leaves = (left, right - middle), (middle, right - middle)
+        else:
+            leaf = max(3, round((right - left) * 0.45))
+            leaves = (left - leaf, leaf), (right, leaf)
+        for x, wide in leaves:
+            self.blind((x, top, x + wide, bottom))
+
+    def roof_and_dormers(self, x0, x1, top):
         """Above the eaves: tiles that lean back, labelled facade, sometimes with small windows in them, or nothing."""
         rng, rise = self.rng, int(self.rng.integers(14, 30))
         if 50 < x1 - x0 < 130 and rng.random() < 0.6:
@@ -503,14 +525,16 @@ class Building:
         def tiles(x, y):
             return self.roof * (0.9 + 0.12 * np.sin(y * 3.1) + 0.08 * np.sin(x * 2.1 + 3 * np.floor(y / 2)))[..., None]
 
-        shape = lambda x, y: (x > (rise - y) * slant) & (x < width - (rise - y) * slant)  # noqa: E731
+        def shape(x, y):
+            return (x > (rise - y) * slant) & (x < width - (rise - y) * slant)
+
         for chimney in rng.uniform(x0 + 20, x1 - 20, rng.integers(0, 4)).round():
             self.canvas.paint((chimney, top - rise - 7, chimney + 6, top - rise + 4), rgb(140, 84, 66), 1.0, "facade")
         self.canvas.paint((x0, top - rise, x1, top), tiles, lambda x, y: (y - rise) * 0.5, "facade", shape)
         if rng.random() < 0.6 and rise > 17:
-            for column in range(columns):
-                x = round(x0 + bay * (column + 0.5))
-                if column % 2 == columns % 2 or columns < 5:
+            for column in range(self.columns):
+                x = round(x0 + self.bay * (column + 0.5))
+                if column % 2 == self.columns % 2 or self.columns < 5:
                     self.canvas.paint((x - 7, top - 16, x + 7, top - 2), self.trim, 2.0, "facade")
                     self.cornice((x - 8, top - 20, x + 8, top - 14), True)
                     self.glass((x - 4, top - 13, x + 4, top - 3), panes=(2, (0.5,)), recess=1.0)
@@ -528,27 +552,26 @@ class Building:
         if rise > 23:
             self.deco((middle - 4, top - 28, middle + 4, top - 20), "medallion")
 
-    def ground_floor(self, x0, x1, top, ground, centres, bay, width):
-        """Shops, windows and the door."""
-        rng = self.rng
+    def ground_floor(self, top, ground, centres):
+        """Shops or windows, and the door."""
+        rng, width = self.rng, self.width
         entrance = int(rng.integers(len(centres))) if rng.random() < 0.5 else len(centres) // 2
         shops = rng.random() < 0.5
         rounded = rng.random() < 0.4
-        tall = ground - top
-        half = round(min(bay * 0.36, 9))
+        tall, half = ground - top, round(min(self.bay * 0.36, 9))
+        sill, high = round(top + tall * 0.68), round(min(tall - 5, 34))
         for column, centre in enumerate(centres):
             x = round(centre)
             if column == entrance:
-                high = round(min(tall - 5, 34))
                 self.canvas.paint((x - half - 2, ground - high - 2, x + half + 2, ground), self.trim * 0.9, 1.2)
                 self.door((x - half, ground - high, x + half, ground), half * rng.choice([0, 0.9]))
             elif shops:
-                reach = round(bay * 0.45)
+                reach = round(self.bay * 0.45)
                 self.shop((x - reach, top + 3, x + reach, ground - 1))
             else:
                 left, shape = x - width // 2, arch(width, width * 0.5) if rounded else None
-                self.glass((left, round(top + tall * 0.2), left + width, round(top + tall * 0.68)), shape)
-                self.sill((left - 1, round(top + tall * 0.68), left + width + 1, round(top + tall * 0.68) + 2))
+                self.glass((left, round(top + tall * 0.2), left + width, sill), shape)
+                self.sill((left - 1, sill, left + width + 1, sill + 2))
 
 
 def draw_sky(rng, shape, light):
@@ -575,9 +598,8 @@ def draw_facade(*key):
     top = int(rng.integers(26, 76))
     for x0, x1 in ((left - 110, left), (SIZE - right, SIZE - right + 110)):
         if x1 > 0 and x0 < SIZE:
-            Building(canvas, rng, light, reflection).raise_walls(
-                x0, x1, int(np.clip(top + rng.integers(-10, 60), 30, 130)), ground
-            )
+            neighbour = Building(canvas, rng, light, reflection)
+            neighbour.raise_walls(x0, x1, int(np.clip(top + rng.integers(-10, 60), 30, 130)), ground)
     walls = np.linspace(left, SIZE - right, rng.choice([1, 2, 3], p=[0.6, 0.2, 0.2]) + 1).round().astype(int)
     for x0, x1 in pairwise(walls):
         Building(canvas, rng, light, reflection).raise_walls(x0, x1, max(top + int(rng.integers(-14, 14)), 22), ground)
@@ -599,7 +621,8 @@ class Landscape:
     """One scene, as fields (n, n) or (n, n, 3) at SCALE from which each style makes its picture.
 
     colour: linear reflectance of what is there; light: 0 in full shade to about 1.2 in full sun; texture: fine detail around 0;
-    haze: 0 near to 1 far; thing: a number per object, for contours; sky: 1 where the sky is; cloud: 0..1; water: 1 on water.
+    haze: 0 near to 1 far; thing: a number per object, for contours; sky: 1 where the sky is, also in the water; cloud: 0..1;
+    water: 1 on water; wisps: 0..1, veils high in the sky. grain, leaves and blades are noise that things take as texture.
     """
 
     def __init__(self, rng, light):
@@ -625,18 +648,17 @@ class Landscape:
         kind = rng.choice(["lake", "meadow", "fields", "river"])
         if kind in ("lake", "river"):
             self.add_village(self.horizon, 0.2)
-            shore = rng.uniform(0.55, 0.8) if kind == "lake" else rng.uniform(0.25, 0.4)
+            shore = rng.uniform(0.5, 0.7) if kind == "lake" else rng.uniform(0.25, 0.4)
             self.add_water(self.horizon, self.horizon + (SIZE - self.horizon) * shore)
         else:
             self.add_ground(self.horizon, GRASS if kind == "meadow" else CROPS, flowers=kind == "meadow")
             self.add_village(self.horizon + rng.uniform(2, 14), 0.15)
             if rng.random() < 0.6:
                 self.add_path()
+        haystacks = rng.integers(2, 7) if kind == "fields" else 0
         grown = [(rng.uniform(self.front + 8, SIZE - 4), self.add_tree) for _ in range(rng.integers(2, 6))]
+        grown += [(rng.uniform(self.front + 14, SIZE - 18), self.add_haystack) for _ in range(haystacks)]
         grown += [(SIZE + 6, self.add_tree)] * (rng.random() < 0.4)
-        grown += [
-            (rng.uniform(self.front + 14, 238), self.add_haystack) for _ in range(rng.integers(2, 7) * (kind == "fields"))
-        ]
         for y, add in sorted(grown, key=lambda item: item[0]):  # from the back to the front
             add(y)
 
@@ -768,12 +790,8 @@ class Landscape:
         sail, hull = rgb(*self.rng.choice([(238, 232, 216), (196, 104, 76), (220, 180, 116)])), rgb(*self.rng.choice(PAINTS))
         for down, dim, mask in ((-1, 0.5, unbroken), (1, 1.0, True)):
             deck, boom, mast, keel = (y - rise * size * down for rise in (0.1, 0.4, 3.4, -0.5))
-            jib, main = (
-                self.polygon((x, boom), (x, mast), (x + size, boom)),
-                self.polygon((x, boom), (x, mast), (x - 1.5 * size, boom)),
-            )
-            self.add(jib & mask, sail * dim, 0.8)
-            self.add(main & mask, sail * dim, 1.1)
+            self.add(self.polygon((x, boom), (x, mast), (x + size, boom)) & mask, sail * dim, 0.8)
+            self.add(self.polygon((x, boom), (x, mast), (x - 1.5 * size, boom)) & mask, sail * dim, 1.1)
             bow, stern = x + 1.7 * size, x - 1.6 * size
             self.add(self.polygon((stern, deck), (bow, deck), (x + size, keel), (x - size, keel)) & mask, hull * dim, 0.9)
 
@@ -782,36 +800,22 @@ class Landscape:
         rng, middle = self.rng, self.rng.uniform(40, 216)
         if rng.random() < 0.3:
             return
+        bright, dark = (1.1, 0.55) if self.side > 0 else (0.55, 1.1)
         for _ in range(rng.integers(1, 7)):
-            size, x = rng.uniform(3.5, 7), middle + rng.normal(0, 26)
-            y, wall, roof = ground + rng.uniform(0, 3), rgb(*rng.choice(WALLS)), rgb(*rng.choice(ROOFS[:3]))
+            size, x, y = rng.uniform(3.5, 7), middle + rng.normal(0, 26), ground + rng.uniform(0, 3)
             left, right, eaves, top = x - size * 1.6, x + size * 0.9, y - size * 0.9, y - size * 1.9
-            bright, dark = (1.1, 0.55) if self.side > 0 else (0.55, 1.1)
-            self.add(self.polygon((left, y), (left, eaves), (x, eaves), (x, y)), wall, dark, 0.0, haze)
-            self.add(
-                self.polygon((x, y), (x, eaves), ((x + right) / 2, top), (right, eaves), (right, y)), wall, bright, 0.0, haze
-            )
-            slope = (left - 0.4, eaves), (left + size * 0.35, top), ((x + right) / 2, top), (x, eaves)
-            self.add(self.polygon(*slope), roof, dark + 0.2, self.grain * 0.2, haze)
+            wall, roof, ridge = rgb(*rng.choice(WALLS)), rgb(*rng.choice(ROOFS[:3])), ((x + right) / 2, top)
+            self.add(self.polygon((left, y), (left, eaves), (x, eaves), (x, y)), wall, dark, haze=haze)
+            self.add(self.polygon((x, y), (x, eaves), ridge, (right, eaves), (right, y)), wall, bright, haze=haze)
+            slope = self.polygon((left - 0.4, eaves), (left + size * 0.35, top), ridge, (x, eaves))
+            self.add(slope, roof, dark + 0.2, self.grain * 0.2, haze)
             for shift in (-1.25, -0.7, 0.45):
-                window = x + shift * size
-                self.add(
-                    (abs(self.x - window) < size * 0.13) & (abs(self.y - y + size * 0.5) < size * 0.2),
-                    rgb(52, 54, 62),
-                    0.8,
-                    0,
-                    haze,
-                )
-        if rng.random() < 0.4:
-            x, y = middle, ground - 24
-            self.add(
-                (abs(self.x - x) < 3) & (self.y > y) & (self.y < ground + 2),
-                rgb(206, 196, 178),
-                0.6 + 0.3 * (self.x > x),
-                0,
-                haze,
-            )
-            self.add(self.polygon((x - 4, y), (x, y - 14), (x + 4, y)), rgb(84, 88, 96), 0.6 + 0.5 * (self.x > x), 0, haze)
+                window = (abs(self.x - x - shift * size) < size * 0.13) & (abs(self.y - y + size * 0.5) < size * 0.2)
+                self.add(window, rgb(52, 54, 62), 0.8, haze=haze)
+        if rng.random() < 0.4:  # a church tower
+            x, y, light = middle, ground - 24, 0.6 + 0.4 * (self.x > middle)
+            self.add((abs(self.x - x) < 3) & (self.y > y) & (self.y < ground + 2), rgb(206, 196, 178), light, haze=haze)
+            self.add(self.polygon((x - 4, y), (x, y - 14), (x + 4, y)), rgb(84, 88, 96), light, haze=haze)
         bushes = [(middle + rng.normal(0, 34), ground + rng.uniform(-1, 4), rng.uniform(1.5, 4)) for _ in range(30)]
         depth, light = self.balls(bushes)
         self.add(depth > 0, rgb(*rng.choice(LEAVES)), light, self.grain * 0.2 + self.leaves * 0.3, haze)
@@ -819,11 +823,8 @@ class Landscape:
     def add_path(self):
         """A sandy path that winds from the front to the horizon."""
         rng, down = self.rng, np.clip((self.y - self.horizon) / (SIZE - self.horizon), 0, 1)
-        middle = (
-            rng.uniform(70, 186)
-            + 60 * down * rng.uniform(-1, 1)
-            + 26 * np.sin(6 / (down + 0.35) + rng.uniform(0, 6)) * down**0.5
-        )
+        bends = 26 * np.sin(6 / (down + 0.35) + rng.uniform(0, 6)) * down**0.5
+        middle = rng.uniform(70, 186) + 60 * down * rng.uniform(-1, 1) + bends
         mask = (np.abs(self.x - middle + self.grain * 2 * down) < 1 + 22 * down**1.3) & (down > 0)
         self.add(mask, rgb(186, 164, 124), 1.0, self.ground_noise(self.horizon, 22) * 0.2, 0.1 * (1 - down))
 
@@ -836,9 +837,8 @@ class Landscape:
         x = self.rng.uniform(15, 241)
         size = 3 + (y - self.horizon) * 0.17
         self.cast_shadow(x, y, size)
-        body = self.polygon(
-            (x - size, y), (x - size * 0.9, y - size), (x, y - size * 1.9), (x + size * 0.9, y - size), (x + size, y)
-        )
+        outline = ((-1, 0), (-0.9, 1), (0, 1.9), (0.9, 1), (1, 0))
+        body = self.polygon(*((x + size * across, y - size * up) for across, up in outline))
         round_light = np.clip(0.75 + 0.5 * self.side * (self.x - x) / size, 0.2, 1.2)
         self.add(body, rgb(196, 162, 88), round_light, self.grain * 0.25)
 
@@ -848,11 +848,11 @@ class Landscape:
         x = 128 + rng.choice([-1, 1]) * 128 * rng.beta(2.5, 1.2)
         tall = (14 + (y - self.horizon) * 0.75) * rng.uniform(0.8, 1.3)
         self.cast_shadow(x, y, tall * (0.35 if kind == "broad" else 0.15))
-        trunk = tall * 0.03
-        self.add(
-            self.polygon((x - trunk, y), (x - trunk * 0.6, y - tall * 0.7), (x + trunk * 0.6, y - tall * 0.7), (x + trunk, y)),
-            rgb(82, 66, 52), 0.7 + 0.4 * self.side * np.sign(self.x - x), self.grain * 0.2,
-        )  # fmt: skip
+        thick, bark = tall * 0.03, 0.7 + 0.4 * self.side * np.sign(self.x - x)
+        trunk = self.polygon(
+            (x - thick, y), (x - thick * 0.6, y - tall * 0.7), (x + thick * 0.6, y - tall * 0.7), (x + thick, y)
+        )
+        self.add(trunk, rgb(82, 66, 52), bark, self.grain * 0.2)
         balls = []
         for _ in range({"broad": 130, "poplar": 140, "fir": 150}[kind]):
             up, spin = rng.random(), rng.uniform(-1, 1)
@@ -865,10 +865,14 @@ class Landscape:
             balls.append((x + place[0] * tall, y - place[1] * tall, place[2] * tall))
         depth, light = self.balls(balls, 1.2)
         leaves = (depth > 0) & (depth + self.grain * 3 + self.leaves * 1.5 > 1.2)
-        light = light * np.clip(
-            0.75 + 0.5 * self.side * (self.x - x) / tall - 0.5 * (self.y - y + tall * 0.6) / tall, 0.4, 1.15
-        )
+        sunny = 0.5 * self.side * (self.x - x) / tall - 0.5 * (self.y - y + tall * 0.6) / tall  # the upper side by the sun
+        light = light * np.clip(0.75 + sunny, 0.4, 1.15)
         self.add(leaves, rgb(*rng.choice(LEAVES)), light, self.grain * 0.3 + self.leaves * 0.5)
+
+    def sky_depth(self):
+        """Where the sky is seen, directly or in the water: 0 at the zenith to 1 at the horizon, (n, n)."""
+        depth = self.y / self.horizon
+        return np.clip(np.where(self.water > 0, 2 - depth, depth), 0, 1)
 
 
 def as_photo(scene, rng):
@@ -877,9 +881,7 @@ def as_photo(scene, rng):
     light = scene.light * (1 + scene.texture)
     picture = scene.colour * (air.ambient + air.sun * np.clip(light, 0, None)[..., None])
     picture = mix(picture, air.horizon * 0.85, scene.haze)
-    height = np.clip(scene.y / scene.horizon, 0, 1)
-    height = np.where(scene.water > 0, np.clip(2 - scene.y / scene.horizon, 0, 1), height)
-    sky = mix(mix(air.zenith, air.horizon, height**1.2), air.clouds, scene.wisps)
+    sky = mix(mix(air.zenith, air.horizon, scene.sky_depth() ** 1.2), air.clouds, scene.wisps)
     ragged = np.clip(blur(scene.cloud, 2.5 * SCALE) * 1.3 + 0.35 * scene.grain * (blur(scene.cloud, 4 * SCALE) > 0.05), 0, 1)
     sky = mix(sky, air.clouds * (0.45 + 0.55 * blur(scene.light, 2 * SCALE))[..., None], ragged)
     sky = sky * np.where(scene.water > 0, 0.7 * (1 + scene.texture), 1)[..., None]
@@ -903,24 +905,22 @@ def as_anime(scene, rng):
     green = np.clip(0.6 + (base[..., 1] - base[..., 0]) * 6, 0, 1)
     picture = mix(base, base * np.array([0.84, 1.2, 0.9]), green) * shade * (air.sun / air.sun.max()) ** 0.2
     picture = mix(picture, vivid(air.horizon, 1.5) * np.array([0.82, 0.95, 1.0]), scene.haze * 0.9)
-    height = np.clip(scene.y / scene.horizon, 0, 1)
-    height = np.where(scene.water > 0, np.clip(2 - scene.y / scene.horizon, 0, 1), height)
-    sky = mix((vivid(air.zenith, 1.25) * np.array([0.75, 1.15, 1.05]) + 0.12), vivid(air.horizon, 1.3) + 0.06, height**1.3)
+    zenith = vivid(air.zenith, 1.25) * np.array([0.75, 1.15, 1.05]) + 0.14
+    sky = mix(zenith, vivid(air.horizon, 1.3) + 0.11, scene.sky_depth() ** 1.3)
+    sky = mix(sky, np.ones(3), 0.4 * np.clip((scene.wisps - 0.12) * 15, 0, 1))
     lit = np.clip((scene.light - 0.62) * 7, 0, 1) * 0.5 + np.clip((scene.light - 0.9) * 7, 0, 1) * 0.5
     clouds = mix(mix(vivid(air.zenith, 1.2), np.ones(3), 0.55), np.array([1.0, 0.995, 0.97]), lit)
     sky = mix(sky, clouds, (scene.cloud > 0.25).astype(np.float32))
-    sky = np.where(
-        scene.water[..., None] > 0, sky * np.array([0.72, 0.9, 0.95]) * (1 + 0.2 * (scene.texture > 0.12))[..., None], sky
-    )
+    glitter = np.array([0.72, 0.9, 0.95]) * (1 + 0.2 * (scene.texture > 0.12))[..., None]
+    sky = np.where(scene.water[..., None] > 0, sky * glitter, sky)
     picture = mix(picture, sky, scene.sky)
     outline = np.zeros(scene.sky.shape, bool)
-    for axis in (0, 1):
-        outline |= scene.thing != np.roll(scene.thing, 1, axis)
+    outline[1:] |= scene.thing[1:] != scene.thing[:-1]
+    outline[:, 1:] |= scene.thing[:, 1:] != scene.thing[:, :-1]
     outline &= (scene.sky < 1) | (scene.water > 0)
     line = blur(outline.astype(np.float32), 0.55) * 1.6 * (1 - 0.8 * scene.haze)
     picture = picture * (1 - 0.62 * np.clip(line, 0, 1))[..., None]
-    picture = picture.reshape(SIZE, SCALE, SIZE, SCALE, 3).mean((1, 3))
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return eight_bit(shrink(picture, SCALE))
 
 
 def as_painting(scene, rng):
@@ -931,13 +931,12 @@ def as_painting(scene, rng):
     palette = mix(palette, np.array([0.46, 0.42, 0.78]), 0.6 * np.clip(1 - grey * 1.8, 0, 1))
     palette = mix(palette, np.array([1.0, 0.92, 0.80]), 0.4 * np.clip(grey * 2 - 0.9, 0, 1))
     slope_y, slope_x = np.gradient(blur(grey, 3))
-    along = np.arctan2(slope_x, -slope_y) + 0.25 * rng.normal()
+    along = np.arctan2(slope_x, -slope_y)
     weak = np.hypot(slope_x, slope_y) < 0.012
-    small = lambda field: field.reshape(SIZE, SCALE, SIZE, SCALE).mean((1, 3))  # noqa: E731
-    water, sky = small(scene.water) > 0.5, small(scene.sky) > 0.5
+    water, sky = (shrink(field, SCALE) > 0.5 for field in (scene.water, scene.sky))
     along = np.where(weak, 0.5 * noise(rng, grey.shape, 60), along)
     along = np.where(water, 0.0, np.where(sky & weak, 0.35, along))
-    canvas = Image.fromarray((blur(palette, 6) * 255).clip(0, 255).astype(np.uint8)).resize((2 * SIZE, 2 * SIZE))
+    canvas = Image.fromarray(eight_bit(blur(palette, 6))).resize((2 * SIZE, 2 * SIZE))
     relief = Image.new("L", canvas.size, 128)
     draw, draw_relief = ImageDraw.Draw(canvas), ImageDraw.Draw(relief)
     for count, length, width in ((1200, 20, 16), (3000, 14, 10), (5000, 9, 6)):
@@ -945,22 +944,23 @@ def as_painting(scene, rng):
         for x, y in rng.uniform(0, SIZE, (count, 2)):
             angle = along[int(y), int(x)] + rng.normal(0, 0.25)
             colour = colours[int(y), int(x)] + rng.normal(0, 0.02) + rng.normal(0, 0.03, 3)
-            dx, dy = np.cos(angle) * length * rng.uniform(0.6, 1.2), np.sin(angle) * length * rng.uniform(0.6, 1.2)
+            dx, dy = np.array([np.cos(angle), np.sin(angle)]) * length * rng.uniform(0.6, 1.2)
             ends = (2 * x - dx, 2 * y - dy, 2 * x + dx, 2 * y + dy)
-            draw.line(ends, tuple((colour.clip(0, 1) * 255).astype(int).tolist()), round(width))
-            draw_relief.line(ends, int(rng.integers(70, 190)), round(width))
+            draw.line(ends, tuple(eight_bit(colour).tolist()), width)
+            draw_relief.line(ends, int(rng.integers(70, 190)), width)
     slope_y, slope_x = np.gradient(blur(np.asarray(relief, np.float32) / 255, 0.8))
     painting = np.asarray(canvas, np.float32) / 255 + (np.clip(slope_y + slope_x, -0.2, 0.2) * 0.3)[..., None]
-    painting = painting.reshape(SIZE, 2, SIZE, 2, 3).mean((1, 3))
-    return (np.clip(painting, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return eight_bit(shrink(painting, 2))
 
 
 # ------------------------------------------------------------------------------------------------------------- the sets
 
 
 def draw_landscape(style):
-    """A function that draws one unpaired picture (256, 256, 3) uint8. testA and testB show the same scenes, trainA and
-    trainB never do."""
+    """A function that draws one unpaired picture: (256, 256, 3) uint8.
+
+    testA and testB show the same scenes by name, so that a translation can be measured; trainA and trainB share none.
+    """
 
     def draw(seed, name, folder, index):
         scene = folder if folder.startswith("train") else "test"
@@ -992,11 +992,12 @@ def pictures(name, seed=0):
     }
 
 
-def save(picture, path):
-    """Writes an (h, w, 3) uint8 picture as JPEG; colour is kept at full resolution, else the edges of labels bleed."""
+def save(picture, path, name):
+    """Writes an (h, w, 3) uint8 picture as JPEG. Labels need full colour resolution, else their edges bleed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"quality": 88, "subsampling": "4:4:4"} if name == "facades" else {"quality": 87, "subsampling": "4:2:0"}
     with written_whole(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="JPEG", quality=88, subsampling=0, optimize=True)
+        Image.fromarray(picture).save(temporary, format="JPEG", optimize=True, **options)
 
 
 def main(arguments=None):
@@ -1012,7 +1013,7 @@ def main(arguments=None):
         drawings = pictures(name, options.seed)
         progress = Progress(len(drawings))
         for path, draw in drawings.items():
-            save(draw(), options.output_dir / name / path)
+            save(draw(), options.output_dir / name / path, name)
             progress.step()
         print(f"{name}: {len(drawings)} pictures in {options.output_dir / name}")
 

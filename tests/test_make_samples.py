@@ -1,0 +1,172 @@
+"""tools/make-samples.py and what it left in samples/."""
+
+import functools
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES, TOOL = ROOT / "samples", ROOT / "tools" / "make-samples.py"
+UNPAIRED = ["monet2photo", "miyazaki"]
+REDRAWN = ["facades/train/7.jpg", "facades/val/3.jpg", "monet2photo/testA/2.jpg", "miyazaki/trainB/5.jpg"]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/make-samples.py as a module; its name is no Python name, so it is loaded by path."""
+    sys.path.insert(0, str(TOOL.parent))
+    spec = importlib.util.spec_from_file_location("make_samples", TOOL)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(TOOL.parent))
+    del sys.modules[spec.name]
+
+
+@functools.cache
+def read(path):
+    """A committed picture as (h, w, 3) float 0..255."""
+    with Image.open(SAMPLES / path) as image:
+        return np.asarray(image.convert("RGB"), np.float32)
+
+
+@functools.cache
+def luminance(path):
+    """A committed picture as (h, w) with mean 0 and length 1, so that a dot product is a correlation."""
+    grey = read(path) @ np.float32([0.299, 0.587, 0.114])
+    grey -= grey.mean()
+    return grey / np.linalg.norm(grey)
+
+
+def palette_classes(tool, pair):
+    """Class number of each label pixel (256, 256) by nearest palette colour, and how far off its colour is, 0..255."""
+    colours = np.array(list(tool.PALETTE.values()), np.float32)
+    distance = np.abs(pair[:, 256:, None] - colours).max(-1)
+    return distance.argmin(-1), distance.min(-1)
+
+
+def test_twice_the_same_bytes(tool, tmp_path, monkeypatch):
+    few = {name: {folder: (1, draw) for folder, (_, draw) in list(folders.items())[:1]} for name, folders in tool.SETS.items()}
+    monkeypatch.setattr(tool, "SETS", few)
+    for run in "ab":
+        tool.main([*few, "--output_dir", str(tmp_path / run)])
+    first, second = (
+        {path.relative_to(tmp_path / run): path.read_bytes() for path in (tmp_path / run).rglob("*.*")} for run in "ab"
+    )
+    assert len(first) == len(tool.SETS)
+    assert first == second
+
+
+def test_another_seed_draws_another_picture(tool):
+    other = tool.pictures("miyazaki", seed=1)["testA/1.jpg"]()
+    assert np.abs(other - read("miyazaki/testA/1.jpg")).mean() > 10
+
+
+@pytest.mark.parametrize("path", REDRAWN)
+def test_committed_pictures_are_what_the_tool_draws(tool, path, tmp_path):
+    name, picture = path.split("/", 1)
+    tool.save(tool.pictures(name)[picture](), tmp_path / "drawn.jpg", name)
+    assert np.abs(read(tmp_path / "drawn.jpg") - read(path)).mean() < 2
+
+
+def test_counts_sizes_and_formats(tool):
+    for name in ("facades", *UNPAIRED):
+        expected = set(tool.pictures(name))
+        assert {str(path.relative_to(SAMPLES / name)) for path in (SAMPLES / name).rglob("*") if path.is_file()} == expected
+        assert len(expected) == (50 if name == "facades" else 100)
+        for path in expected:
+            with Image.open(SAMPLES / name / path) as image:
+                assert (image.format, image.mode) == ("JPEG", "RGB")
+                assert image.size == ((512, 256) if name == "facades" else (256, 256))
+
+
+def test_samples_are_small():
+    def megabytes(folder):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+    assert megabytes(SAMPLES / "facades") < 3
+    assert megabytes(SAMPLES) < 8
+
+
+def test_facade_labels_use_the_palette(tool):
+    seen = np.zeros(len(tool.PALETTE))
+    for index in range(1, 41):
+        classes, off = palette_classes(tool, read(f"facades/train/{index}.jpg"))
+        assert (off < 40).mean() > 0.98
+        seen += np.bincount(classes.ravel(), minlength=len(tool.PALETTE)) > 20
+    assert seen.min() >= 5, "every class must be in at least five of the pictures"
+
+
+def explained(photo, classes):
+    """Share of a photo's variance (h, w, 3) that the mean colour of each class explains."""
+    fitted = np.zeros_like(photo)
+    for label in np.unique(classes):
+        fitted[classes == label] = photo[classes == label].mean(0)
+    return 1 - ((photo - fitted) ** 2).sum() / ((photo - photo.mean((0, 1))) ** 2).sum()
+
+
+def test_facade_photos_follow_from_their_labels(tool):
+    pairs = [read(f"facades/val/{index}.jpg") for index in range(1, 11)]
+    photos, labels = [pair[:, :256] for pair in pairs], [palette_classes(tool, pair)[0] for pair in pairs]
+    own = [explained(photo, label) for photo, label in zip(photos, labels, strict=True)]
+    shifted = [explained(photo, np.roll(label, (24, 24), (0, 1))) for photo, label in zip(photos, labels, strict=True)]
+    others = [explained(photo, labels[i - 1]) for i, photo in enumerate(photos)]
+    assert np.mean(own) > 0.3
+    assert np.mean(own) > np.mean(shifted) + 0.1
+    assert np.mean(own) > np.mean(others) + 0.1
+    assert all(mine > moved for mine, moved in zip(own, shifted, strict=True))
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_test_folders_show_the_same_scenes(name):
+    a, b = (
+        np.stack([luminance(f"{name}/{folder}/{index}.jpg").ravel() for index in range(1, 11)]) for folder in ("testA", "testB")
+    )
+    correlation = a @ b.T
+    same, different = np.diag(correlation), correlation[~np.eye(10, dtype=bool)]
+    assert same.min() > 0.6
+    assert same.mean() > different.mean() + 0.3
+    assert (correlation.argmax(1) == np.arange(10)).all()
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_train_folders_show_different_scenes(name):
+    a, b = (
+        np.stack([luminance(f"{name}/{folder}/{index}.jpg").ravel() for index in range(1, 41)])
+        for folder in ("trainA", "trainB")
+    )
+    correlation = a @ b.T
+    different = correlation[~np.eye(40, dtype=bool)]
+    assert abs(np.diag(correlation).mean() - different.mean()) < 0.15
+    tests = [
+        np.stack([luminance(f"{name}/{folder}/{index}.jpg").ravel() for index in range(1, 11)]) for folder in ("testA", "testB")
+    ]
+    counterparts = np.diag(tests[0] @ tests[1].T)
+    assert np.diag(correlation).mean() < counterparts.mean() - 0.2
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_the_styles_are_far_apart_but_learnable(name):
+    """A picture differs clearly from its counterpart, and a good part of that is a shift of colours common to all pictures."""
+    a, b = (
+        np.concatenate([read(f"{name}/{folder}/{index}.jpg").reshape(-1, 3) / 255 for index in range(1, 11)])
+        for folder in ("testA", "testB")
+    )
+    terms = np.hstack([a, a**2, a * np.roll(a, 1, 1), np.ones((len(a), 1), np.float32)])
+    recoloured = terms @ np.linalg.lstsq(terms, b, rcond=None)[0]
+    assert np.abs(a - b).mean() > 0.12
+    assert np.abs(recoloured - b).mean() < 0.75 * np.abs(a - b).mean()
+    assert np.abs(recoloured - b).mean() > 0.03, "a mere change of colours would be too easy"
+
+
+def test_an_unknown_name_is_one_line_and_code_2():
+    done = subprocess.run([sys.executable, TOOL, "facade"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "facade" in done.stderr and "monet2photo" in done.stderr

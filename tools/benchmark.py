@@ -1,0 +1,156 @@
+"""How fast an algorithm trains: steady state, input pipeline alone, first step, memory.
+
+    python tools/benchmark.py pix2pix
+    python tools/benchmark.py pix2pix --steps 50 --json -- --mixed_precision bfloat16 --batch_size 4
+    python tools/benchmark.py pix2pix --yardstick "python tests/reference_torch.py pix2pix"
+
+What follows -- are the algorithm's own flags. Without --input_dir among them the pictures are random (64 of them, made
+for the run, as pairs A|B and of the size that training scales to).
+"""
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from common import UserError, run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_pictures(folder, count, height, width):
+    """Random smooth JPEG pairs of height x 2 width pixels: they cost as much to decode as real pictures."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        noise = generator.integers(0, 256, (height // 8, width // 4, 3), np.uint8)
+        Image.fromarray(noise).resize((2 * width, height), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
+
+
+def process_age():
+    """Seconds since this process was started, by the kernel's clock."""
+    started = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def summary(seconds, images):
+    """Median, least and most of a list of times, and images/s at the median."""
+    median = statistics.median(seconds)
+    return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
+
+
+def measure(args, folder):
+    """All figures of one configuration, as a dict."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        algorithm = importlib.import_module(args.algorithm)
+    except ModuleNotFoundError as error:
+        if error.name != args.algorithm:
+            raise
+        raise UserError(f"there is no {args.algorithm}.py in {ROOT}") from None
+    import keras
+    import tensorflow as tf
+
+    try:
+        algorithm.FLAGS([args.algorithm, *args.flags])
+    except algorithm.flags.Error as error:
+        raise UserError(str(error).replace("\n", " ")) from None
+    o = SimpleNamespace(**algorithm.FLAGS.flag_values_dict())
+    o.seed = o.seed or 0
+    _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
+    if not o.input_dir:
+        make_pictures(folder, 64, *scale)
+        o.input_dir = str(folder)
+    keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+
+    model = algorithm.ALGORITHM(o, training=True)
+    paths = algorithm.find_images(o.input_dir)
+    batches = iter(model.batches(paths, 0))
+    step = tf.Variable(0, dtype=tf.int64)
+
+    def train_step():
+        model.train_step(step, next(batches)).numpy()
+        step.assign_add(1)
+
+    def timed(action, count):
+        seconds = []
+        for _ in range(count):
+            start = time.perf_counter()
+            action()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    train_step()
+    first_step = process_age()
+    timed(train_step, args.warmup)
+    steps = timed(train_step, args.steps)
+    timed(lambda: next(batches), 4 * args.warmup)  # what was prefetched while the steps ran does not count
+    pipeline = timed(lambda: next(batches), 200)
+    return {
+        "algorithm": args.algorithm,
+        "flags": args.flags,
+        "step": summary(steps, o.batch_size),
+        "input_pipeline": {"images_per_second": 200 * o.batch_size / sum(pipeline), "seconds": sum(pipeline) / 200},
+        "seconds_to_first_step": first_step,
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "device": algorithm.describe_device(),
+        "cores": os.cpu_count(),
+    }
+
+
+def yardstick(command):
+    """Runs the program to compare with. Its last line is JSON with seconds_per_step. Returns the dict."""
+    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    try:
+        return json.loads(result.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise UserError(f"--yardstick {command!r} printed no JSON at its end: {result.stderr.strip()[-200:]}") from None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("algorithm", help="name of the script: pix2pix, ...")
+    parser.add_argument("flags", nargs="*", help="the algorithm's flags, after --")
+    parser.add_argument("--steps", type=int, default=20, help="training steps that count (20)")
+    parser.add_argument("--warmup", type=int, default=5, help="training steps before them that do not (5)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--yardstick", help="a command to run before and after, whose last line is JSON with seconds_per_step")
+    args = parser.parse_args()
+    others = [yardstick(args.yardstick)] if args.yardstick else []
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(args, Path(folder))
+    if args.yardstick:
+        others.append(yardstick(args.yardstick))
+        result["yardstick_seconds"] = [other["seconds_per_step"] for other in others]
+        result["times_as_fast_as_yardstick"] = statistics.mean(result["yardstick_seconds"]) / result["step"]["seconds"]
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return
+    step = result["step"]
+    print(f"{args.algorithm} {' '.join(args.flags)}  on {result['device']}, {result['cores']} cores")
+    print(f"training step   {step['seconds']:.3f} s median ({step['min']:.3f} to {step['max']:.3f}), "
+          f"{step['images_per_second']:.2f} images/s")  # fmt: skip
+    pipeline = result["input_pipeline"]
+    print(f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
+          f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")  # fmt: skip
+    print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
+    print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
+    if args.yardstick:
+        both = " and ".join(f"{seconds:.3f}" for seconds in result["yardstick_seconds"])
+        print(f"yardstick       {both} s a step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    run(main)
