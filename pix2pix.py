@@ -568,7 +568,8 @@ def translate_windows(translate, image, window, multiple):
     """
     window = math.ceil(window / multiple) * multiple
     height, width = image.shape[:2]
-    padded = [math.ceil(side / grid) * grid for side in (height, width) for grid in [multiple if side <= window else window // 2]]
+    grids = [multiple if side <= window else window // 2 for side in (height, width)]
+    padded = [math.ceil(side / grid) * grid for side, grid in zip((height, width), grids, strict=True)]
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window

@@ -105,11 +105,15 @@ def test_train_writes_events(trained):
         assert found[tag].keys() == {10, 20} and all(np.isfinite(value) for value in found[tag].values()), tag
     assert found["learning_rate/generator"][20] == np.float32(2e-4)
     last = PROGRESS.search(trained.stdout.splitlines()[-2])
-    np.testing.assert_allclose([found[f"loss/{n}"][20] for n in ("discrim", "gan", "l1")], np.float32(last.groups()[5:]), atol=1e-4)
+    np.testing.assert_allclose(
+        [found[f"loss/{n}"][20] for n in ("discrim", "gan", "l1")], np.float32(last.groups()[5:]), atol=1e-4
+    )
     for kind in ("inputs", "outputs", "targets"):
         width, height, encoded = found[f"pic2/{kind}"][10][:3]
         assert (width, height) == (b"64", b"64") and tf.io.decode_png(encoded).shape == (64, 64, 3)
-    assert found.keys() - scalars == {f"{n}/{k}" for n in ("pic1", "pic2", "Pic3", "pic10") for k in ("inputs", "outputs", "targets")}
+    assert found.keys() - scalars == {
+        f"{n}/{k}" for n in ("pic1", "pic2", "Pic3", "pic10") for k in ("inputs", "outputs", "targets")
+    }
     assert not (trained.folder / "plugins").exists()  # a trace only on request, and histograms would be among the tags
 
 
@@ -191,7 +195,8 @@ def test_lab_colorization(cli, tmp_path):
     cli("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
     for number in range(3):
         inputs, outputs, targets = (
-            read_png(tmp_path / "t" / "images" / f"{number}-{kind}.png").astype(int) for kind in ("inputs", "outputs", "targets")
+            read_png(tmp_path / "t" / "images" / f"{number}-{kind}.png").astype(int)
+            for kind in ("inputs", "outputs", "targets")
         )
         assert np.ptp(inputs, -1).max() <= 1  # grey
         assert np.ptp(outputs, -1).max() > 2  # colours
@@ -219,7 +224,9 @@ def test_killed_and_resumed_equals_left_alone(cli, data, tmp_path):
     flags += ["--save_freq", 4]
     killed, alone = tmp_path / "killed", tmp_path / "alone"
     child = subprocess.Popen(
-        command_line([*flags, "--output_dir", killed, "--max_steps", 100_000]), stdout=subprocess.DEVNULL, env=plain_environment()
+        command_line([*flags, "--output_dir", killed, "--max_steps", 100_000]),
+        stdout=subprocess.DEVNULL,
+        env=plain_environment(),
     )
     try:
         wait_for(lambda: (killed / "model-12.index").exists(), child)
@@ -459,7 +466,7 @@ def test_aspect_ratio_stretches_what_is_written(cli, tested, trained, tmp_path):
 
 def test_any_name_in_the_page(cli, trained, tmp_path, monkeypatch):
     """Names with whatever a file system takes; at each row the page on disk is whole."""
-    names = ["a b", "<b>&amp;", "größe ñ 猫", "it's \"so\"", "50%41 #1?x=1;y", "100²3", "-dash", "tab\there", "[x]*"]
+    names = ["a b", "<b>&amp;", "größe ñ 猫", 'it\'s "so"', "50%41 #1?x=1;y", "100²3", "-dash", "tab\there", "[x]*"]
     for name in names:
         save_picture(tmp_path / "in <1> & ü" / f"{name}.png", paint(64, 64, 1))
     rows = []
@@ -473,7 +480,17 @@ def test_any_name_in_the_page(cli, trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pix2pix.Page, "add", checked_add)
     output_dir = tmp_path / "out <2> & 'ü'"
-    cli("--mode", "test", "--checkpoint", trained.folder, "--nopaired", "--input_dir", tmp_path / "in <1> & ü", "--output_dir", output_dir)
+    cli(
+        "--mode",
+        "test",
+        "--checkpoint",
+        trained.folder,
+        "--nopaired",
+        "--input_dir",
+        tmp_path / "in <1> & ü",
+        "--output_dir",
+        output_dir,
+    )
     assert rows == list(range(1, len(names) + 1))
     page = ParsedPage(output_dir / "index.html")
     assert sorted(row[0] for row in page.rows[1:]) == sorted(names)
@@ -572,7 +589,17 @@ np.savez(
 def test_exports_equal_test_mode(cli, trained, tmp_path):
     """All formats, loaded in a process that does not know pix2pix.py, give test mode's pictures within 1/255."""
     files = [save_picture(tmp_path / "in" / f"{n}.{kind}", paint(70, 90, n)) for n, kind in enumerate(("png", "jpg", "png"))]
-    cli("--mode", "test", "--checkpoint", trained.folder, "--nopaired", "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "t")
+    cli(
+        "--mode",
+        "test",
+        "--checkpoint",
+        trained.folder,
+        "--nopaired",
+        "--input_dir",
+        tmp_path / "in",
+        "--output_dir",
+        tmp_path / "t",
+    )
     tested = pngs(tmp_path / "t")
     outputs = np.stack([tested[f"{n}-outputs.png"] for n in range(3)])
     for kind, name in {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite"}.items():
@@ -630,11 +657,45 @@ def test_learns_samples(cli, tmp_path, seed):
     train, val = ROOT / "samples" / "facades" / "train", ROOT / "samples" / "facades" / "val"
 
     def photos(folder):
-        return np.stack([np.asarray(Image.open(path).crop((0, 0, 256, 256)).resize((64, 64), Image.BICUBIC)) for path in folder.iterdir()]) / 255.0
+        return (
+            np.stack(
+                [
+                    np.asarray(Image.open(path).crop((0, 0, 256, 256)).resize((64, 64), Image.BICUBIC))
+                    for path in folder.iterdir()
+                ]
+            )
+            / 255.0
+        )
 
     mean_photo = np.abs(photos(val) - photos(train).mean(0)).mean()
-    flags = ["--mode", "train", "--which_direction", "BtoA", "--input_dir", train, "--output_dir", tmp_path / "o", "--seed", seed]
-    flags += ["--ngf", 8, "--ndf", 8, "--crop_size", 64, "--scale_size", 72, "--max_steps", 400, "--lr", 0.001, "--display_freq", 0]
+    flags = [
+        "--mode",
+        "train",
+        "--which_direction",
+        "BtoA",
+        "--input_dir",
+        train,
+        "--output_dir",
+        tmp_path / "o",
+        "--seed",
+        seed,
+    ]
+    flags += [
+        "--ngf",
+        8,
+        "--ndf",
+        8,
+        "--crop_size",
+        64,
+        "--scale_size",
+        72,
+        "--max_steps",
+        400,
+        "--lr",
+        0.001,
+        "--display_freq",
+        0,
+    ]
     lines = PROGRESS.findall(cli(*flags))
     assert float(lines[-1][7]) < 0.8 * float(lines[0][7])
     cli("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")

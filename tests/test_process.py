@@ -117,12 +117,12 @@ def test_pad_to_a_size(inp, out):
     np.testing.assert_array_equal(load(out / "a.png"), want)
 
 
-def test_blank_whitens_a_square_of_half_the_shorter_side(inp, out):
+def test_blank_whitens_a_square_in_the_centre(inp, out):
     pixels = noise(40, 60)
     save(inp / "a.png", pixels)
     process("blank", inp, out)
     want = pixels.copy()
-    want[10:30, 20:40] = 255
+    want[14:26, 24:36] = 255  # 12 pixels: 0.3 of 40
     np.testing.assert_array_equal(load(out / "a.png"), want)
 
 

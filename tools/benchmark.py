@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import UserError, run
+from common import Parser, UserError, run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,7 +120,7 @@ def yardstick(command):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm", help="name of the script: pix2pix, ...")
     parser.add_argument("flags", nargs="*", help="the algorithm's flags, after --")
     parser.add_argument("--steps", type=int, default=20, help="training steps that count (20)")

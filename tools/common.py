@@ -1,5 +1,6 @@
 """What several tools share: errors for people, finding pictures, progress, files that are never half-written."""
 
+import argparse
 import contextlib
 import os
 import re
@@ -12,6 +13,13 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 class UserError(Exception):
     """Something the user can put right. Its message is one line: what was wrong, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, without the usage before it."""
+
+    def error(self, message):
+        raise UserError(f"{message} (--help shows the options)")
 
 
 def run(main):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import UserError, run
+from common import Parser, UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE, REQUIREMENTS = ROOT / "docker" / "Dockerfile", ROOT / "requirements.txt"
@@ -92,11 +92,6 @@ def bind(folder):
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(["type=bind", f"source={folder}", f"target={folder}"])
     return line.getvalue()
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):  # argparse would print its usage too
-        raise UserError(f"{message} (see --help)")
 
 
 def main():

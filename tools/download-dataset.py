@@ -8,7 +8,6 @@ An interrupted download goes on where it stopped when the same command is run ag
 is complete. See docs/data.md.
 """
 
-import argparse
 import collections
 import contextlib
 import dataclasses
@@ -17,7 +16,6 @@ import errno
 import gzip
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -28,7 +26,6 @@ import stat
 import sys
 import tarfile
 import time
-import types
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -37,7 +34,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common import EXTENSIONS, Progress, UserError, run
+from common import EXTENSIONS, Parser, Progress, UserError, run
 
 MARKER = ".download.json"  # in a folder this tool completed: where it came from
 MB = 1_000_000
@@ -399,18 +396,10 @@ def animegan_layout(archive, style):
 def import_tfds():
     """Imports tensorflow-datasets late: it is slow, and only the CycleGAN sets need it."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # nothing here needs a GPU, and TensorFlow would take its memory
-    if "importlib_resources" not in sys.modules and importlib.util.find_spec("importlib_resources") is None:
-        # tfds 4.9.10 uses this package without requiring it (etils used to bring it): the standard library has what it needs
-        try:
-            from importlib.resources import abc
-        except ImportError:  # Python 3.10
-            from importlib import abc
-        sys.modules["importlib_resources"] = types.ModuleType("importlib_resources")
-        sys.modules["importlib_resources"].abc = abc
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise UserError(f"the CycleGAN sets need tensorflow-datasets ({error}); pip install tensorflow-datasets") from error
+        raise UserError(f"the CycleGAN sets need tensorflow-datasets ({error}): pip install -r requirements.txt") from error
     return tensorflow_datasets
 
 
@@ -539,11 +528,6 @@ def obtain(name, dataset, folder, args):
         if not args.keep_archive:
             archive.unlink()
     print(f"{folder}: {', '.join(f'{each} {number}' for each, number in counts.items())} pictures")
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message}; --help shows the options")
 
 
 def parse():

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
-from common import Progress, UserError, find_images, run, written_whole
+from common import Parser, Progress, UserError, find_images, run, written_whole
 from PIL import Image, ImageOps
 
 WHITE = (255, 255, 255)
@@ -58,8 +58,8 @@ def resize(image, size, pad):
 
 
 def blank(image):
-    """White square in the centre, half as wide as the shorter side: what an inpainting network is to fill."""
-    side = min(image.size) // 2
+    """White square in the centre, 0.3 times as wide as the shorter side: what an inpainting network is to fill."""
+    side = int(min(image.size) * 0.3)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image.paste(WHITE, (left, top, left + side, top + side))
     return image
@@ -188,11 +188,6 @@ def parse_workers(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} workers can do no work: give at least 1")
     return int(text)
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):  # argparse would print its usage too
-        raise UserError(f"{message} (see --help)")
 
 
 def parse():

@@ -6,14 +6,13 @@
 The same seed gives the same split. The output folder takes its name only when it is complete. See docs/data.md.
 """
 
-import argparse
 import errno
 import os
 import random
 import shutil
 from pathlib import Path
 
-from common import Progress, UserError, find_images, run
+from common import Parser, Progress, UserError, find_images, run
 
 
 def shares(train, val, test, paired):
@@ -70,11 +69,6 @@ def place(parts, output, link):
         os.replace(temporary, output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message}; --help shows the options")
 
 
 def parse():
