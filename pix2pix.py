@@ -14,6 +14,7 @@ MEASURED
 docs/pix2pix.md says what every file and number means, and where this differs from the paper.
 """
 
+import collections
 import contextlib
 import functools
 import html
@@ -70,9 +71,7 @@ choice("which_direction", "AtoB", ["AtoB", "BtoA"], "translate the left half of 
 integer("max_epochs", 200, "passes over the training pictures, in total", lower_bound=1)
 integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
 integer("batch_size", 1, "pictures in a training step", lower_bound=1)
-integer(
-    "seed", None, "makes order, crops, weights and dropout repeatable; default: drawn, and kept in options.json", lower_bound=0
-)
+integer("seed", None, "makes order, crops, weights and dropout repeatable; default: drawn, see options.json", lower_bound=0)
 string("scale_size", "286", "pixels the pictures are resized to before cropping: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "pixels of the random crops: SIDE or HEIGHTxWIDTH, each a multiple of 32 (256 for the full U-Net)")
 boolean("flip", True, "mirror training pictures at random")
@@ -84,7 +83,7 @@ number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("l1_weight", 100.0, "weight of the L1 loss of the generator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the adversarial loss of the generator", lower_bound=0)
 boolean("separable_conv", False, "depthwise separable convolutions in the generator: smaller and faster, a little worse")
-number("aspect_ratio", 1.0, "width / height of the pictures that test and export write, by stretching", lower_bound=0.05)
+number("aspect_ratio", 1.0, "width / height of the pictures that test writes, by stretching", lower_bound=0.05)
 boolean("lab_colorization", False, "learn to colour single pictures: lightness to colour in the Lab space (BtoA: back)")
 boolean("paired", True, "test pictures are pairs A|B; --nopaired: inputs alone")
 boolean("native_size", False, "test pictures keep their own size and aspect, instead of --crop_size")
@@ -138,9 +137,7 @@ def decode_image(contents):
     image.set_shape([None, None, None])
     channels = tf.shape(image)[-1]
     has_alpha = channels % 2 == 0
-    colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(
-        3
-    )  # [h, w, 3], grey is spread
+    colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
     alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
     return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
 
@@ -157,19 +154,13 @@ def load_image(path):
     return decode_image(tf.io.read_file(path))
 
 
-def split_pair(pair):
-    """uint8 [h, w, 3], A|B side by side => A and B, [h, w / 2, 3]."""
-    width = tf.shape(pair)[1]
-    with tf.control_dependencies([tf.debugging.Assert(width % 2 == 0, ["a pair needs an even width, not", width])]):
-        half = width // 2
-    return pair[:, :half], pair[:, half:]
-
-
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def load_pair(path):
     """Path of a side-by-side pair A|B => uint8 A [h, w, 3], uint8 B [h, w, 3]."""
-    a, b = split_pair(load_image(path))
-    return a, b
+    pair = load_image(path)
+    width = tf.shape(pair)[1]
+    tf.debugging.Assert(width % 2 == 0, ["a pair needs an even width, not", width])
+    return pair[:, : width // 2], pair[:, width // 2 :]
 
 
 def explain_unreadable(paths, load):
@@ -180,7 +171,8 @@ def explain_unreadable(paths, load):
         except tf.errors.OpError as error:
             odd = re.search(r"even width, not\W*(\d+)", error.message)
             if odd:
-                return UserError(f"{path} is {odd[1]} pixels wide: a pair A|B has an even width (alone: --nopaired)")
+                hint = "a pair A|B needs an even width; in test, --nopaired takes single pictures"
+                return UserError(f"{path} is {odd[1]} pixels wide: {hint}")
             return UserError(f"{path} cannot be read as a picture (damaged, or another format): repair or remove it")
     return UserError("a picture could not be read, but now all can: start again")
 
@@ -455,9 +447,8 @@ class Pix2Pix:
         self.crop, self.scale = parse_sizes(o.crop_size, o.scale_size)
         self.halvings = count_halvings(self.crop)
         in_channels, out_channels = ((1, 2) if o.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
-        self.build_generator = functools.partial(
-            build_generator, self.halvings, in_channels, out_channels, o.ngf, o.separable_conv
-        )
+        sizes = self.halvings, in_channels, out_channels, o.ngf, o.separable_conv
+        self.build_generator = functools.partial(build_generator, *sizes)
         self.generator, self.out_channels = self.build_generator(), out_channels
         self.load = load_image if self.lab else load_pair
         self.networks = {"generator": self.generator}
@@ -709,20 +700,23 @@ def describe_device():
 def train(o):
     """Trains, from the start or on from o.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
     output_dir = Path(o.output_dir)
+    begin = find_checkpoint(o.checkpoint) if o.checkpoint else None
     done = tf.train.latest_checkpoint(output_dir)
-    if done and not o.checkpoint:
+    if done and (not begin or not os.path.samefile(f"{begin}.index", f"{done}.index")):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
     paths = find_images(o.input_dir)
     samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
     total = o.max_steps or math.ceil(o.max_epochs * len(paths) / o.batch_size)
-    step = tf.Variable(0, dtype=tf.int64)
-    smoothed = tf.Variable(tf.zeros(len(model.losses)))  # moving averages of the losses
+    saved_step, saved_smoothed = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
     objects = {name: variables(network) for name, network in model.networks.items()}
     objects |= {f"{name}_optimizer": [v.value for v in optimizer.variables] for name, optimizer in model.optimizers.items()}
-    objects |= {"step": step, "smoothed": smoothed}
-    if o.checkpoint:
-        restore(find_checkpoint(o.checkpoint), **objects)
+    objects |= {"step": saved_step, "smoothed": saved_smoothed}
+    if begin:
+        restore(begin, **objects)
+        for optimizer in model.optimizers.values():
+            optimizer.learning_rate = o.lr  # it may have been given anew
+    step, smoothed = int(saved_step), saved_smoothed.numpy()  # steps done, and moving averages of the losses
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(o).items() if name not in RUN_FLAGS}
     write_json(output_dir / "options.json", {"script": SCRIPT, **options})
@@ -732,45 +726,47 @@ def train(o):
     print("; ".join(f"{name} {network.count_params():,} parameters" for name, network in model.networks.items()), flush=True)
 
     def save():
-        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{int(step)}"):
-            manager.save(checkpoint_number=int(step))
+        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
+            saved_step.assign(step)
+            saved_smoothed.assign(smoothed)
+            manager.save(checkpoint_number=step)
 
     def due(frequency):
-        return frequency and (int(step) % frequency == 0 or int(step) == total)
+        return frequency and (step % frequency == 0 or step == total)
 
     signals = []  # Ctrl-C and SIGTERM let the step in hand end
     handlers = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        batches = iter(model.batches(paths, int(step)))
+        batches = iter(model.batches(paths, step))
         compiled, seconds, timed = False, 0.0, 0  # time spent in steps since the last progress line
-        while int(step) < total and not signals:
+        while step < total and not signals:
             start = time.perf_counter()
             try:
                 batch = next(batches)
             except tf.errors.OpError:
                 save()
                 error = explain_unreadable(paths, model.load)
-                raise UserError(f"{error}; step {int(step)} is saved: continue with --checkpoint {output_dir}") from None
+                raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
             if traced := due(o.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
-            losses = model.train_step(step, batch).numpy()
+            losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
             if traced:
                 tf.profiler.experimental.stop()
             if not np.isfinite(losses).all():
                 values = ", ".join(f"{name} {value}" for name, value in zip(model.losses, losses, strict=True))
                 last = manager.latest_checkpoint or "none"
-                raise UserError(f"step {int(step) + 1}: not finite ({values}); lower --lr; last good checkpoint: {last}")
-            smoothed.assign(losses if int(step) == 0 else 0.99 * smoothed + 0.01 * losses)
-            step.assign_add(1)
+                raise UserError(f"step {step + 1}: not finite ({values}); lower --lr; last good checkpoint: {last}")
+            smoothed = losses if step == 0 else 0.99 * smoothed + 0.01 * losses
+            step += 1
             if compiled:  # the first step does not count
                 seconds, timed = seconds + time.perf_counter() - start, timed + 1
             compiled, rate = True, timed * o.batch_size / max(seconds, 1e-9)
-            values = dict(zip(model.losses, smoothed.numpy(), strict=True))
+            values = dict(zip(model.losses, smoothed, strict=True))
             if due(o.progress_freq):
-                epoch = math.ceil(int(step) * o.batch_size / len(paths))
-                hours = (total - int(step)) * seconds / max(timed, 1) / 3600
+                epoch = math.ceil(step * o.batch_size / len(paths))
+                hours = (total - step) * seconds / max(timed, 1) / 3600
                 left = f"{int(hours)}h{int(hours % 1 * 60):02}m left"
-                print(f"epoch {epoch}  step {int(step)}/{total}  {rate:.2f} images/s  {left}  ", end="")
+                print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}  ", end="")
                 print("  ".join(f"{name} {value:.4f}" for name, value in values.items()), flush=True)
                 seconds, timed = 0.0, 0
             with writer.as_default(step):
@@ -785,7 +781,7 @@ def train(o):
                         for weight in network.trainable_weights:
                             tf.summary.histogram(f"{network.name}/{weight.path}", weight.value)
                 if due(o.display_freq):
-                    show_samples(model, samples, output_dir, int(step))
+                    show_samples(model, samples, output_dir, step)
             if due(o.save_freq):
                 save()
         save()
@@ -794,9 +790,9 @@ def train(o):
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if signals:
-        print(f"stopped at step {int(step)}, all saved; continue with --mode train --checkpoint {output_dir}")
+        print(f"stopped at step {step}, all saved; continue with --mode train --checkpoint {output_dir}")
         return 128 + signals[0]
-    print(f"done: step {int(step)}; see {output_dir / 'index.html'}; next: --mode test --checkpoint {output_dir}")
+    print(f"done: step {step}; see {output_dir / 'index.html'}; next: --mode test --checkpoint {output_dir}")
     return 0
 
 
@@ -835,12 +831,13 @@ def test(o):
     restore(find_checkpoint(o.checkpoint), generator=variables(model.generator))
     paths = find_images(o.input_dir)
     stems = [Path(path).stem for path in paths]
+    shared = {stem for stem, count in collections.Counter(stems).items() if count > 1}
     output_dir = Path(o.output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
     unreadable, metrics, page = [], {}, None
     for number, (path, stem) in enumerate(zip(paths, stems, strict=True), start=1):
-        name = stem if stems.count(stem) == 1 else Path(path).name  # a.jpg and a.png must not meet in a-outputs.png
+        name = Path(path).name if stem in shared else stem  # a.jpg and a.png must not meet in a-outputs.png
         try:
             pictures = model.test_pictures(path, o.paired)
         except tf.errors.OpError:

@@ -140,16 +140,13 @@ def test_truncated_picture_met_late_is_saved_first(fails, cli, tmp_path):
     assert all((resumed[name] == expected[name]).all() for name in expected)
 
 
-def test_truncated_sample_picture_loses_no_training(fails, tmp_path):
+def test_truncated_sample_picture_loses_no_training(cli, tmp_path):
     """One of the held-out pictures that the page shows is damaged: found before the first step, or saved first."""
     save_pairs(tmp_path / "train", ["1.png", "2.png"])
-    bad = save_pairs(tmp_path / "val", ["1.png", "2.png"]) / "2.png"
-    truncate(bad)
+    truncate(save_pairs(tmp_path / "val", ["1.png", "2.png"]) / "2.png")
     flags = ["--mode", "train", *TINY, "--input_dir", tmp_path / "train", "--output_dir", tmp_path / "o", "--max_steps", 6]
-    message = fails(*flags, "--display_freq", 4)
-    assert str(bad) in message
-    started = list((tmp_path / "o").glob("events*")) and "step" in message
-    assert not started or (tmp_path / "o" / "model-4.index").exists()
+    out = cli(*flags, "--display_freq", 4, "--progress_freq", 1, code=2)
+    assert "step 1/6" not in out or (tmp_path / "o" / "model-4.index").exists()
 
 
 def test_pictures_with_transparency_grey_and_16_bit_train(cli, tmp_path):
@@ -239,6 +236,12 @@ def test_damaged_checkpoint(fails, trained, tmp_path, mode, what):
     assert str(folder / "model-20") in message
 
 
+def test_folder_with_brackets(cli, trained, tmp_path):
+    """Its name is no pattern: TensorFlow's own search for the newest checkpoint takes it for one."""
+    folder = copy_training(trained, tmp_path / "run [1]")
+    cli("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+
+
 def test_damaged_list_of_checkpoints(fails, trained, tmp_path):
     """TensorFlow's own file `checkpoint`, which names the newest."""
     folder = copy_training(trained, tmp_path / "o")
@@ -298,7 +301,10 @@ def test_full_disk_leaves_the_last_checkpoint(cli, trained, data, tmp_path):
     train = command_line(
         ["--mode", "train", "--checkpoint", disk / "o", "--max_steps", 60, "--display_freq", 0, "--save_freq", 3]
     )
-    script = 'mount -t tmpfs -o size=$1 tmpfs "$2" && cp -r "$3" "$2/o" || exit 99; disk=$2 copy=$4; shift 4; "$@"; code=$?; cp -r "$disk/o" "$copy"; exit $code'
+    script = """mount -t tmpfs -o size=$1 tmpfs "$2" && cp -r "$3" "$2/o" || exit 99
+        disk=$2 copy=$4; shift 4
+        "$@"; code=$?
+        cp -r "$disk/o" "$copy"; exit $code"""
     arguments = [str(room), str(disk), str(trained.folder), str(copy), *train]
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", *arguments], capture_output=True, text=True, env=plain_environment()

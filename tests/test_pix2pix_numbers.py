@@ -297,7 +297,7 @@ def test_memory_does_not_grow_with_the_picture():
 
 
 def twin_weights(network, module):
-    """(Keras weight, PyTorch parameter, axes that turn the first into the second) for every weight of a network and its twin."""
+    """For every weight of a network and its twin: Keras weight, PyTorch parameter, axes that turn the first into the second."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def kinds(layers):
@@ -309,8 +309,7 @@ def twin_weights(network, module):
         while block is not None:
             convs, norms = kinds(block.model)
             order += zip([f"encoder_{level}", f"decoder_{level}"], convs, strict=True)
-            names = [name for name in (f"encoder_{level}_norm", f"decoder_{level}_norm") if name in {layer.name for layer in network.layers}]
-            order += zip(names, norms, strict=True)
+            order += zip([f"encoder_{level}_norm", f"decoder_{level}_norm"][2 - len(norms) :], norms, strict=True)
             block, level = next((m for m in block.model if type(m).__name__ == "UnetBlock"), None), level + 1
     else:
         convs, norms = kinds(module.model)
