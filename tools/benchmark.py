@@ -122,12 +122,13 @@ def yardstick(command):
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm", help="name of the script: pix2pix, ...")
-    parser.add_argument("flags", nargs="*", help="the algorithm's flags, after --")
     parser.add_argument("--steps", type=int, default=20, help="training steps that count (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them that do not (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--yardstick", help="a command to run before and after, whose last line is JSON with seconds_per_step")
-    args = parser.parse_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:cut])
+    args.flags = sys.argv[cut + 1 :]
     others = [yardstick(args.yardstick)] if args.yardstick else []
     with tempfile.TemporaryDirectory() as folder:
         result = measure(args, Path(folder))

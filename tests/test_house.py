@@ -1,0 +1,66 @@
+"""What the repository says about itself: commands, versions, recipes and links that must agree with what is there."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = [name for name in ("pix2pix", "cyclegan", "ganilla", "siamesegan") if (ROOT / f"{name}.py").exists()]
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    command = next(line for line in readme.splitlines() if line.endswith("-m pytest"))
+    assert command in readme
+    assert command in ci.splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_inline_metadata_asks_for_the_tested_versions(script):
+    metadata = re.search(r"# dependencies = (\[.*\])", (ROOT / f"{script}.py").read_text())[1]
+    tested = (ROOT / "requirements.txt").read_text()
+    for requirement in json.loads(metadata):
+        assert re.search(rf"^{re.escape(requirement)}\b", tested, re.MULTILINE), requirement
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.flags")), ids=lambda path: path.stem)
+def test_recipes_are_flags_of_their_script(recipe):
+    flags = importlib.import_module(recipe.stem.split("-")[0]).FLAGS
+    flags.unparse_flags()
+    assert flags(["", f"--flagfile={recipe}"]) == [""]
+    assert flags.mode == "train"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_links_of_the_docs_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert re.match("https?://", link) or (page.parent / link).exists(), link
+
+
+def test_benchmark_measures_and_compares():
+    """Its figures are there and fit together; how fast anything is, is no test."""
+    flags = ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36", "--batch_size", "2"]
+    yardstick = f"{sys.executable} -c \"print('{{\\\"seconds_per_step\\\": 1000}}')\""
+    command = [sys.executable, "tools/benchmark.py", "pix2pix", "--steps", "3", "--warmup", "1", "--json"]
+    command += ["--yardstick", yardstick, "--", *flags]
+    figures = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    step = figures["step"]
+    assert 0 < step["min"] <= step["seconds"] <= step["max"]
+    assert step["images_per_second"] == pytest.approx(2 / step["seconds"])
+    assert figures["times_as_fast_as_yardstick"] == pytest.approx(1000 / step["seconds"])
+    assert figures["seconds_to_first_step"] > step["seconds"]
+    assert figures["input_pipeline"]["images_per_second"] > 0
+    assert 0.1 < figures["peak_memory_gib"] < 8
+
+
+@pytest.mark.parametrize("arguments", [["nothere"], ["pix2pix", "--", "--nonsense"], ["pix2pix", "--yardstick", "false"]])
+def test_benchmark_says_what_is_wrong_in_one_line(arguments):
+    result = subprocess.run([sys.executable, "tools/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
