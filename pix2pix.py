@@ -33,11 +33,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+NATIVE_LOGS = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # wanted? else they would stand between our lines and hide them
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 
 @contextlib.contextmanager
 def quiet_native_stderr():
-    """Hides TensorFlow's C++ start-up notes (oneDNN, missing CUDA), unless TF_CPP_MIN_LOG_LEVEL asks for them."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    """Hides the notes of TensorFlow's start (oneDNN, missing CUDA), which heed no log level."""
+    if NATIVE_LOGS:
         yield
         return
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -83,7 +86,7 @@ number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("l1_weight", 100.0, "weight of the L1 loss of the generator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the adversarial loss of the generator", lower_bound=0)
 boolean("separable_conv", False, "depthwise separable convolutions in the generator: smaller and faster, a little worse")
-number("aspect_ratio", 1.0, "width / height of the pictures that test writes, by stretching", lower_bound=0.05)
+number("aspect_ratio", 1.0, "width / height that test (and export's `encoded`) stretches pictures to", lower_bound=0.05)
 boolean("lab_colorization", False, "learn to colour single pictures: lightness to colour in the Lab space (BtoA: back)")
 boolean("paired", True, "test pictures are pairs A|B; --nopaired: inputs alone")
 boolean("native_size", False, "test pictures keep their own size and aspect, instead of --crop_size")
@@ -128,7 +131,7 @@ def find_images(path):
     paths = [str(p) for p in path.iterdir() if p.suffix.lower() in extensions and not p.name.startswith(".")]
     if not paths:
         raise UserError(f"no pictures in {path}; expected files ending in .jpg, .jpeg, .png, .bmp or .gif")
-    return sorted(paths, key=lambda p: [int(s) if s.isdigit() else s.lower() for s in re.split(r"(\d+)", Path(p).name)])
+    return sorted(paths, key=lambda p: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", Path(p).name)])
 
 
 def decode_image(contents):
@@ -182,7 +185,7 @@ def parse_sizes(crop_size, scale_size):
 
     def parse(flag, text):
         match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-        if not match or "0" in match.groups():
+        if not match or 0 in (int(side or 1) for side in match.groups()):
             raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, as in 256x512")
         return int(match[1]), int(match[2]) if match[2] else None
 
@@ -637,13 +640,22 @@ def compare(outputs, targets):
     return {
         "l1": float(tf.reduce_mean(tf.abs(outputs - targets))),
         "psnr": -10 * math.log10(mean_square),
-        "ssim": float(tf.image.ssim(outputs, targets, 1.0)),
+        "ssim": float(tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))),
     }
+
+
+def newest_checkpoint(folder):
+    """The newest checkpoint in a folder, or None. (tf.train.latest_checkpoint takes the name "run [1]" for a pattern.)"""
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except UnicodeDecodeError:  # damaged
+        return None
+    return state.model_checkpoint_path if state and os.path.exists(f"{state.model_checkpoint_path}.index") else None
 
 
 def find_checkpoint(path):
     """The newest checkpoint in a folder of training, or the one that the path names (DIR/model-2000)."""
-    latest = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    latest = newest_checkpoint(path) if os.path.isdir(path) else path
     if not latest or not os.path.exists(f"{latest}.index"):
         raise UserError(f"no checkpoint in {path}: --checkpoint names the --output_dir of a training")
     return latest
@@ -654,7 +666,9 @@ def read_options(checkpoint):
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        if not {"script", "input_dir", *NETWORK_FLAGS, *DATA_FLAGS} <= set(saved):
+            raise ValueError("keys are missing")
+    except (FileNotFoundError, ValueError, TypeError):
         raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
     if saved["script"] != SCRIPT:
         raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {SCRIPT}.py: use the former")
@@ -677,7 +691,7 @@ def restore(path, **objects):
     """Restores all of the named objects from a checkpoint, which may hold more."""
     try:
         tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(f"{path} cannot be restored, it is damaged or of other networks: {reason}") from error
 
@@ -701,12 +715,19 @@ def train(o):
     """Trains, from the start or on from o.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
     output_dir = Path(o.output_dir)
     begin = find_checkpoint(o.checkpoint) if o.checkpoint else None
-    done = tf.train.latest_checkpoint(output_dir)
+    if set("*?[]\\") & set(str(output_dir.resolve())):
+        raise UserError(f"{output_dir}: TensorFlow finds nothing in folders with * ? [ ] or \\ in the name: choose another")
+    done = newest_checkpoint(output_dir)
     if done and (not begin or not os.path.samefile(f"{begin}.index", f"{done}.index")):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
     paths = find_images(o.input_dir)
     samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
+    for sample in samples:  # rather now than at the first page
+        try:
+            model.load(sample)
+        except tf.errors.OpError:
+            raise explain_unreadable([sample], model.load) from None
     total = o.max_steps or math.ceil(o.max_epochs * len(paths) / o.batch_size)
     saved_step, saved_smoothed = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
     objects = {name: variables(network) for name, network in model.networks.items()}
@@ -792,7 +813,8 @@ def train(o):
     if signals:
         print(f"stopped at step {step}, all saved; continue with --mode train --checkpoint {output_dir}")
         return 128 + signals[0]
-    print(f"done: step {step}; see {output_dir / 'index.html'}; next: --mode test --checkpoint {output_dir}")
+    page = f"; samples in {output_dir / 'index.html'}" if samples else ""
+    print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
     return 0
 
 
@@ -835,6 +857,7 @@ def test(o):
     output_dir = Path(o.output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
+    (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
     unreadable, metrics, page = [], {}, None
     for number, (path, stem) in enumerate(zip(paths, stems, strict=True), start=1):
         name = Path(path).name if stem in shared else stem  # a.jpg and a.png must not meet in a-outputs.png
@@ -882,7 +905,11 @@ def export(o):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
         def translate_encoded(image_bytes):  # at the size of training; TF Serving passes names in _bytes as base64
             pictures = tf.map_fn(lambda data: resize(decode_image(data), model.crop), image_bytes, fn_output_signature=tf.uint8)
-            return {"png_bytes": tf.map_fn(tf.io.encode_png, serving(pictures), fn_output_signature=tf.string)}
+            pictures = serving(pictures)
+            if o.aspect_ratio != 1:
+                size = [model.crop[0], round(model.crop[0] * o.aspect_ratio)]
+                pictures = tf.map_fn(lambda picture: resize(picture, size), pictures)
+            return {"png_bytes": tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), signatures={"serving_default": translate, "encoded": translate_encoded})
     elif o.export_format == "keras":
@@ -951,12 +978,14 @@ def main(argv):
         fill_in_defaults(o, {name for name in FLAGS if FLAGS[name].present})
         with quiet_native_stderr():
             tf.constant(0)  # starts the devices
-        tf.config.optimizer.set_experimental_options({"remapping": False})  # fails on these networks, and says so on stderr
         keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
         keras.utils.set_random_seed(o.seed)
         return {"train": train, "test": test, "export": export}[o.mode](o)
     except (UserError, flags.Error) as error:
         message = str(error).replace("\n", " ")
+    except BrokenPipeError:  # the reader left, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it ends
+        return 141
     except OSError as error:
         message = f"{error.filename or o.output_dir}: {error.strerror}; make room or choose another --output_dir"
     except tf.errors.OpError as error:
@@ -965,7 +994,7 @@ def main(argv):
             raise
         message = f"{o.output_dir}: {reason[0]}; make room or choose another --output_dir; what was saved before is whole"
     except KeyboardInterrupt:
-        print("interrupted before the first step", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     print(f"error: {message}", file=sys.stderr)
     return 2

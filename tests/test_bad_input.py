@@ -30,6 +30,8 @@ from conftest import (
     truncate,
 )
 
+import pix2pix
+
 TRAIN = ["--mode", "train", *TINY, "--max_steps", 3, "--display_freq", 0]
 
 
@@ -236,10 +238,18 @@ def test_damaged_checkpoint(fails, trained, tmp_path, mode, what):
     assert str(folder / "model-20") in message
 
 
-def test_folder_with_brackets(cli, trained, tmp_path):
-    """Its name is no pattern: TensorFlow's own search for the newest checkpoint takes it for one."""
-    folder = copy_training(trained, tmp_path / "run [1]")
-    cli("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+def test_folder_whose_name_is_a_pattern(data, tmp_path, capsys):
+    """TensorFlow takes "run [1]" for a pattern and finds no checkpoint in it: refused before the first step, or usable."""
+    folder = tmp_path / "run [1]"
+    flags = ["--input_dir", data / "train", "--output_dir", folder]
+    if pix2pix.main(["pix2pix.py", *map(str, [*TRAIN, *flags])]):
+        assert_one_line(capsys.readouterr().err, folder)
+        assert not folder.exists()
+    else:
+        assert (
+            pix2pix.main(["pix2pix.py", "--mode", "test", "--checkpoint", str(folder), "--output_dir", str(tmp_path / "t")])
+            == 0
+        )
 
 
 def test_damaged_list_of_checkpoints(fails, trained, tmp_path):

@@ -445,15 +445,18 @@ def test_nopaired_equals_the_same_inputs_in_pairs(cli, tested, trained, data, tm
     assert_same(pngs(tmp_path / "file"), {f"pic2-{k}.png": expected[f"pic2-{k}.png"] for k in kinds})
 
 
-def test_test_dropout_is_repeatable_and_makes_a_difference(cli, tested, trained, tmp_path):
+def test_test_dropout_is_repeatable_and_makes_a_difference(cli, tested, trained, data, tmp_path):
     flags = ["--mode", "test", "--checkpoint", trained.folder, "--test_dropout"]
     cli(*flags, "--output_dir", tmp_path / "1")
     cli(*flags, "--output_dir", tmp_path / "2")
     cli(*flags, "--output_dir", tmp_path / "3", "--seed", 4)
-    assert_same(pngs(tmp_path / "1"), pngs(tmp_path / "2"))
+    cli(*flags, "--output_dir", tmp_path / "alone", "--input_dir", data / "val" / "pic10.png")
+    first = pngs(tmp_path / "1")
+    assert_same(first, pngs(tmp_path / "2"))
+    assert_same(pngs(tmp_path / "alone"), {name: pixels for name, pixels in first.items() if name.startswith("pic10-")})
     name = "pic1-outputs.png"
     for other in (tested / "tiny_test", tmp_path / "3"):
-        assert (pngs(tmp_path / "1")[name] != pngs(other)[name]).any()
+        assert (first[name] != pngs(other)[name]).any()
 
 
 def test_native_size_keeps_sizes(cli, trained, tmp_path):

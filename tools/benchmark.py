@@ -73,7 +73,6 @@ def measure(args, folder):
         make_pictures(folder, 64, *scale)
         o.input_dir = str(folder)
     keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
-    tf.config.optimizer.set_experimental_options({"remapping": False})
 
     model = algorithm.ALGORITHM(o, training=True)
     paths = algorithm.find_images(o.input_dir)
