@@ -644,25 +644,19 @@ def compare(outputs, targets):
     }
 
 
-def newest_checkpoint(folder):
-    """The newest checkpoint in a folder, or None. (tf.train.latest_checkpoint takes the name "run [1]" for a pattern.)"""
-    try:
-        state = tf.train.get_checkpoint_state(str(folder))
-    except UnicodeDecodeError:  # damaged
-        return None
-    return state.model_checkpoint_path if state and os.path.exists(f"{state.model_checkpoint_path}.index") else None
-
-
 def find_checkpoint(path):
-    """The newest checkpoint in a folder of training, or the one that the path names (DIR/model-2000)."""
-    latest = newest_checkpoint(path) if os.path.isdir(path) else path
-    if not latest or not os.path.exists(f"{latest}.index"):
-        raise UserError(f"no checkpoint in {path}: --checkpoint names the --output_dir of a training")
-    return latest
+    """The newest checkpoint in a folder of training, or the one that the path names (DIR/model-2000); None if there is none."""
+    try:
+        latest = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    except UnicodeDecodeError:  # the folder's list of checkpoints is damaged
+        return None
+    return latest if latest and os.path.exists(f"{latest}.index") else None
 
 
 def read_options(checkpoint):
     """The options.json beside a checkpoint: the flags of its training."""
+    if not find_checkpoint(checkpoint):
+        raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -717,7 +711,7 @@ def train(o):
     begin = find_checkpoint(o.checkpoint) if o.checkpoint else None
     if set("*?[]\\") & set(str(output_dir.resolve())):
         raise UserError(f"{output_dir}: TensorFlow finds nothing in folders with * ? [ ] or \\ in the name: choose another")
-    done = newest_checkpoint(output_dir)
+    done = find_checkpoint(output_dir)
     if done and (not begin or not os.path.samefile(f"{begin}.index", f"{done}.index")):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
@@ -938,7 +932,6 @@ def fill_in_defaults(o, given):
     trained_on = None
     if o.checkpoint:
         o.checkpoint = o.checkpoint.rstrip("/")
-        find_checkpoint(o.checkpoint)
         saved = read_options(o.checkpoint)
         trained_on = saved["input_dir"]
         adopt_options(o, given, saved)

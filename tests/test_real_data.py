@@ -1,0 +1,50 @@
+"""Trainings on the real pictures of ../shared/data, which are not part of this repository: python -m pytest -m slow."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT, process
+from PIL import Image
+
+import pix2pix
+
+DATA = ROOT.parent / "shared" / "data"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.realdata,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not here"),
+]
+
+
+def run(*arguments):
+    result = process(*arguments, timeout=4 * 3600)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_facades_are_as_good_as_pytorchs(tmp_path):
+    """A PyTorch reference of the same networks and schedule gave a mean L1 of 0.181 after 2,000 steps (15 to 30 minutes)."""
+    flags = ["--input_dir", DATA / "facades" / "train", "--which_direction", "BtoA", "--max_steps", 2000, "--seed", 0]
+    run("--mode", "train", *flags, "--output_dir", tmp_path / "train")
+    run("--mode", "test", "--checkpoint", tmp_path / "train", "--output_dir", tmp_path / "test")
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["mean"]["l1"] <= 0.184
+
+
+def test_large_pictures_keep_their_size_and_show_no_seams(tmp_path):
+    """Colorization of HD photographs in windows of 256 and 512: no jump at the windows' borders (about 10 minutes)."""
+    flags = ["--lab_colorization", "--ngf", 16, "--ndf", 16, "--max_steps", 300, "--seed", 0, "--display_freq", 0]
+    run("--mode", "train", "--input_dir", DATA / "photo2illustration" / "trainA", *flags, "--output_dir", tmp_path / "train")
+    for tile in (256, 512):
+        flags = ["--input_dir", DATA / "hd" / "testA", "--native_size", "--tile_size", tile]
+        run("--mode", "test", "--checkpoint", tmp_path / "train", *flags, "--output_dir", tmp_path / f"{tile}")
+        for path in pix2pix.find_images(DATA / "hd" / "testA"):
+            name = path.rsplit("/", 1)[1].split(".")[0]
+            images = [Image.open(tmp_path / f"{tile}" / "images" / f"{name}-{kind}.png") for kind in ("outputs", "inputs")]
+            assert images[0].size == images[1].size == Image.open(path).size
+            added = np.subtract(*(np.asarray(image, float) for image in images))  # the colour, without the photo's own edges
+            for axis in (0, 1):
+                jumps = np.abs(np.diff(added, axis=axis)).mean(axis=(1 - axis, 2))
+                borders = np.arange(tile // 2, added.shape[axis], tile // 2) - 1
+                elsewhere = np.delete(jumps, borders).mean()
+                assert jumps[borders].mean() < 1.1 * elsewhere, (tile, name, axis, jumps[borders].mean() / elsewhere)
