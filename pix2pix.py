@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # /// script
-# requires-python = ">=3.10"
+# requires-python = ">=3.11"
 # dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "absl-py"]
 # ///
 """pix2pix: image-to-image translation learned from pairs (Isola et al. 2017, arXiv 1611.07004), in TensorFlow 2 / Keras 3.
@@ -85,17 +85,12 @@ number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("l1_weight", 100.0, "weight of the L1 loss of the generator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the adversarial loss of the generator", lower_bound=0)
-boolean("separable_conv", False, "depthwise separable convolutions in the generator: smaller and faster, a little worse")
+boolean("separable_conv", False, "depthwise separable convolutions in the generator: a fifteenth of the weights")
 number("aspect_ratio", 1.0, "width / height that test (and export's `encoded`) stretches pictures to", lower_bound=0.05)
 boolean("lab_colorization", False, "learn to colour single pictures: lightness to colour in the Lab space (BtoA: back)")
 boolean("paired", True, "test pictures are pairs A|B; --nopaired: inputs alone")
 boolean("native_size", False, "test pictures keep their own size and aspect, instead of --crop_size")
-integer(
-    "tile_size",
-    512,
-    "pixels; with --native_size larger pictures go through in overlapping windows of this side",
-    lower_bound=32,
-)
+integer("tile_size", 512, "pixels; with --native_size larger sides go through in overlapping windows of this", lower_bound=32)
 boolean("test_dropout", False, "keep dropout in test, as the paper did (repeatable: masks depend on --seed)")
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
@@ -295,9 +290,7 @@ def count_halvings(size):
     halvings = min(8, *((side & -side).bit_length() - 1 for side in size))
     if halvings < 5:
         near = "x".join(str(max(32, round(side / 32) * 32)) for side in size)
-        raise UserError(
-            f"--crop_size {size[0]}x{size[1]}: the U-Net needs multiples of 32 (better of 256) on both sides, e.g. {near}"
-        )
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: the U-Net needs multiples of 32, better of 256, e.g. {near}")
     return halvings
 
 
