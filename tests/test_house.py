@@ -5,11 +5,10 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT, assert_one_line, plain_environment
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [name for name in ("pix2pix", "cyclegan", "ganilla", "siamesegan") if (ROOT / f"{name}.py").exists()]
 
 
@@ -60,7 +59,7 @@ def test_benchmark_measures_and_compares():
 
 @pytest.mark.parametrize("arguments", [["nothere"], ["pix2pix", "--", "--nonsense"], ["pix2pix", "--yardstick", "false"]])
 def test_benchmark_says_what_is_wrong_in_one_line(arguments):
-    result = subprocess.run([sys.executable, "tools/benchmark.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "tools/benchmark.py", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=plain_environment())
     assert result.returncode == 2
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    assert_one_line(result.stderr)
