@@ -92,7 +92,7 @@ def measure(args, folder):
         return seconds
 
     train_step()
-    first_step = process_age()
+    first_step = process_age() - args.waited
     timed(train_step, args.warmup)
     steps = timed(train_step, args.steps)
     timed(lambda: next(batches), 4 * args.warmup)  # what was prefetched while the steps ran does not count
@@ -128,7 +128,9 @@ def main():
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args = parser.parse_args(sys.argv[1:cut])
     args.flags = sys.argv[cut + 1 :]
+    start = time.monotonic()
     others = [yardstick(args.yardstick)] if args.yardstick else []
+    args.waited = time.monotonic() - start
     with tempfile.TemporaryDirectory() as folder:
         result = measure(args, Path(folder))
     if args.yardstick:
