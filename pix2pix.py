@@ -9,7 +9,7 @@
     python pix2pix.py --mode test --checkpoint facades_train
     python pix2pix.py --mode export --checkpoint facades_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: CMP Facades, labels to photos, has a held-out L1 of 0.183 after 2,000 steps (the same in
+Measured, one run on 2 cores of an AMD EPYC: CMP Facades, labels to photos, have a held-out L1 of 0.183 after 2,000 steps (in
 PyTorch: 0.181). A step at 256x256 takes 0.38 s, 1.17 times as fast as PyTorch eager; with --mixed_precision bfloat16 0.24 s.
 
 docs/pix2pix.md says what every file and number means, and where this differs from the paper.
