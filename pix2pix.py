@@ -75,7 +75,7 @@ choice("which_direction", "AtoB", ["AtoB", "BtoA"], "translate the left half of 
 integer("max_epochs", 200, "passes over the training pictures, in total", lower_bound=1)
 integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
 integer("batch_size", 1, "pictures in a training step", lower_bound=1)
-integer("seed", None, "makes order, crops, weights and dropout repeatable; default: drawn, see options.json", lower_bound=0)
+integer("seed", None, "makes a training repeatable, on a CPU bit for bit; default: drawn, see options.json", lower_bound=0)
 string("scale_size", "286", "pixels the pictures are resized to before cropping: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "pixels of the random crops: SIDE or HEIGHTxWIDTH, each a multiple of 32 (256 for the full U-Net)")
 boolean("flip", True, "mirror training pictures at random")
@@ -206,7 +206,9 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
         return resize(load(path), size)
 
     with tf.device("cpu"):
-        examples = tf.data.Dataset.from_tensor_slices(paths)
+        threads = tf.data.Options()
+        threads.threading.private_threadpool_size = os.cpu_count()  # beside those of the training step
+        examples = tf.data.Dataset.from_tensor_slices(paths).with_options(threads)
         decoded = examples.map(load_resized, tf.data.AUTOTUNE)
         channels = decoded.element_spec.shape[-1]
         if len(paths) * size[0] * size[1] * channels <= cache_mb * 2**20:
@@ -234,7 +236,7 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
 
         positions = tf.data.Dataset.range(start * batch_size, 2**62)
         batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(threads)
 
 
 RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -689,6 +691,15 @@ def variables(network):
     return {weight.path: weight.value for weight in network.weights}
 
 
+def start_devices(exact):
+    """Starts TensorFlow, quietly. With `exact` a CPU runs one operation at a time (on all cores, some percent slower): side by
+    side they change the order of oneDNN's sums now and then, and no training repeats bit for bit."""
+    with quiet_native_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it was started before, in a notebook
+        if exact and not tf.config.list_physical_devices("GPU"):
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.constant(0)
+
+
 def describe_device():
     """One line on what computes."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -918,7 +929,7 @@ def export(o):
 
 
 def fill_in_defaults(o, given):
-    """Options that depend on others or on what is there: input and output folders, what a checkpoint brings, the seed."""
+    """Options that depend on others or on what is there: input and output folders, what a checkpoint brings."""
     if o.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all options)")
     if o.mode != "train" and not o.checkpoint:
@@ -947,8 +958,6 @@ def fill_in_defaults(o, given):
             if not o.input_dir:
                 raise UserError(f"no val or test folder beside {trained_on}: give --input_dir")
             print(f"no --input_dir given: using {o.input_dir}")
-    if o.seed is None:
-        o.seed = random.SystemRandom().randrange(2**24)
 
 
 def main(argv):
@@ -963,8 +972,9 @@ def main(argv):
             raise UserError(f"not an option: {unused[0]} (--help lists all options)")
         o = types.SimpleNamespace(**FLAGS.flag_values_dict())
         fill_in_defaults(o, {name for name in FLAGS if FLAGS[name].present})
-        with quiet_native_stderr():
-            tf.constant(0)  # starts the devices
+        start_devices(exact=o.seed is not None)
+        if o.seed is None:
+            o.seed = random.SystemRandom().randrange(2**24)
         keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
         keras.utils.set_random_seed(o.seed)
         return {"train": train, "test": test, "export": export}[o.mode](o)

@@ -67,6 +67,7 @@ def measure(args, folder):
     except algorithm.flags.Error as error:
         raise UserError(str(error).replace("\n", " ")) from None
     o = SimpleNamespace(**algorithm.FLAGS.flag_values_dict())
+    algorithm.start_devices(exact=o.seed is not None)
     o.seed = o.seed or 0
     _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
     if not o.input_dir:
