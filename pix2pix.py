@@ -74,6 +74,7 @@ string("checkpoint", None, "folder of a training to continue, test or export (or
 choice("which_direction", "AtoB", ["AtoB", "BtoA"], "translate the left half of a pair to the right one, or back")
 integer("max_epochs", 200, "passes over the training pictures, in total", lower_bound=1)
 integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
+integer("decay_epochs", 0, "last epochs of the training, in which the learning rate falls to 0 in a line", lower_bound=0)
 integer("batch_size", 1, "pictures in a training step", lower_bound=1)
 integer("seed", None, "makes a training repeatable, on a CPU bit for bit; default: drawn, see options.json", lower_bound=0)
 string("scale_size", "286", "pixels the pictures are resized to before cropping: the shorter side, or HEIGHTxWIDTH")
@@ -160,6 +161,25 @@ def load_pair(path):
     width = tf.shape(pair)[1]
     tf.debugging.Assert(width % 2 == 0, ["a pair needs an even width, not", width])
     return pair[:, : width // 2], pair[:, width // 2 :]
+
+
+def name_pictures(paths):
+    """[(name, path)]: the file's name without extension, or with it where a.jpg and a.png would meet in a-outputs.png."""
+    stems = collections.Counter(Path(path).stem for path in paths)
+    return [(Path(path).stem if stems[Path(path).stem] == 1 else Path(path).name, path) for path in paths]
+
+
+def find_held_out(input_dir):
+    """The pictures for test beside those for training: val or test beside train, testA beside trainA; a folder that holds
+    testA or testB; else None."""
+    folder = Path(input_dir)
+    if (folder / "testA").is_dir() or (folder / "testB").is_dir():
+        return str(folder)
+    for name in ("val", "test"):
+        beside = folder.with_name(folder.name.replace("train", name, 1))
+        if folder.name.startswith("train") and beside.is_dir():
+            return str(beside)
+    return None
 
 
 def explain_unreadable(paths, load):
@@ -424,13 +444,18 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def build_optimizer(network, learning_rate, beta1, mixed_precision):
-    """Adam for the weights of a network; with float16 its gradients are scaled so that they do not vanish."""
+def build_optimizer(weights, learning_rate, beta1, mixed_precision):
+    """Adam for a list of weights; with float16 their gradients are scaled so that they do not vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(network.trainable_variables)
+    optimizer.build(weights)
     return optimizer
+
+
+def decayed(learning_rate, step, total, decay_steps):
+    """The learning rate after `step` of `total` steps: constant, then in a line to 0 over the last decay_steps, or over all."""
+    return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
 
 
 # ----------------------------------------------------------------------------------------------------- training step
@@ -449,22 +474,33 @@ class Pix2Pix:
         sizes = self.halvings, in_channels, out_channels, o.ngf, o.separable_conv
         self.build_generator = functools.partial(build_generator, *sizes)
         self.generator, self.out_channels = self.build_generator(), out_channels
-        self.load = load_image if self.lab else load_pair
-        self.networks = {"generator": self.generator}
-        self.optimizers = {}
+        self.load = load_pair if (training or o.paired) and not self.lab else load_image
+        self.networks, self.optimizers, self.state = {"generator": self.generator}, {}, {}
         if training:
             self.discriminator = build_discriminator(in_channels + out_channels, o.ndf)
             self.networks["discriminator"] = self.discriminator
             for name, network in self.networks.items():
-                self.optimizers[name] = build_optimizer(network, o.lr, o.beta1, o.mixed_precision)
+                self.optimizers[name] = build_optimizer(network.trainable_variables, o.lr, o.beta1, o.mixed_precision)
             self.train_step = tf.function(self.train_step, jit_compile=o.xla)
         self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
 
-    def batches(self, paths, start):
+    def find_training_pictures(self):
+        """Paths to train on, by what they are."""
+        return {"pictures": find_images(self.o.input_dir)}
+
+    def find_test_pictures(self, input_dir):
+        """[(name, path, direction)] of the pictures to translate."""
+        return [(name, path, self.o.which_direction) for name, path in name_pictures(find_images(input_dir))]
+
+    def find_samples(self):
+        """[(name, path, direction)] of the pictures that training shows: held out, if there are any."""
+        return self.find_test_pictures(find_held_out(self.o.input_dir) or self.o.input_dir)[:4]
+
+    def batches(self, data, start):
         """Training batches from step `start` on: float32 [batch, *crop, 6] in [-1, 1], A and B on the channels (Lab: RGB)."""
         o, load = self.o, self.load if self.lab else lambda path: tf.concat(self.load(path), -1)
         flip = o.flip and not o.no_flip
-        return random_batches(paths, load, self.scale, self.crop, o.batch_size, flip, o.seed, start, o.cache_mb)
+        return random_batches(data["pictures"], load, self.scale, self.crop, o.batch_size, flip, o.seed, start, o.cache_mb)
 
     def split(self, images):
         """[n, h, w, 6] in [-1, 1] (Lab: RGB [n, h, w, 3]) => what the generator takes, and what it should give, in [-1, 1]."""
@@ -517,13 +553,13 @@ class Pix2Pix:
         seed_dropout(self.generator, self.o.seed, 0)
         return self.to_rgb(inputs, self.generator(inputs, training=self.o.test_dropout))
 
-    def test_pictures(self, path, paired):
+    def test_pictures(self, path, direction):
         """Translates one file. Returns uint8 RGB pictures by kind: inputs, outputs and, if there are any, targets."""
         if self.lab:
             inputs = targets = load_image(path)
-        elif paired:
+        elif self.load is load_pair:
             a, b = load_pair(path)
-            inputs, targets = (a, b) if self.o.which_direction == "AtoB" else (b, a)
+            inputs, targets = (a, b) if direction == "AtoB" else (b, a)
         else:
             inputs, targets = load_image(path), None
         if not self.o.native_size:
@@ -546,7 +582,7 @@ class Pix2Pix:
         return keras.Model(pictures, to_uint8(self.to_rgb(inputs, generator(inputs))))
 
 
-ALGORITHM, SCRIPT = Pix2Pix, "pix2pix"
+ALGORITHM, SCRIPT, DATA = Pix2Pix, "pix2pix", "facades/train"  # DATA: what to train on without --input_dir
 
 
 def translate_windows(translate, image, window, multiple):
@@ -720,29 +756,30 @@ def train(o):
     if done and (not begin or not os.path.samefile(f"{begin}.index", f"{done}.index")):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
-    paths = find_images(o.input_dir)
-    samples = find_images(find_held_out(o.input_dir) or o.input_dir)[:4] if o.display_freq else []
-    for sample in samples:  # rather now than at the first page
+    data = model.find_training_pictures()
+    epoch_size = max(len(paths) for paths in data.values())
+    samples = model.find_samples() if o.display_freq else []
+    for _, path, _ in samples:  # rather now than at the first page
         try:
-            model.load(sample)
+            model.load(path)
         except tf.errors.OpError:
-            raise explain_unreadable([sample], model.load) from None
-    total = o.max_steps or math.ceil(o.max_epochs * len(paths) / o.batch_size)
+            raise explain_unreadable([path], model.load) from None
+    total = o.max_steps or math.ceil(o.max_epochs * epoch_size / o.batch_size)
+    decay_steps = o.decay_epochs * epoch_size / o.batch_size
     saved_step, saved_smoothed = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
     objects = {name: variables(network) for name, network in model.networks.items()}
     objects |= {f"{name}_optimizer": [v.value for v in optimizer.variables] for name, optimizer in model.optimizers.items()}
-    objects |= {"step": saved_step, "smoothed": saved_smoothed}
+    objects |= {"step": saved_step, "smoothed": saved_smoothed, **model.state}
     if begin:
         restore(begin, **objects)
-        for optimizer in model.optimizers.values():
-            optimizer.learning_rate = o.lr  # it may have been given anew
     step, smoothed = int(saved_step), saved_smoothed.numpy()  # steps done, and moving averages of the losses
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(o).items() if name not in RUN_FLAGS}
     write_json(output_dir / "options.json", {"script": SCRIPT, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
-    print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; seed {o.seed}; {describe_device()}")
+    counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in data.items())
+    print(f"data: {o.input_dir} ({counts}); writing to {output_dir}; seed {o.seed}; {describe_device()}")
     print("; ".join(f"{name} {network.count_params():,} parameters" for name, network in model.networks.items()), flush=True)
 
     def save():
@@ -757,7 +794,7 @@ def train(o):
     signals = []  # Ctrl-C and SIGTERM let the step in hand end
     handlers = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        batches = iter(model.batches(paths, step))
+        batches = iter(model.batches(data, step))
         compiled, seconds, timed = False, 0.0, 0  # time spent in steps since the last progress line
         while step < total and not signals:
             start = time.perf_counter()
@@ -765,8 +802,10 @@ def train(o):
                 batch = next(batches)
             except tf.errors.OpError:
                 save()
-                error = explain_unreadable(paths, model.load)
+                error = explain_unreadable([path for paths in data.values() for path in paths], model.load)
                 raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
+            for optimizer in model.optimizers.values():
+                optimizer.learning_rate = decayed(o.lr, step, total, decay_steps)
             if traced := due(o.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
@@ -783,7 +822,7 @@ def train(o):
             compiled, rate = True, timed * o.batch_size / max(seconds, 1e-9)
             values = dict(zip(model.losses, smoothed, strict=True))
             if due(o.progress_freq):
-                epoch = math.ceil(step * o.batch_size / len(paths))
+                epoch = math.ceil(step * o.batch_size / epoch_size)
                 hours = (total - step) * seconds / max(timed, 1) / 3600
                 left = f"{int(hours)}h{int(hours % 1 * 60):02}m left"
                 print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}  ", end="")
@@ -797,9 +836,9 @@ def train(o):
                         tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
                     tf.summary.scalar("images_per_second", rate)
                 if due(o.histogram_freq):
-                    for network in model.networks.values():
+                    for name, network in model.networks.items():
                         for weight in network.trainable_weights:
-                            tf.summary.histogram(f"{network.name}/{weight.path}", weight.value)
+                            tf.summary.histogram(f"{name}/{weight.path}", weight.value)
                 if due(o.display_freq):
                     show_samples(model, samples, output_dir, step)
             if due(o.save_freq):
@@ -817,26 +856,16 @@ def train(o):
     return 0
 
 
-def find_held_out(input_dir):
-    """The pictures for test beside those for training: val or test beside train, testA beside trainA; else None."""
-    folder = Path(input_dir)
-    for name in ("val", "test"):
-        beside = folder.with_name(folder.name.replace("train", name, 1))
-        if folder.name.startswith("train") and beside.is_dir():
-            return str(beside)
-    return None
-
-
-def show_samples(model, paths, output_dir, step):
+def show_samples(model, samples, output_dir, step):
     """Translates a few pictures as they are now, for TensorBoard and the index.html of a training (newest step first)."""
-    for path in paths:
+    for name, path, direction in samples:
         try:
-            pictures = model.test_pictures(path, paired=True)
+            pictures = model.test_pictures(path, direction)
         except tf.errors.OpError:
             raise explain_unreadable([path], model.load) from None
         for kind, picture in pictures.items():
-            write_png(str(output_dir / "images" / f"step-{step:08}-{Path(path).stem}-{kind}.png"), picture)
-            tf.summary.image(f"{Path(path).stem}/{kind}", picture[None])
+            write_png(str(output_dir / "images" / f"step-{step:08}-{name}-{kind}.png"), picture)
+            tf.summary.image(f"{name}/{kind}", picture[None])
     rows = sorted((output_dir / "images").glob("step-*-outputs.png"), key=lambda p: (-int(p.name[5:13]), p.name))
     page = Page(output_dir / "index.html", f"{output_dir.name}: samples", ["step", "name", *pictures])
     for row in rows:
@@ -847,21 +876,18 @@ def show_samples(model, paths, output_dir, step):
 
 
 def test(o):
-    """Translates the pictures of o.input_dir with the generator of o.checkpoint. Returns the exit code."""
+    """Translates the pictures of o.input_dir with the networks of o.checkpoint. Returns the exit code."""
     model = ALGORITHM(o, training=False)
-    restore(find_checkpoint(o.checkpoint), generator=variables(model.generator))
-    paths = find_images(o.input_dir)
-    stems = [Path(path).stem for path in paths]
-    shared = {stem for stem, count in collections.Counter(stems).items() if count > 1}
+    restore(find_checkpoint(o.checkpoint), **{name: variables(network) for name, network in model.networks.items()})
+    sources = model.find_test_pictures(o.input_dir)
     output_dir = Path(o.output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    print(f"data: {o.input_dir} ({len(paths)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
+    print(f"data: {o.input_dir} ({len(sources)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
     (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
     unreadable, metrics, page = [], {}, None
-    for number, (path, stem) in enumerate(zip(paths, stems, strict=True), start=1):
-        name = Path(path).name if stem in shared else stem  # a.jpg and a.png must not meet in a-outputs.png
+    for number, (name, path, direction) in enumerate(sources, start=1):
         try:
-            pictures = model.test_pictures(path, o.paired)
+            pictures = model.test_pictures(path, direction)
         except tf.errors.OpError:
             unreadable.append(path)
             continue
@@ -873,15 +899,15 @@ def test(o):
                 picture = resize(picture, [picture.shape[0], round(picture.shape[0] * o.aspect_ratio)])
             write_png(str(output_dir / "images" / f"{name}-{kind}.png"), picture)
         page.add([name], [f"images/{name}-{kind}.png" for kind in pictures])
-        if o.progress_freq and (number % o.progress_freq == 0 or number == len(paths)):
-            print(f"{number}/{len(paths)} pictures", flush=True)
+        if o.progress_freq and (number % o.progress_freq == 0 or number == len(sources)):
+            print(f"{number}/{len(sources)} pictures", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
         write_json(output_dir / "metrics.json", {"checkpoint": find_checkpoint(o.checkpoint), "mean": mean, "images": metrics})
         print(f"L1 {mean['l1']:.4f}  PSNR {mean['psnr']:.2f} dB  SSIM {mean['ssim']:.4f}  (means of {len(metrics)} pictures)")
     if unreadable:
-        error = explain_unreadable(unreadable, model.load if o.paired else load_image)
-        raise UserError(f"{error}; {len(unreadable)} of {len(paths)} could not be translated")
+        error = explain_unreadable(unreadable, model.load)
+        raise UserError(f"{error}; {len(unreadable)} of {len(sources)} could not be translated")
     print(f"done: see {output_dir / 'index.html'}")
     return 0
 
@@ -889,7 +915,7 @@ def test(o):
 def export(o):
     """Writes the generator of o.checkpoint in o.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
     model = ALGORITHM(o, training=False)
-    restore(find_checkpoint(o.checkpoint), generator=variables(model.generator))
+    restore(find_checkpoint(o.checkpoint), **{name: variables(network) for name, network in model.networks.items()})
     output_dir = Path(o.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     if o.export_format == "saved_model":
@@ -933,7 +959,8 @@ def fill_in_defaults(o, given):
     if o.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all options)")
     if o.mode != "train" and not o.checkpoint:
-        raise UserError(f"--mode {o.mode} needs --checkpoint, the --output_dir of a training, e.g. --checkpoint facades_train")
+        example = f"{DATA.split('/')[0]}_train"
+        raise UserError(f"--mode {o.mode} needs --checkpoint, the --output_dir of a training, e.g. --checkpoint {example}")
     trained_on = None
     if o.checkpoint:
         o.checkpoint = o.checkpoint.rstrip("/")
@@ -944,8 +971,7 @@ def fill_in_defaults(o, given):
     folder = folder if folder.is_dir() else folder.parent
     if o.mode == "train":
         if not o.input_dir:
-            samples = Path(__file__).parent / "samples" / "facades" / "train"
-            o.input_dir = "facades/train" if Path("facades/train").is_dir() else str(samples)
+            o.input_dir = DATA if Path(DATA).is_dir() else str(Path(__file__).parent / "samples" / DATA)
             print(f"no --input_dir given: using {o.input_dir}")
         data = Path(o.input_dir).resolve()
         o.input_dir = str(data)
@@ -956,7 +982,7 @@ def fill_in_defaults(o, given):
         if o.mode == "test" and not o.input_dir:
             o.input_dir = find_held_out(trained_on)
             if not o.input_dir:
-                raise UserError(f"no val or test folder beside {trained_on}: give --input_dir")
+                raise UserError(f"no pictures for test beside {trained_on}: give --input_dir")
             print(f"no --input_dir given: using {o.input_dir}")
 
 

@@ -1,13 +1,18 @@
-"""The reference networks and training step of pix2pix in PyTorch, to compare with: numbers and speed.
+"""The reference networks and training steps of pix2pix and CycleGAN in PyTorch, to compare with: numbers and speed.
 
-Written from the facts in docs/pix2pix.md, with the parameter names that checkpoints of pytorch-CycleGAN-and-pix2pix have
-(`model.model.0.weight` ...). PyTorch is no requirement of this project: `pip install torch` to use this file.
+Written from the facts in docs/pix2pix.md and docs/cyclegan.md, with the parameter names that checkpoints of
+pytorch-CycleGAN-and-pix2pix have (`model.model.0.weight`, `model.10.conv_block.1.weight` ...). PyTorch is no requirement of
+this project: `pip install torch` to use this file.
 
     python tests/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
+    python tests/reference_torch.py cyclegan --crop_size 128
 """
 
 import argparse
+import itertools
 import json
+import random
+import resource
 import statistics
 import time
 
@@ -51,18 +56,63 @@ class Unet(nn.Module):
         return self.model(x)
 
 
-class PatchGan(nn.Module):
-    def __init__(self, in_channels=6, ndf=64, n_layers=3):
+class ResnetBlock(nn.Module):
+    def __init__(self, width):
         super().__init__()
+        half = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width)]
+        again = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width)]
+        self.conv_block = nn.Sequential(*half, nn.ReLU(True), *again)
+
+    def forward(self, x):
+        return x + self.conv_block(x)
+
+
+class Resnet(nn.Module):
+    """The ResNet generator of CycleGAN."""
+
+    def __init__(self, n_blocks=9, ngf=64, upsample="transpose"):
+        super().__init__()
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf), nn.ReLU(True)]
+        for width in (ngf, ngf * 2):
+            layers += [nn.Conv2d(width, width * 2, 3, 2, 1), nn.InstanceNorm2d(width * 2), nn.ReLU(True)]
+        layers += [ResnetBlock(ngf * 4) for _ in range(n_blocks)]
+        for width in (ngf * 4, ngf * 2):
+            if upsample == "transpose":
+                layers += [nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1)]
+            else:
+                layers += [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(width, width // 2, 3)]
+            layers += [nn.InstanceNorm2d(width // 2), nn.ReLU(True)]
+        self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
+
+    def forward(self, x):
+        return self.model(x)
+
+
+class PatchGan(nn.Module):
+    def __init__(self, in_channels=6, ndf=64, n_layers=3, norm=nn.BatchNorm2d):
+        super().__init__()
+        bias = norm is nn.InstanceNorm2d
         layers, width = [nn.Conv2d(in_channels, ndf, 4, 2, 1), nn.LeakyReLU(0.2)], ndf
         for n in range(1, n_layers + 1):
             previous, width = width, ndf * min(2**n, 8)
             stride = 2 if n < n_layers else 1
-            layers += [nn.Conv2d(previous, width, 4, stride, 1, bias=False), nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(previous, width, 4, stride, 1, bias=bias), norm(width), nn.LeakyReLU(0.2)]
         self.model = nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 1))
 
     def forward(self, x):
         return self.model(x)
+
+
+class PixelGan(nn.Module):
+    """The discriminator that sees one pixel at a time, with instance norm."""
+
+    def __init__(self, in_channels=3, ndf=64):
+        super().__init__()
+        layers = [nn.Conv2d(in_channels, ndf, 1), nn.LeakyReLU(0.2), nn.Conv2d(ndf, ndf * 2, 1), nn.InstanceNorm2d(ndf * 2)]
+        self.net = nn.Sequential(*layers, nn.LeakyReLU(0.2), nn.Conv2d(ndf * 2, 1, 1))
+
+    def forward(self, x):
+        return self.net(x)
 
 
 def init_weights(module):
@@ -106,34 +156,115 @@ class Pix2Pix:
         return {"discrim": loss_d.item(), "gan": gan.item(), "l1": l1.item()}
 
 
+class ImagePool:
+    """The last `size` fakes; with even odds a new one is swapped for an old one."""
+
+    def __init__(self, size):
+        self.size, self.images = size, []
+
+    def query(self, images):
+        result = []
+        for image in images.detach():
+            if len(self.images) < self.size:
+                self.images.append(image)
+            elif self.size and random.random() < 0.5:
+                place = random.randrange(self.size)
+                image, self.images[place] = self.images[place], image
+            result.append(image)
+        return torch.stack(result)
+
+
+class CycleGan:
+    """Both generators and discriminators, optimisers and the training step, generators first."""
+
+    def __init__(
+        self, a_to_b, b_to_a, d_a, d_b, lr=2e-4, beta1=0.5, cycle=10.0, identity=5.0, pool=50, gan="lsgan", bfloat16=False
+    ):
+        self.a_to_b, self.b_to_a, self.d_a, self.d_b = a_to_b, b_to_a, d_a, d_b
+        chain = itertools.chain
+        self.optimizer_g = torch.optim.Adam(chain(a_to_b.parameters(), b_to_a.parameters()), lr, (beta1, 0.999))
+        self.optimizer_d = torch.optim.Adam(chain(d_a.parameters(), d_b.parameters()), lr, (beta1, 0.999))
+        self.cycle, self.identity, self.bfloat16 = cycle, identity, bfloat16
+        self.pool_a, self.pool_b = ImagePool(pool), ImagePool(pool)
+        self.gan = bce if gan == "bce" else lambda logits, label: F.mse_loss(logits, torch.full_like(logits, label))
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
+
+    def train_step(self, a, b):
+        """a, b: [n, c, h, w] in [-1, 1]. Returns the losses by name as floats."""
+        self.d_a.requires_grad_(False)
+        self.d_b.requires_grad_(False)
+        with self.autocast():
+            fake_b, fake_a = self.a_to_b(a), self.b_to_a(b)
+            recovered_a, recovered_b = self.b_to_a(fake_b), self.a_to_b(fake_a)
+            same_a, same_b = (self.b_to_a(a), self.a_to_b(b)) if self.identity else (a, b)
+            judged_a, judged_b = self.d_a(fake_a), self.d_b(fake_b)
+        losses = {
+            "gan_AtoB": self.gan(judged_b.float(), 1.0),
+            "gan_BtoA": self.gan(judged_a.float(), 1.0),
+            "cycle_A": (recovered_a.float() - a).abs().mean(),
+            "cycle_B": (recovered_b.float() - b).abs().mean(),
+            "identity_A": (same_a.float() - a).abs().mean(),
+            "identity_B": (same_b.float() - b).abs().mean(),
+        }
+        gan = losses["gan_AtoB"] + losses["gan_BtoA"]
+        cycle, identity = losses["cycle_A"] + losses["cycle_B"], losses["identity_A"] + losses["identity_B"]
+        self.optimizer_g.zero_grad()
+        (gan + self.cycle * cycle + self.identity * identity).backward()
+        self.optimizer_g.step()
+        self.optimizer_d.zero_grad()
+        for name, network, pool, real, fake in (
+            ("discrim_A", self.d_a, self.pool_a, a, fake_a.float()),
+            ("discrim_B", self.d_b, self.pool_b, b, fake_b.float()),
+        ):
+            network.requires_grad_(True)
+            with self.autocast():
+                on_real, on_fake = network(real), network(pool.query(fake))
+            losses[name] = (self.gan(on_real.float(), 1.0) + self.gan(on_fake.float(), 0.0)) / 2
+            losses[name].backward()
+        self.optimizer_d.step()
+        return {name: loss.item() for name, loss in losses.items()}
+
+
 def bce(logits, label):
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("algorithm", choices=["pix2pix"])
+    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan"])
     parser.add_argument("--crop_size", type=int, default=256)
     parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--n_blocks", type=int, default=9, help="of CycleGAN's generators")
     parser.add_argument("--bfloat16", action="store_true", help="bfloat16 autocast and channels-last memory")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
     args = parser.parse_args()
     torch.manual_seed(0)
     layout = torch.channels_last if args.bfloat16 else torch.contiguous_format
-    halvings = min(8, (args.crop_size & -args.crop_size).bit_length() - 1)
-    generator = Unet(halvings=halvings).apply(init_weights).to(memory_format=layout)
-    discriminator = PatchGan().apply(init_weights).to(memory_format=layout)
-    model = Pix2Pix(generator, discriminator, bfloat16=args.bfloat16)
+
+    def ready(network):
+        return network.apply(init_weights).to(memory_format=layout)
+
+    if args.algorithm == "pix2pix":
+        halvings = min(8, (args.crop_size & -args.crop_size).bit_length() - 1)
+        model = Pix2Pix(ready(Unet(halvings=halvings)), ready(PatchGan()), bfloat16=args.bfloat16)
+    else:
+        generators = [ready(Resnet(args.n_blocks)) for _ in range(2)]
+        discriminators = [ready(PatchGan(3, norm=nn.InstanceNorm2d)) for _ in range(2)]
+        model = CycleGan(*generators, *discriminators, bfloat16=args.bfloat16)
     shape = (args.batch_size, 3, args.crop_size, args.crop_size)
-    inputs, targets = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
+    first, second = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
     seconds = []
     for _ in range(args.warmup + args.steps):
         start = time.perf_counter()
-        model.train_step(inputs, targets)
+        model.train_step(first, second)
         seconds.append(time.perf_counter() - start)
     seconds = seconds[args.warmup :]
-    print(json.dumps({"seconds_per_step": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    figures = {"seconds_per_step": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
+    print(json.dumps(figures | {"peak_memory_gib": memory}))
 
 
 if __name__ == "__main__":

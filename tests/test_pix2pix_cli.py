@@ -133,12 +133,13 @@ def test_step_and_translation_are_traced_once(trained, tmp_path):
     """20 steps and 8 sample pictures of training, then pictures of several sizes."""
     assert trained.model.train_step.experimental_get_tracing_count() == 1
     trained.model.o.native_size, before = True, trained.model.o.native_size
+    trained.model.load, load = pix2pix.load_image, trained.model.load
     try:
         for size in ((64, 64), (33, 90), (200, 130)):
             path = save_picture(tmp_path / f"{size}.png", paint(*size, 1))
-            assert trained.model.test_pictures(str(path), paired=False)["outputs"].shape == (*size, 3)
+            assert trained.model.test_pictures(str(path), "AtoB")["outputs"].shape == (*size, 3)
     finally:
-        trained.model.o.native_size = before
+        trained.model.o.native_size, trained.model.load = before, load
     assert trained.model.translate.experimental_get_tracing_count() == 1
 
 

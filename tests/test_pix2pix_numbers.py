@@ -145,7 +145,7 @@ def test_each_step_of_an_optimiser_moves_its_own_network_only(monkeypatch):
 
 def test_adam_is_pytorchs():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
-    optimizer = pix2pix.build_optimizer(network, 0.01, 0.5, "off")
+    optimizer = pix2pix.build_optimizer(network.trainable_variables, 0.01, 0.5, "off")
     weights = network.get_weights()[0].astype(np.float64)
     m, v = np.zeros_like(weights), np.zeros_like(weights)
     for step in range(1, 6):

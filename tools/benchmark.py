@@ -2,10 +2,10 @@
 
     python tools/benchmark.py pix2pix
     python tools/benchmark.py pix2pix --steps 50 --json -- --mixed_precision bfloat16 --batch_size 4
-    python tools/benchmark.py pix2pix --yardstick "python tests/reference_torch.py pix2pix"
+    python tools/benchmark.py cyclegan --yardstick "python tests/reference_torch.py cyclegan --crop_size 128" -- --crop_size 128
 
 What follows -- are the algorithm's own flags. Without --input_dir among them the pictures are random (64 of them, made
-for the run, as pairs A|B and of the size that training scales to).
+for the run: pairs A|B, trainA and trainB, of the size that training scales to).
 """
 
 import argparse
@@ -28,14 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_pictures(folder, count, height, width):
-    """Random smooth JPEG pairs of height x 2 width pixels: they cost as much to decode as real pictures."""
+    """Random smooth JPEGs of height x width pixels: they cost as much to decode as real pictures."""
     import numpy as np
     from PIL import Image
 
     generator = np.random.default_rng(0)
     for index in range(count):
-        noise = generator.integers(0, 256, (height // 8, width // 4, 3), np.uint8)
-        Image.fromarray(noise).resize((2 * width, height), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
+        noise = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
 
 
 def process_age():
@@ -71,13 +71,15 @@ def measure(args, folder):
     o.seed = o.seed or 0
     _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
     if not o.input_dir:
-        make_pictures(folder, 64, *scale)
+        make_pictures(folder, 64, scale[0], 2 * scale[1])
+        for name in ("trainA", "trainB"):
+            (folder / name).mkdir()
+            make_pictures(folder / name, 64, *scale)
         o.input_dir = str(folder)
     keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
 
     model = algorithm.ALGORITHM(o, training=True)
-    paths = algorithm.find_images(o.input_dir)
-    batches = iter(model.batches(paths, 0))
+    batches = iter(model.batches(model.find_training_pictures(), 0))
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
@@ -121,7 +123,7 @@ def yardstick(command):
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", help="name of the script: pix2pix, ...")
+    parser.add_argument("algorithm", help="name of the script: pix2pix, cyclegan, ...")
     parser.add_argument("--steps", type=int, default=20, help="training steps that count (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them that do not (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
