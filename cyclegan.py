@@ -284,16 +284,6 @@ def weights_init():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
-def check_crop(size, n_layers):
-    """Raises UserError for crops of (height, width) pixels that are no multiples of 4 or too small to be judged."""
-    if size[0] % 4 or size[1] % 4:
-        near = "x".join(str(max(4, round(side / 4) * 4)) for side in size)
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of 4, e.g. {near}")
-    if min(size) < max(8, 3 * 2**n_layers):
-        least = max(8, 3 * 2**n_layers)
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs at least {least} pixels: lower it")
-
-
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
@@ -366,6 +356,15 @@ def build_patchgan(n_layers=3, ndf=64, norm=InstanceNorm):
     x = layers.ZeroPadding2D(size // 4, name="last_pad")(x)
     x = layers.Conv2D(1, size, kernel_initializer=weights_init(), name="last")(x)
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x))
+
+
+def check_crop(size, multiple, n_layers):
+    """Raises UserError for crops of (height, width) pixels that the generators cannot take, or too small to be judged."""
+    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
+        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
+    if min(size) < 3 * 2**n_layers:
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {3 * 2**n_layers} pixels or more")
 
 
 class ImagePool(tf.Module):
@@ -448,8 +447,9 @@ def decayed(learning_rate, step, total, decay_steps):
 # ----------------------------------------------------------------------------------------------------- training step
 
 
-class CycleGAN:
-    """The networks with their data; with training=True also the optimisers, the pools and the compiled training step."""
+class Unpaired:
+    """Two generators and two discriminators that learn from two sides without pairs (sections 3 and 4), with their data; with
+    training=True also the optimisers, the pools and the compiled training step. A subclass says what a generator is."""
 
     losses = (
         "discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B",
@@ -458,8 +458,7 @@ class CycleGAN:
     def __init__(self, o, training):
         self.o, self.load = o, load_image
         self.crop, self.scale = parse_sizes(o.crop_size, o.scale_size)
-        check_crop(self.crop, o.n_layers_d)
-        self.build_generator = functools.partial(build_resnet, o.n_blocks, o.ngf, o.upsample)
+        check_crop(self.crop, self.multiple, o.n_layers_d)
         self.networks = {f"generator_{direction}": self.build_generator() for direction in ("AtoB", "BtoA")}
         self.translate = {direction: self.translator(direction) for direction in ("AtoB", "BtoA")}
         self.optimizers, self.state = {}, {}
@@ -550,7 +549,7 @@ class CycleGAN:
         return tf.stack([discrim_A, discrim_B, gan_AtoB, gan_BtoA, cycle_A, cycle_B, identity_A, identity_B])
 
     def translator(self, direction):
-        """The compiled function uint8 RGB [1, h, w, 3], sides multiples of 4 => its translation, float32 RGB in [0, 1]."""
+        """The compiled function uint8 RGB [1, h, w, 3], sides multiples of self.multiple => float32 RGB in [0, 1]."""
         generator = self.networks[f"generator_{direction}"]
 
         @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
@@ -568,8 +567,8 @@ class CycleGAN:
             inputs = resize(inputs, self.crop)
         window = self.o.tile_size if self.o.native_size else max(self.crop)
         pictures = {"inputs": inputs.numpy()}
-        pictures["outputs"] = translate_windows(there, pictures["inputs"], window, 4)
-        pictures["recovered"] = translate_windows(back, pictures["outputs"], window, 4)
+        pictures["outputs"] = translate_windows(there, pictures["inputs"], window, self.multiple)
+        pictures["recovered"] = translate_windows(back, pictures["outputs"], window, self.multiple)
         if self.o.paired and self.o.mode == "test":
             twin = Path(path).parent.with_name(f"test{direction[-1]}") / Path(path).name
             if not twin.is_file():
@@ -588,6 +587,16 @@ class CycleGAN:
         pictures = keras.Input((height, width, 3), batch_size, dtype="uint8", name="pictures")
         outputs = generator(ops.cast(pictures, "float32") / 127.5 - 1)
         return keras.Model(pictures, to_uint8((outputs + 1) / 2))
+
+
+class CycleGAN(Unpaired):
+    """Unpaired translation with ResNet generators."""
+
+    multiple = 4  # of which the sides of a generator's pictures are
+
+    def build_generator(self, **parts):
+        """A generator by the flags; parts are those of build_resnet."""
+        return build_resnet(self.o.n_blocks, self.o.ngf, self.o.upsample, **parts)
 
 
 ALGORITHM, SCRIPT, DATA = CycleGAN, "cyclegan", "monet2photo"  # DATA: what to train on without --input_dir

@@ -1,8 +1,9 @@
 """What the tests of the algorithms share: small generated pictures, the command line in process and as a process of its own,
-and one tiny training (5 pairs, 20 steps) that many tests look at and none may change.
+and tiny trainings (20 steps) that many tests look at and none may change: `trained` (pix2pix), `learned` (each unpaired script).
 """
 
 import contextlib
+import importlib
 import io
 import os
 import subprocess
@@ -19,6 +20,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout
+UNPAIRED = [name for name in ("cyclegan", "ganilla") if (ROOT / f"{name}.py").exists()]
+TINY_UNPAIRED = {name: ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"] for name in UNPAIRED}
+TINY_UNPAIRED["cyclegan"] += ["--n_blocks", "1"]
 
 
 def paint(height, width, seed):
@@ -59,8 +63,8 @@ def read_png(path):
         return np.asarray(image)
 
 
-def command_line(arguments):
-    return [sys.executable, str(ROOT / "pix2pix.py"), *map(str, arguments)]
+def command_line(arguments, script="pix2pix"):
+    return [sys.executable, str(ROOT / f"{script}.py"), *map(str, arguments)]
 
 
 def plain_environment():
@@ -88,6 +92,19 @@ def tensors(checkpoint):
     reader = tf.train.load_checkpoint(str(checkpoint))
     names = [name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
     return {name: reader.get_tensor(name) for name in names}
+
+
+def events(folder):
+    """{tag: {step: tensor}} of the TensorBoard events in a folder of training."""
+    import tensorflow as tf
+
+    found = {}
+    for path in Path(folder).glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
 
 
 class ParsedPage(HTMLParser):
@@ -203,3 +220,79 @@ def trained(data, tmp_path_factory):
         patch.setattr(pix2pix, "ALGORITHM", Recorded)
         assert pix2pix.main(["pix2pix.py", *map(str, flags)]) == 0
     return types.SimpleNamespace(folder=folder, stdout=stdout.getvalue(), model=models[0])
+
+
+# ------------------------------------------------------------------------------------------------- the unpaired scripts
+
+
+class Script:
+    """An unpaired algorithm: its module, its smallest flags, and its command line in this process, as `cli` and `fails`."""
+
+    def __init__(self, name):
+        self.name, self.tiny, self.module = name, TINY_UNPAIRED[name], importlib.import_module(name)
+
+    def run(self, *arguments):
+        """Returns exit code, stdout and stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = self.module.main([f"{self.name}.py", *map(str, arguments)])
+        return code, out.getvalue(), err.getvalue()
+
+    def __call__(self, *arguments, code=0):
+        result, out, err = self.run(*arguments)
+        assert result == code, (result, out, err)
+        return out
+
+    def fails(self, *arguments):
+        result, out, err = self.run(*arguments)
+        assert result == 2, (result, out, err)
+        assert_one_line(err)
+        return err
+
+    def recorded(self, *arguments):
+        """As a call, but returns stdout and the model that it made."""
+        models, algorithm = [], self.module.ALGORITHM
+
+        class Recorded(algorithm):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                models.append(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.module, "ALGORITHM", Recorded)
+            return self(*arguments), models[0]
+
+
+@pytest.fixture(scope="session", params=UNPAIRED)
+def script(request):
+    """Each of the unpaired scripts."""
+    return Script(request.param)
+
+
+def save_sides(folder, sides, shift=0):
+    """{folder of a side: names} => pictures of differing sizes in them. Returns the folder."""
+    for part, names in sides.items():
+        for number, name in enumerate(names):
+            pixels = paint(40 + 3 * (number % 3), 44, shift + number + 1000 * sorted(sides).index(part))
+            save_picture(Path(folder) / part / name, pixels)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def sides(tmp_path_factory):
+    """A folder with trainA (5 pictures), trainB (3), testA (4) and testB (the same names, other pictures, and one more)."""
+    names = ["pic10.png", "pic2.png", "pic1.png", "Pic3.jpg"]
+    parts = {"trainA": [f"{i}.png" for i in range(5)], "trainB": [f"{i}.png" for i in range(3)]}
+    return save_sides(tmp_path_factory.mktemp("sides"), parts | {"testA": names, "testB": [*names, "alone.png"]})
+
+
+@pytest.fixture(scope="session")
+def learned(script, sides, tmp_path_factory):
+    """A tiny training of 20 steps, 8 epochs, of which the last 4 with a falling learning rate: folder, stdout and the model
+    that it made. Read only."""
+    folder = tmp_path_factory.mktemp(script.name) / "tiny_train"
+    flags = ["--mode", "train", "--input_dir", sides, "--output_dir", folder, *script.tiny, "--seed", 3, "--max_steps", 20]
+    flags += ["--batch_size", 2, "--decay_epochs", 4, "--cycle_weight", 8, "--pool_size", 3, "--lr", 0.002]
+    flags += ["--save_freq", 5, "--summary_freq", 5, "--progress_freq", 10, "--display_freq", 10]
+    stdout, model = script.recorded(*flags)
+    return types.SimpleNamespace(folder=folder, stdout=stdout, model=model)
