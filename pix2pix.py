@@ -70,7 +70,8 @@ boolean("help", False, "show this help")
 choice("mode", None, ["train", "test", "export"], "what to do")
 string("input_dir", None, "folder of pictures; test also takes one file; default: facades/train, else the shipped samples")
 string("output_dir", None, "folder to write to; default: facades_train, facades_test or facades_export, after the data's name")
-string("checkpoint", None, "folder of a training to continue, test or export (or one of its checkpoints, DIR/model-2000)")
+string("checkpoint", None, "folder of a training to continue, test or export, or one of its checkpoints, DIR/model-2000; "
+       "test also takes several, A,B,C, and shows them side by side")  # fmt: skip
 choice("which_direction", "AtoB", ["AtoB", "BtoA"], "translate the left half of a pair to the right one, or back")
 integer("max_epochs", 200, "passes over the training pictures, in total", lower_bound=1)
 integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
@@ -986,6 +987,42 @@ def fill_in_defaults(o, given):
             print(f"no --input_dir given: using {o.input_dir}")
 
 
+def run(o, given):
+    """Does what the options say; `given` names those that were set. Returns the exit code."""
+    fill_in_defaults(o, given)
+    start_devices(exact=o.seed is not None)
+    if o.seed is None:
+        o.seed = random.SystemRandom().randrange(2**24)
+    keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
+    keras.utils.set_random_seed(o.seed)
+    return {"train": train, "test": test, "export": export}[o.mode](o)
+
+
+def test_side_by_side(o, given):
+    """--checkpoint A,B,C: tests each in a folder of its own; a page shows a row a picture, a column a checkpoint."""
+    if o.mode != "test":
+        raise UserError(f"--mode {o.mode} takes one checkpoint, not {o.checkpoint}; several are for --mode test")
+    checkpoints = [checkpoint.rstrip("/") for checkpoint in o.checkpoint.split(",")]
+    parts = [Path(checkpoint).parts[-1 if os.path.isdir(checkpoint) else -2 :] for checkpoint in checkpoints]
+    columns = ["-".join(part).removesuffix("_train") for part in parts]
+    if len(set(columns)) < len(columns):
+        raise UserError(f"--checkpoint {o.checkpoint}: two have the same name, by which they are shown: rename a folder")
+    o.output_dir = o.output_dir or "several_test"
+    for checkpoint in checkpoints:  # rather now than after the first test
+        read_options(checkpoint)
+    for checkpoint, column in zip(checkpoints, columns, strict=True):
+        one = types.SimpleNamespace(**vars(o) | {"checkpoint": checkpoint, "output_dir": f"{o.output_dir}/{column}"})
+        run(one, given)
+        o.input_dir = one.input_dir  # those of the first for all
+    page = Page(Path(o.output_dir) / "index.html", f"{o.output_dir}: side by side", ["name", "inputs", *columns])
+    for name, _, _ in ALGORITHM(one, training=False).find_test_pictures(o.input_dir):
+        files = [f"{columns[0]}/images/{name}-inputs.png"] + [f"{column}/images/{name}-outputs.png" for column in columns]
+        page.add([name], files)
+    page.file.close()
+    print(f"done: see {o.output_dir}/index.html")
+    return 0
+
+
 def main(argv):
     """The command line. Returns the exit code."""
     try:
@@ -997,13 +1034,9 @@ def main(argv):
         if unused:
             raise UserError(f"not an option: {unused[0]} (--help lists all options)")
         o = types.SimpleNamespace(**FLAGS.flag_values_dict())
-        fill_in_defaults(o, {name for name in FLAGS if FLAGS[name].present})
-        start_devices(exact=o.seed is not None)
-        if o.seed is None:
-            o.seed = random.SystemRandom().randrange(2**24)
-        keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
-        keras.utils.set_random_seed(o.seed)
-        return {"train": train, "test": test, "export": export}[o.mode](o)
+        given = {name for name in FLAGS if FLAGS[name].present}
+        several = o.checkpoint and "," in o.checkpoint and not find_checkpoint(o.checkpoint)
+        return (test_side_by_side if several else run)(o, given)
     except (UserError, flags.Error) as error:
         message = str(error).replace("\n", " ")
     except BrokenPipeError:  # the reader left, as in `| head`
