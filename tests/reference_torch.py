@@ -1,11 +1,12 @@
-"""The reference networks and training steps of pix2pix and CycleGAN in PyTorch, to compare with: numbers and speed.
+"""The reference networks and training steps of pix2pix, CycleGAN and GANILLA in PyTorch, to compare with: numbers and speed.
 
-Written from the facts in docs/pix2pix.md and docs/cyclegan.md, with the parameter names that checkpoints of
-pytorch-CycleGAN-and-pix2pix have (`model.model.0.weight`, `model.10.conv_block.1.weight` ...). PyTorch is no requirement of
-this project: `pip install torch` to use this file.
+Written from the facts in docs/, with the parameter names that checkpoints of pytorch-CycleGAN-and-pix2pix have
+(`model.model.0.weight`, `model.10.conv_block.1.weight` ...) and those of GANILLA (`layer1.0.final_conv.1.weight` ...). PyTorch
+is no requirement of this project: `pip install torch` to use this file.
 
     python tests/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
     python tests/reference_torch.py cyclegan --crop_size 128
+    python tests/reference_torch.py ganilla --crop_size 128
 """
 
 import argparse
@@ -86,6 +87,62 @@ class Resnet(nn.Module):
 
     def forward(self, x):
         return self.model(x)
+
+
+class GanillaBlock(nn.Module):
+    """A residual block that concatenates, and brings the width back with a third convolution."""
+
+    def __init__(self, in_channels, width, stride):
+        super().__init__()
+        self.rp1, self.rp2 = nn.ReflectionPad2d(1), nn.ReflectionPad2d(1)
+        self.conv1, self.bn1 = nn.Conv2d(in_channels, width, 3, stride, bias=False), nn.InstanceNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, bias=False), nn.InstanceNorm2d(width)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, width, 1, stride, bias=False), nn.InstanceNorm2d(width))
+        final = nn.Conv2d(width * 2, width, 3, bias=False)
+        self.final_conv = nn.Sequential(nn.ReflectionPad2d(1), final, nn.InstanceNorm2d(width))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(self.rp1(x))))
+        y = self.bn2(self.conv2(self.rp2(y)))
+        return F.relu(self.final_conv(torch.cat([y, self.shortcut(x)], 1)))
+
+
+class FeaturePyramid(nn.Module):
+    def __init__(self, ngf, weights):
+        super().__init__()
+        widths, self.weights = (ngf * 4, ngf * 2, ngf * 2, ngf), weights
+        self.P5_1, self.P4_1, self.P3_1, self.P2_1 = (nn.Conv2d(width, ngf * 2, 1) for width in widths)
+        self.rp, self.P2_2 = nn.ReflectionPad2d(1), nn.Conv2d(ngf * 2, ngf, 3)
+
+    def forward(self, stages):
+        x = 0
+        laterals = (self.P5_1, self.P4_1, self.P3_1, self.P2_1)
+        for lateral, weight, stage in zip(laterals, self.weights, reversed(stages), strict=True):
+            x = F.interpolate(x + weight * lateral(stage), scale_factor=2)
+        return self.P2_2(self.rp(x))
+
+
+class Ganilla(nn.Module):
+    """The generator of GANILLA."""
+
+    def __init__(self, ngf=64, weights=(1, 1, 1, 1)):
+        super().__init__()
+        self.rp1, self.conv1, self.norm1 = nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf)
+        self.rp2, self.pool = nn.ReflectionPad2d(1), nn.MaxPool2d(3, 2)
+        plan, width = [(ngf, 1), (ngf * 2, 2), (ngf * 2, 2), (ngf * 4, 2)], ngf
+        for number, (out, stride) in enumerate(plan, start=1):
+            setattr(self, f"layer{number}", nn.Sequential(GanillaBlock(width, out, stride), GanillaBlock(out, out, 1)))
+            width = out
+        self.fpn = FeaturePyramid(ngf, weights)
+        self.rp3, self.conv2 = nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7)
+
+    def forward(self, x):
+        stages = [self.pool(self.rp2(F.relu(self.norm1(self.conv1(self.rp1(x))))))]
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            stages.append(layer(stages[-1]))
+        return torch.tanh(self.conv2(self.rp3(self.fpn(stages[1:]))))
 
 
 class PatchGan(nn.Module):
@@ -175,7 +232,7 @@ class ImagePool:
 
 
 class CycleGan:
-    """Both generators and discriminators, optimisers and the training step, generators first."""
+    """Both generators and discriminators (those of GANILLA too), optimisers and the training step, generators first."""
 
     def __init__(
         self, a_to_b, b_to_a, d_a, d_b, lr=2e-4, beta1=0.5, cycle=10.0, identity=5.0, pool=50, gan="lsgan", bfloat16=False
@@ -233,7 +290,7 @@ def bce(logits, label):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan"])
+    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla"])
     parser.add_argument("--crop_size", type=int, default=256)
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--n_blocks", type=int, default=9, help="of CycleGAN's generators")
@@ -251,7 +308,8 @@ def main():
         halvings = min(8, (args.crop_size & -args.crop_size).bit_length() - 1)
         model = Pix2Pix(ready(Unet(halvings=halvings)), ready(PatchGan()), bfloat16=args.bfloat16)
     else:
-        generators = [ready(Resnet(args.n_blocks)) for _ in range(2)]
+        build = Ganilla if args.algorithm == "ganilla" else lambda: Resnet(args.n_blocks)
+        generators = [ready(build()) for _ in range(2)]
         discriminators = [ready(PatchGan(3, norm=nn.InstanceNorm2d)) for _ in range(2)]
         model = CycleGan(*generators, *discriminators, bfloat16=args.bfloat16)
     shape = (args.batch_size, 3, args.crop_size, args.crop_size)
