@@ -406,7 +406,7 @@ def gan_loss(logits, label, kind):
 
 
 def l1_loss(outputs, targets):
-    """Mean absolute error (section 3.1, equation 3)."""
+    """Mean absolute error."""
     return tf.reduce_mean(tf.abs(targets - outputs))
 
 
@@ -601,6 +601,7 @@ class CycleGAN(Unpaired):
 
 
 ALGORITHM, SCRIPT, DATA = CycleGAN, "cyclegan", "monet2photo"  # DATA: what to train on without --input_dir
+build_generator, build_discriminator = build_resnet, build_patchgan  # their names in all scripts
 
 
 def translate_windows(translate, image, window, multiple):

@@ -420,7 +420,7 @@ def generator_loss(fake_logits):
 
 
 def l1_loss(outputs, targets):
-    """Mean absolute error (section 3.1, equation 3)."""
+    """Mean absolute error."""
     return tf.reduce_mean(tf.abs(targets - outputs))
 
 

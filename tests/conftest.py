@@ -1,5 +1,5 @@
 """What the tests of the algorithms share: small generated pictures, the command line in process and as a process of its own,
-and tiny trainings (20 steps) that many tests look at and none may change: `trained` (pix2pix), `learned` (each unpaired script).
+and tiny trainings (20 steps) that many tests look at and none may change, of pix2pix (`trained`) and unpaired (`learned`).
 """
 
 import contextlib

@@ -41,7 +41,8 @@ def draw_images(seed, *shape):
 
 
 @pytest.mark.parametrize(
-    ("n_blocks", "upsample", "parameters"), [(9, "transpose", 11_378_179), (6, "transpose", 7_837_699), (6, "resize", 7_837_699)]
+    ("n_blocks", "upsample", "parameters"),
+    [(9, "transpose", 11_378_179), (6, "transpose", 7_837_699), (6, "resize", 7_837_699)],
 )
 def test_resnet_has_the_parameters_of_the_reference(n_blocks, upsample, parameters):
     assert cyclegan.build_resnet(n_blocks, upsample=upsample).count_params() == parameters
@@ -239,26 +240,22 @@ def test_without_identity_loss_the_others_are_the_same(monkeypatch):
 def test_gradients_are_those_of_the_weighted_sums(monkeypatch):
     """Of G's sum for the generators and of D's for the discriminators, by differences in float64: catches weights that are
     left out or swapped, a fake in D's loss that is not detached, and D's loss in that of G."""
-    weights = {"gan_weight": 0.7, "cycle_weight": 3.0, "identity_weight": 2.0}
-    model, gradients = model_of_lines(monkeypatch, **weights)
+    model, gradients = model_of_lines(monkeypatch, gan_weight=0.7, cycle_weight=3.0, identity_weight=2.0)
     a, b = draw_images(0, 1, 24, 24, 3).astype(np.float64)
     step_eagerly(model, a.astype(np.float32), b.astype(np.float32))
     fake_a, fake_b = LINES["BtoA"][0] * b + LINES["BtoA"][1], LINES["AtoB"][0] * a + LINES["AtoB"][1]
 
     def sums(lines):
         loss = losses_by_hand(lines, a, b, "lsgan", fake_a, fake_b)
-        generators = sum(weight * (value[0] + value[1]) for weight, value in zip(
-            weights.values(),
-            [(loss["gan_AtoB"], loss["gan_BtoA"]), (loss["cycle_A"], loss["cycle_B"]), (loss["identity_A"], loss["identity_B"])],
-            strict=True,
-        ))  # fmt: skip
+        gan, cycle = loss["gan_AtoB"] + loss["gan_BtoA"], loss["cycle_A"] + loss["cycle_B"]
+        generators = 0.7 * gan + 3.0 * cycle + 2.0 * (loss["identity_A"] + loss["identity_B"])
         return {"generator": generators, "discriminator": loss["discrim_A"] + loss["discrim_B"]}
 
     for kind, names in (("generator", ["AtoB", "BtoA"]), ("discriminator", ["judge_A", "judge_B"])):
         expected = []
         for name in names:
-            for part in (0, 1):
-                up, down = ({**LINES, name: tuple(v + (i == part) * d for i, v in enumerate(LINES[name]))} for d in (1e-5, -1e-5))
+            for part in np.eye(2) * 1e-5:
+                up, down = ({**LINES, name: tuple(LINES[name] + part * sign)} for sign in (1, -1))
                 expected.append((sums(up)[kind] - sums(down)[kind]) / 2e-5)
         found = [float(gradient) for gradient, _ in gradients[kind]]
         assert found == pytest.approx(expected, rel=5e-3, abs=5e-3), kind
@@ -286,7 +283,7 @@ def test_discriminators_are_shown_past_fakes_and_generators_judged_by_new_ones(m
         swapped.append(swaps)
         assert losses == pytest.approx(losses_by_hand(LINES, a, b, "lsgan", shown["A"], shown["B"]), rel=1e-4), step
     shares = np.mean(swapped[1:], 0)
-    assert (0.2 < shares).all() and (shares < 0.8).all()
+    assert (shares > 0.2).all() and (shares < 0.8).all()
     assert any(one != other for one, other in swapped)
 
 
@@ -360,7 +357,8 @@ def test_pool_fills_then_swaps(size, batch_size):
 
 def test_pool_swaps_half_of_the_fakes_at_even_places():
     history = run_pool(5, 1, 2005)[5:]
-    places = [[b != a for b, a in zip(before, after, strict=True)].index(True) for before, _, _, after in history if before != after]
+    changed = [(np.array(before), np.array(after)) for before, _, _, after in history if before != after]
+    places = [int(np.argmax(before != after)) for before, after in changed]
     assert abs(len(places) / 2000 - 0.5) < 0.05
     counts = np.bincount(places, minlength=5)
     assert (np.square(counts - len(places) / 5) / (len(places) / 5)).sum() < 25  # chi square of 4 degrees: 1 in 20,000
@@ -428,23 +426,25 @@ def test_batches_depend_on_seed_and_step_alone(folders):
     assert not np.array_equal(draw(*sides, 12, seed=1), whole)
 
 
-def test_sides_of_equal_counts_are_not_locked_together(folders):
-    """Or each picture of A would meet the same one of B in every epoch, under the same crop."""
-    batches = draw(folders["A"], folders["C"], 140)[:, :, 0]  # 20 epochs
-    of_a, of_b = numbers(batches[:, :, None])
+def test_sides_of_equal_counts_meet_in_other_pairs_in_each_epoch(folders):
+    of_a, of_b = numbers(draw(folders["A"], folders["C"], 140))  # 20 epochs
     assert len(set(zip(of_a.tolist(), of_b.tolist(), strict=True))) > 40  # of 49 pairs
     assert 0.05 < (of_a == of_b).mean() < 0.3  # by chance 1/7
-    tops, mirrored = batches[:, :, 0, 0, 1] // 5, batches[:, :, 0, 0, 2] > batches[:, :, 0, -1, 2]
-    lefts = np.where(mirrored, batches[:, :, 0, -1, 2], batches[:, :, 0, 0, 2]) // 5
-    for place in (tops, lefts):
+
+
+def test_sides_are_cropped_and_mirrored_by_themselves(folders):
+    batches = draw(folders["A"], folders["C"], 140)[:, :, 0]
+    left, right = batches[:, :, 0, 0, 2], batches[:, :, 0, -1, 2]
+    for place in (batches[:, :, 0, 0, 1] // 5, np.minimum(left, right) // 5):
         assert set(place.ravel().tolist()) == set(range(9))  # 40 - 32 + 1 places
-        assert (place[:, 0] == place[:, 1]).mean() < 0.3
+        assert (place[:, 0] == place[:, 1]).mean() < 0.3  # by chance 1/9
+    mirrored = left > right
     assert 0.35 < (mirrored[:, 0] == mirrored[:, 1]).mean() < 0.65
 
 
 # ----------------------------------------------------------------------------------------------------------- PyTorch
 
-AXES = {4: (3, 2, 0, 1), 1: (0,)}  # [h, w, in, out] => [out, in, h, w], transposed convolutions [h, w, out, in] => [in, out, h, w]
+AXES = {4: (3, 2, 0, 1), 1: (0,)}  # [h, w, in, out] => [out, in, h, w]; transposed: [h, w, out, in] => [in, out, h, w]
 
 
 def twin_weights(network, module):
@@ -464,13 +464,14 @@ def twin_weights(network, module):
     return result
 
 
-def make_equal(network, module, seed=0):
+def make_equal(network, module, deviation, seed=0):
     """Gives both the same weights, biases too."""
     import torch
 
+    torch.set_num_threads(1)  # several would wait for those of TensorFlow
     random = np.random.default_rng(seed)
     for weight, parameter in twin_weights(network, module):
-        weight.assign(random.normal(0, 0.05, weight.shape))
+        weight.assign(random.normal(0, deviation, weight.shape))
         parameter.data = torch.from_numpy(weight.numpy().transpose(AXES[weight.numpy().ndim]).copy())
 
 
@@ -481,7 +482,7 @@ def to_torch(images):
 
 
 def assert_same_output(network, module, x):
-    make_equal(network, module)
+    make_equal(network, module, 0.05)
     expected = module(to_torch(x)).detach().numpy().transpose(0, 2, 3, 1)
     assert expected.std() > 0.05
     np.testing.assert_allclose(network(x, training=True), expected, atol=1e-4)
@@ -510,13 +511,15 @@ def test_discriminator_beside_pytorch(n_layers, batch_size, size):
     ids=["no pool", "pool that fills, bce"],
 )
 def test_ten_training_steps_beside_pytorch(changes, twin_changes):
+    """With larger weights and smaller steps than in the paper: there the losses of PyTorch's own twin, started with weights
+    that are 1e-7 off, are 1e-3 off after ten steps."""
     reference_torch = pytest.importorskip("reference_torch", reason="PyTorch is not installed")
-    model = cyclegan.CycleGAN(options(ngf=8, ndf=8, n_blocks=2, **changes), training=True)
+    model = cyclegan.CycleGAN(options(lr=2e-5, ngf=8, ndf=8, n_blocks=2, **changes), training=True)
     modules = [reference_torch.Resnet(2, 8) for _ in range(2)]
     modules += [reference_torch.PatchGan(3, 8, norm=reference_torch.nn.InstanceNorm2d) for _ in range(2)]
     for seed, (network, module) in enumerate(zip(model.networks.values(), modules, strict=True)):
-        make_equal(network, module, seed)
-    twin = reference_torch.CycleGan(*modules, **twin_changes)
+        make_equal(network, module, 0.1, seed)
+    twin = reference_torch.CycleGan(*modules, lr=2e-5, **twin_changes)
     start = [network.get_weights() for network in model.networks.values()]
     for step in range(10):
         a, b = draw_images(step, 1, 32, 32, 3)
@@ -526,8 +529,8 @@ def test_ten_training_steps_beside_pytorch(changes, twin_changes):
     for network, module, before in zip(model.networks.values(), modules, start, strict=True):
         # a bias before a norm changes nothing: its gradient is 0 but for rounding, which Adam turns into steps of any sign
         free = {"last/bias", "layer_1/bias"}
-        twins = [(weight, parameter, old) for (weight, parameter), old in zip(twin_weights(network, module), before, strict=True)
-                 if "kernel" in weight.path or weight.path in free]  # fmt: skip
+        twins = [(*twin, old) for twin, old in zip(twin_weights(network, module), before, strict=True)]
+        twins = [twin for twin in twins if "kernel" in twin[0].path or twin[0].path in free]
         way = np.concatenate([(weight.numpy() - old).ravel() for weight, _, old in twins])
         apart = [weight.numpy().transpose(AXES[old.ndim]) - parameter.detach().numpy() for weight, parameter, old in twins]
         apart = np.linalg.norm(np.concatenate([difference.ravel() for difference in apart]))

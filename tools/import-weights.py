@@ -1,0 +1,312 @@
+"""Makes a checkpoint of weights from pytorch-CycleGAN-and-pix2pix or GANILLA, and a .pth file with their names of a checkpoint.
+
+    python tools/import-weights.py horse2zebra.pth zebra2horse.pth --script cyclegan --output_dir horse2zebra
+    python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos
+    python tools/import-weights.py horse2zebra --export again.pth --which_direction BtoA
+
+Needs PyTorch to read and write .pth files: pip install torch. See docs/pretrained.md.
+"""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import sys
+import types
+import warnings
+from pathlib import Path
+
+from common import Parser, UserError, run, written_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA"}  # and the generator that each has
+DIRECTIONS = ("AtoB", "BtoA")
+# [h, w, in, out] => [out, in, h, w]; of transposed convolutions [h, w, out, in] => [in, out, h, w]
+TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 1: (0,)}, {4: (2, 3, 1, 0), 1: (0,)}
+NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}  # what the originals do not vary
+
+
+# ------------------------------------------------------------------------------------------------------------- names
+
+
+def original_modules(network):
+    """{name of a layer: name of the module in the original repository}, for a generator of pix2pix.py, cyclegan.py or
+    ganilla.py."""
+    layers = {layer.name for layer in network.layers}
+    if "encoder_1" in layers:  # each level of the U-Net is a module inside of the one above
+        halvings = sum(bool(re.fullmatch(r"encoder_\d+", layer)) for layer in layers)
+        modules, inside = {"encoder_1": "model.model.0", "decoder_1": "model.model.3"}, "model.model.1.model"
+        for level in range(2, halvings):
+            modules |= {f"encoder_{level}": f"{inside}.1", f"encoder_{level}_norm": f"{inside}.2"}
+            modules |= {f"decoder_{level}": f"{inside}.5", f"decoder_{level}_norm": f"{inside}.6"}
+            inside += ".3.model"
+        modules |= {f"encoder_{halvings}": f"{inside}.1", f"decoder_{halvings}": f"{inside}.3"}
+        return modules | {f"decoder_{halvings}_norm": f"{inside}.4"}
+    if "down_1" in layers:
+        n_blocks = sum(bool(re.fullmatch(r"block_\d+_1", layer)) for layer in layers)
+        modules = {"first": "model.1", "down_1": "model.4", "down_2": "model.7"}
+        for block in range(n_blocks):
+            modules[f"block_{block + 1}_1"] = f"model.{10 + block}.conv_block.1"
+            modules[f"block_{block + 1}_2"] = f"model.{10 + block}.conv_block.5"
+        return modules | {name: f"model.{n_blocks + n}" for name, n in (("up_2", 10), ("up_1", 13), ("last", 17))}
+    modules = {"first": "conv1", "smooth": "fpn.P2_2", "last": "conv2"}
+    for stage in (1, 2, 3, 4):
+        modules[f"lateral_{stage}"] = f"fpn.P{stage + 1}_1"
+        for block in (1, 2):
+            ours, theirs = f"stage_{stage}_{block}", f"layer{stage}.{block - 1}"
+            modules |= {f"{ours}_1": f"{theirs}.conv1", f"{ours}_2": f"{theirs}.conv2"}
+            modules |= {f"{ours}_shortcut": f"{theirs}.shortcut.0", f"{ours}_final": f"{theirs}.final_conv.1"}
+    return modules
+
+
+def original_weights(network, modules=original_modules):
+    """{name in the original's state dict: our weight}."""
+    modules, kinds = modules(network), {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+    places = [weight.path.split("/") for weight in network.weights]  # layer, kind
+    return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(places, network.weights, strict=True)}
+
+
+def recognise(state):
+    """The script whose generator has a state dict {name: array}, and its network flags. UserError if no generator has it."""
+
+    def sizes(name):  # of the kernel of a convolution, which tells how wide the network is
+        if name not in state or state[name].ndim != 4:
+            raise UserError(f"{name}, the kernel of a convolution, is missing")
+        return state[name].shape
+
+    if any(name.startswith("model.model.") for name in state):
+        halvings = max(name.split(".").count("model") for name in state) - 1
+        if not 5 <= halvings <= 8:
+            raise UserError(f"a U-Net of {halvings} halvings; pix2pix.py's has 5 to 8")
+        ngf, channels_in = sizes("model.model.0.weight")[:2]
+        channels_out = sizes("model.model.3.weight")[1]
+        flags = {"ngf": ngf, "crop_size": str(2**halvings)}
+        if (channels_in, channels_out) in ((1, 2), (2, 1)):  # lightness and colour
+            flags |= {"lab_colorization": True, "which_direction": DIRECTIONS[channels_in - 1]}
+        elif (channels_in, channels_out) != (3, 3):
+            found = f"a U-Net from {channels_in} to {channels_out} channels"
+            raise UserError(f"{found}; pix2pix.py's are from 3 to 3, or for Lab from 1 to 2 or 2 to 1")
+        return "pix2pix", flags
+    if any(".conv_block." in name for name in state):
+        n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
+        return "cyclegan", {"ngf": sizes("model.1.weight")[0], "n_blocks": n_blocks}
+    if any(name.startswith("layer1.") for name in state):
+        return "ganilla", {"ngf": sizes("conv1.weight")[0]}
+    raise UserError(f"no U-Net, ResNet or GANILLA generator, but: {few(list(state))}")
+
+
+def few(names):
+    """The first of a list of names, and how many there are."""
+    return ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
+
+
+def fill(network, state, modules=original_modules):
+    """Gives a network the weights of a state dict {name: array}, all of them, or raises UserError."""
+    weights, wrong = original_weights(network, modules), []
+    for name, weight in weights.items():
+        shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
+        if name in state and list(state[name].shape) != shape:
+            wrong.append(f"{name} is {list(state[name].shape)} and not {shape}")
+    faults = {
+        "missing": [name for name in weights if name not in state],
+        "left over": [name for name in state if name not in weights],
+        "of another size": wrong,
+    }
+    if any(faults.values()):
+        raise UserError("; ".join(f"{fault}: {few(names)}" for fault, names in faults.items() if names))
+    for name, weight in weights.items():
+        weight.assign(state[name].transpose(FROM_TORCH[state[name].ndim]))
+
+
+def extract(network, modules=original_modules):
+    """The state dict {name: array} that a network has in the original repository."""
+    weights = {name: weight.numpy() for name, weight in original_weights(network, modules).items()}
+    return {name: values.transpose(TO_TORCH[values.ndim]).copy() for name, values in weights.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def import_torch():
+    try:
+        import torch
+    except ImportError:
+        raise UserError("PyTorch, which reads and writes .pth files, is not installed: pip install torch") from None
+    return torch
+
+
+def read_state(path):
+    """The state dict {name: float32 array} in a .pth file, without `module.` of DataParallel, running statistics and the place
+    that dropout takes in a residual block. The file is read as data: no code of it runs."""
+    torch = import_torch()
+    if not path.is_file():
+        raise UserError("no such file")
+    hint = "in PyTorch: torch.save(network.state_dict(), FILE)"
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of PyTorch about its own old formats
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
+                raise UserError(f"no state dict, which is tensors by name; {hint}")
+            state = {str(name): value.detach().float().numpy() for name, value in state.items()}
+    except (UserError, PermissionError):
+        raise
+    except Exception as error:  # nearly any kind comes out of a damaged file
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
+            raise UserError(f"refused: it is more than tensors, its {code[1]} could run code; {hint}") from None
+        raise UserError("no state dict of PyTorch, or damaged: download or save it again") from None
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    names = {name: re.sub(r"(\.conv_block)\.6\.", r"\1.5.", name.removeprefix("module.")) for name in state}
+    return {names[name]: value for name, value in state.items() if not name.endswith(statistics)}
+
+
+def load_script(name):
+    """The module of an algorithm."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    module = importlib.import_module(name)
+    module.start_devices(exact=False)
+    return module
+
+
+def write_checkpoint(module, options, networks, folder):
+    """Writes networks and options as training does. The folder appears complete or not at all."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    checkpoint = module.tf.train.Checkpoint(**{name: module.variables(network) for name, network in networks.items()})
+    try:
+        temporary.mkdir(parents=True)
+        module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(checkpoint_number=0)
+        module.write_json(temporary / "options.json", {"script": module.SCRIPT, **options})
+        os.replace(temporary, folder)
+    except (OSError, module.tf.errors.OpError) as error:
+        raise UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def import_files(paths, script, folder, direction):
+    """Makes a checkpoint folder of one generator, or of the two of an unpaired script, that of `direction` first."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
+    if set("*?[]\\") & set(str(folder.resolve())):
+        raise UserError(f"{folder}: TensorFlow finds nothing in folders with * ? [ ] or \\ in the name: choose another")
+    if len(paths) > 1 and script == "pix2pix":
+        raise UserError(f"{paths[1]}: pix2pix.py has one generator: import one file")
+    states, found = [], []
+    for path in paths:
+        try:
+            states.append(read_state(path))
+            found.append(recognise(states[-1]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except PermissionError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        if found[-1][0] != script:
+            raise UserError(f"{path}: a {SCRIPTS[found[-1][0]]} generator; {script}.py has another: --script {found[-1][0]}")
+    if found[0] != found[-1]:
+        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {found[0][1]}, {found[1][1]}; import one at a time")
+    flags = dict(found[0][1])
+    if direction and direction != flags.get("which_direction", direction):
+        raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
+    direction = flags.get("which_direction", direction or "AtoB")
+    # the file stands where training puts its data, so that test, which finds no pictures there, says so
+    flags |= {"input_dir": str(paths[0].resolve()), "which_direction": direction, "seed": 0}
+
+    module = load_script(script)
+    module.FLAGS.unparse_flags()
+    module.FLAGS([script])
+    options = {name: value for name, value in module.FLAGS.flag_values_dict().items() if name not in module.RUN_FLAGS} | flags
+    networks = module.ALGORITHM(types.SimpleNamespace(**options), training=False).networks
+    order = sorted(networks, key=lambda name: not name.endswith(direction))
+    for path, state, name in zip(paths, states, order, strict=False):
+        try:
+            fill(networks[name], state)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    for name in order[len(paths) :]:  # its pictures are grey, which nobody takes for a translation
+        for weight in networks[name].weights:
+            weight.assign(module.tf.zeros_like(weight.value))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(module, options, networks, folder)
+
+    print(f"{folder}: {SCRIPTS[script]} generator, {', '.join(f'{name} {value}' for name, value in found[0][1].items())}")
+    if len(paths) < len(order):
+        other = DIRECTIONS[direction == "AtoB"]
+        print(f"no file for {other}: that generator, which `recovered` pictures in test need too, makes grey ones")
+    pictures = "--nopaired --input_dir PICTURES" if script == "pix2pix" else "--input_dir PICTURES"
+    way = f" --which_direction {direction}" if len(order) > 1 else ""
+    print(f"next: python {script}.py --mode test --checkpoint {folder}{way} {pictures}")
+
+
+def export_file(checkpoint, script, target, direction):
+    """Writes a generator of a checkpoint as a .pth file that the original repositories read."""
+    torch = import_torch()
+    if os.path.lexists(target):
+        raise UserError(f"{target} exists; nothing was written: give --export another name")
+    try:
+        folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+        trained_by = str(json.loads((folder / "options.json").read_text(encoding="utf-8"))["script"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{checkpoint}: no options.json there; give the --output_dir of a training") from None
+    if trained_by not in SCRIPTS or script not in (None, trained_by):
+        raise UserError(f"{checkpoint} was trained by {trained_by}.py" + (f", not by {script}.py" if script else ""))
+    module = load_script(trained_by)
+    try:
+        options = module.read_options(str(checkpoint))
+        for name, value in NO_COUNTERPART.items():
+            if options.get(name, value) != value:
+                raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
+        networks = module.ALGORITHM(types.SimpleNamespace(**options), training=False).networks
+        if len(networks) > 1:
+            name = f"generator_{direction or 'AtoB'}"
+        elif direction in (None, options["which_direction"]):
+            name = "generator"
+        else:
+            raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
+        module.restore(module.find_checkpoint(str(checkpoint)), **{name: module.variables(networks[name])})
+    except module.UserError as error:
+        raise UserError(str(error)) from None
+    state = extract(networks[name])
+    if not any(values.any() for values in state.values()):
+        raise UserError(f"{checkpoint}: it was made without {name}; --which_direction names the other")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(target) as temporary:
+            torch.save({key: torch.from_numpy(values) for key, values in state.items()}, temporary)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{target} cannot be written: {getattr(error, 'strerror', None) or 'the disk may be full'}") from None
+    print(f"{target}: {name} of {checkpoint}, {len(state)} tensors")
+
+
+def parse():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help=".pth file to import; with --export: folder of a training, or DIR/model-2000")
+    parser.add_argument("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")
+    parser.add_argument("--script", choices=SCRIPTS, help="what the checkpoint is for")
+    parser.add_argument("--output_dir", type=Path, help="folder of the checkpoint to make; it must not exist, or be empty")
+    parser.add_argument("--which_direction", choices=DIRECTIONS, help="what the first file, or the one to write, translates "
+                        "(default: AtoB); pix2pix: which half of a pair it takes")  # fmt: skip
+    parser.add_argument("--export", type=Path, metavar="FILE.pth", help="write a generator of a checkpoint to this file")
+    args = parser.parse_args()
+    if args.export and (args.output_dir or args.second):
+        parser.error("--export takes one checkpoint, and no --output_dir")
+    if not args.export and not (args.script and args.output_dir):
+        parser.error("give --script and --output_dir to import, or --export FILE.pth")
+    return args
+
+
+def main():
+    args = parse()
+    if args.export:
+        export_file(args.source, args.script, args.export, args.which_direction)
+    else:
+        paths = [path for path in (args.source, args.second) if path]
+        import_files(paths, args.script, args.output_dir, args.which_direction)
+
+
+if __name__ == "__main__":
+    run(main)
