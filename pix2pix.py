@@ -246,7 +246,8 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
 
         def example(position):
             epoch, place = position // len(paths), position % len(paths)
-            epoch_seed = tf.cast(tf.stack([seed, epoch]), tf.uint32)
+            # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
+            epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
             index = tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(len(paths) - 1, tf.int64))
             crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
             image = tf.image.stateless_random_crop(take(tf.cast(index, tf.int32)), [*crop, channels], crop_seed)
@@ -586,17 +587,17 @@ class Pix2Pix:
 ALGORITHM, SCRIPT, DATA = Pix2Pix, "pix2pix", "facades/train"  # DATA: what to train on without --input_dir
 
 
-def translate_windows(translate, image, window, multiple):
+def translate_windows(translate, image, window, multiple, least=1):
     """Translates a picture of any size, with memory bounded by the window.
 
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`. A side up to
-    `window` pixels goes through whole, padded by reflection. A longer one is covered by windows that overlap by half, where
-    they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, and of `least`
+    pixels or more. A side up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
+    that overlap by half, where they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
     """
     window = math.ceil(window / multiple) * multiple
     height, width = image.shape[:2]
     grids = [multiple if side <= window else window // 2 for side in (height, width)]
-    padded = [math.ceil(side / grid) * grid for side, grid in zip((height, width), grids, strict=True)]
+    padded = [max(least, math.ceil(side / grid) * grid) for side, grid in zip((height, width), grids, strict=True)]
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
@@ -693,9 +694,9 @@ def read_options(checkpoint):
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if not {"script", "input_dir", *NETWORK_FLAGS, *DATA_FLAGS} <= set(saved):
+        if saved["script"] == SCRIPT and not {"input_dir", *NETWORK_FLAGS, *DATA_FLAGS} <= set(saved):
             raise ValueError("keys are missing")
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
     if saved["script"] != SCRIPT:
         raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {SCRIPT}.py: use the former")

@@ -1,5 +1,5 @@
-"""Our networks beside numbers that PyTorch gave once (tests/golden, by `python tests/parity.py --golden`): without PyTorch. With
-it: the schedule, the pool, and the whole of parity.py."""
+"""Our networks beside numbers that PyTorch gave once (tests/golden, by `python tests/parity.py --golden`), without it.
+With it: the schedule, the pool, and the whole of parity.py."""
 
 import subprocess
 import sys

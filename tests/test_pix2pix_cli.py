@@ -22,6 +22,7 @@ from conftest import (
     TINY,
     ParsedPage,
     command_line,
+    events,
     paint,
     plain_environment,
     process,
@@ -37,17 +38,6 @@ import pix2pix
 PROGRESS = re.compile(
     r"epoch (\d+)  step (\d+)/(\d+)  ([\d.]+) images/s  (\d+h\d\dm) left  discrim ([\d.]+)  gan ([\d.]+)  l1 ([\d.]+)"
 )
-
-
-def events(folder):
-    """{tag: {step: tensor}} of the TensorBoard events in a folder of training."""
-    found = {}
-    for path in Path(folder).glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
-    return found
 
 
 def checkpoints(folder):
