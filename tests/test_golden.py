@@ -65,5 +65,5 @@ def test_parity_table():
     pytest.importorskip("torch", reason="PyTorch is not installed")
     command = [sys.executable, ROOT / "tests" / "parity.py"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=plain_environment())
-    assert (result.returncode, result.stderr) == (0, ""), (result.stdout, result.stderr)
-    assert result.stdout.count("| ganilla |") == 3
+    assert result.returncode == 0, (result.stdout, result.stderr)
+    assert result.stdout.count("| ganilla |") == 5

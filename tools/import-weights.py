@@ -167,6 +167,7 @@ def load_script(name):
         sys.path.insert(0, str(ROOT))
     module = importlib.import_module(name)
     module.start_devices(exact=False)
+    module.tf.get_logger().setLevel("ERROR")  # it would list what a damaged checkpoint has beside the one line that we print
     return module
 
 
@@ -270,16 +271,24 @@ def export_file(checkpoint, script, target, direction):
         module.restore(module.find_checkpoint(str(checkpoint)), **{name: module.variables(networks[name])})
     except module.UserError as error:
         raise UserError(str(error)) from None
-    state = extract(networks[name])
+    state = {key: torch.from_numpy(values) for key, values in extract(networks[name]).items()}
     if not any(values.any() for values in state.values()):
         raise UserError(f"{checkpoint}: it was made without {name}; --which_direction names the other")
+    norms = [key.removesuffix("weight") for key, values in state.items() if values.ndim == 1 and key.endswith("weight")]
+    count = len(state)
+    for norm in norms:  # ours has no running statistics, but PyTorch wants some: those of a new network
+        width = len(state[f"{norm}weight"])
+        state |= {f"{norm}running_mean": torch.zeros(width), f"{norm}running_var": torch.ones(width)}
+        state[f"{norm}num_batches_tracked"] = torch.tensor(0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(target) as temporary:
-            torch.save({key: torch.from_numpy(values) for key, values in state.items()}, temporary)
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
         raise UserError(f"{target} cannot be written: {getattr(error, 'strerror', None) or 'the disk may be full'}") from None
-    print(f"{target}: {name} of {checkpoint}, {len(state)} tensors")
+    print(f"{target}: {name} of {checkpoint}, {count} tensors")
+    if norms:
+        print("there are no running statistics in it: use the statistics of the batch (in pytorch-CycleGAN-and-pix2pix: no --eval)")
 
 
 def parse():
