@@ -754,6 +754,7 @@ def variables(network):
 def start_devices(exact):
     """Starts TensorFlow, quietly. With `exact` a CPU runs one operation at a time (on all cores, some percent slower): side by
     side they change the order of oneDNN's sums now and then, and no training repeats bit for bit."""
+    tf.get_logger().setLevel("ERROR")  # or it comments on a checkpoint that does not fit, beside our one line
     with quiet_native_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it was started before, in a notebook
         if exact and not tf.config.list_physical_devices("GPU"):
             tf.config.threading.set_inter_op_parallelism_threads(1)

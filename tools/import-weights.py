@@ -288,7 +288,7 @@ def export_file(checkpoint, script, target, direction):
         raise UserError(f"{target} cannot be written: {getattr(error, 'strerror', None) or 'the disk may be full'}") from None
     print(f"{target}: {name} of {checkpoint}, {count} tensors")
     if norms:
-        print("there are no running statistics in it: use the statistics of the batch (in pytorch-CycleGAN-and-pix2pix: no --eval)")
+        print("its running statistics are those of a new network: test with the statistics of the batch, without --eval")
 
 
 def parse():
