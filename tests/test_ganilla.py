@@ -142,8 +142,8 @@ def test_forward_pass_beside_pytorch(size, batch_size):
 
 
 def test_ten_training_steps_beside_pytorch():
-    """At a tenth of the learning rate: Adam's first steps go by the signs of gradients, whatever their size, and gradients come
-    with a rounding error of 1e-5 through so many norms, here as in PyTorch. Where one is near 0 the two go apart."""
+    """At a tenth of the learning rate, and within 1e-2: Adam's first steps go by the signs of gradients, whatever their size,
+    and through so many norms rounding turns some. PyTorch in float32 is as far from itself in float64 (docs/pretrained.md)."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     import reference_torch
 
@@ -163,7 +163,7 @@ def test_ten_training_steps_beside_pytorch():
         a, b = np.random.default_rng(step).uniform(-1, 1, [2, 1, 64, 64, 3]).astype(np.float32)
         expected = reference.train_step(*(torch.from_numpy(side.transpose(0, 3, 1, 2).copy()) for side in (a, b)))
         losses = model.train_step(tf.constant(step, tf.int64), (a, b)).numpy()
-        assert dict(zip(model.losses, losses, strict=True)) == pytest.approx(expected, rel=1e-3), step
+        assert dict(zip(model.losses, losses, strict=True)) == pytest.approx(expected, rel=1e-2 if step else 1e-4), step
     for network, twin, start in zip(networks[:2], generators, before, strict=True):  # the way they went
         for name in ("stage_1_1_final", "stage_4_1_shortcut", "lateral_3", "smooth", "last"):
             kernel, layer = network.get_layer(name).kernel, twin_of(twin, name)
