@@ -164,13 +164,16 @@ def test_ten_training_steps_beside_pytorch():
         expected = reference.train_step(*(torch.from_numpy(side.transpose(0, 3, 1, 2).copy()) for side in (a, b)))
         losses = model.train_step(tf.constant(step, tf.int64), (a, b)).numpy()
         assert dict(zip(model.losses, losses, strict=True)) == pytest.approx(expected, rel=1e-2 if step else 1e-4), step
-    for network, twin, start in zip(networks[:2], generators, before, strict=True):  # the way they went
-        for name in ("stage_1_1_final", "stage_4_1_shortcut", "lateral_3", "smooth", "last"):
-            kernel, layer = network.get_layer(name).kernel, twin_of(twin, name)
+    for network, twin, start in zip(networks[:2], generators, before, strict=True):
+        assert any((old != new).any() for old, new in zip(start, network.get_weights(), strict=True))
+        kernels = [weight for weight in network.weights if weight.path.endswith("kernel")]
+        apart, whole = [], []
+        for weight in kernels:
+            layer = twin_of(twin, weight.path.split("/")[0])
             layer = layer[0] if isinstance(layer, torch.nn.Sequential) else layer
-            first = next(old for old, weight in zip(start, network.weights, strict=True) if weight.path == f"{name}/kernel")
-            apart = kernel.numpy().transpose(3, 2, 0, 1) - layer.weight.detach().numpy()
-            assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(kernel.numpy() - first), name
+            apart.append((weight.numpy().transpose(3, 2, 0, 1) - layer.weight.detach().numpy()).ravel())
+            whole.append(weight.numpy().ravel())
+        assert np.linalg.norm(np.concatenate(apart)) < 2e-3 * np.linalg.norm(np.concatenate(whole))
 
 
 # -------------------------------------------------------------------------------------------------------- many styles
