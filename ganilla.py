@@ -10,8 +10,8 @@ Keras 3.
     python ganilla.py --mode test --checkpoint photo2illustration_train
     python ganilla.py --mode test --checkpoint beatrix_train,seuss_train,miyazaki_train --input_dir photos
 
-Measured on 2 cores of an AMD EPYC: a step at 128x128 takes 0.66 s, 1.29 times as fast as PyTorch eager and 0.52 of cyclegan.py's;
-with --mixed_precision bfloat16 0.42 s.
+Measured on 2 cores of an AMD EPYC: a step at 128x128 takes 0.66 s, 1.29 times as fast as PyTorch eager, half
+of cyclegan.py's; with --mixed_precision bfloat16 0.42 s.
 
 What differs from cyclegan.py is the generator. docs/ganilla.md says what every file and number means, and where this differs
 from the paper and from the released code.
