@@ -94,6 +94,28 @@ def tensors(checkpoint):
     return {name: reader.get_tensor(name) for name in names}
 
 
+def pngs(folder):
+    """{file name: pixels} of the pictures that test wrote."""
+    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").iterdir())}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys() and first
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def patch_size(discriminator):
+    """Height and width of the pixels that one logit of a discriminator of 256x256 pictures depends on."""
+    import tensorflow as tf
+
+    image = tf.Variable(np.random.default_rng(0).normal(size=[1, 256, 256, 3]).astype(np.float32))
+    with tf.GradientTape() as tape:
+        patch = discriminator(image)[0, 15, 15, 0]
+    rows, columns = np.nonzero(np.abs(tape.gradient(patch, image)[0]).sum(-1))
+    return np.ptp(rows) + 1, np.ptp(columns) + 1
+
+
 def events(folder):
     """{tag: {step: tensor}} of the TensorBoard events in a folder of training."""
     import tensorflow as tf

@@ -21,10 +21,12 @@ from conftest import (
     ROOT,
     TINY,
     ParsedPage,
+    assert_same,
     command_line,
     events,
     paint,
     plain_environment,
+    pngs,
     process,
     read_png,
     save_pairs,
@@ -43,17 +45,6 @@ PROGRESS = re.compile(
 def checkpoints(folder):
     """Steps of the checkpoints in a folder."""
     return sorted(int(path.stem.split("-")[1]) for path in Path(folder).glob("model-*.index"))
-
-
-def pngs(folder):
-    """{file name: pixels} of the pictures that test wrote."""
-    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").iterdir())}
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys() and first
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
 def copy_training(trained, folder):

@@ -14,10 +14,12 @@ import pytest
 import tensorflow as tf
 from conftest import (
     ParsedPage,
+    assert_same,
     command_line,
     events,
     paint,
     plain_environment,
+    pngs,
     read_png,
     save_picture,
     save_sides,
@@ -36,17 +38,6 @@ NAMES = {"AtoB": ["pic1", "pic2", "Pic3", "pic10"], "BtoA": ["alone", "pic1", "p
 def losses_of(stdout):
     """Losses of the progress lines, [lines, 8]."""
     return np.array([line[5:] for line in PROGRESS.findall(stdout)], float)
-
-
-def pngs(folder):
-    """{file name: pixels} of the pictures that test wrote."""
-    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").iterdir())}
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys() and first
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
 def without(prefix, pictures):
