@@ -145,15 +145,21 @@ def decode_image(contents):
     image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
     image.set_shape([None, None, None])
     channels = tf.shape(image)[-1]
-    has_alpha = channels % 2 == 0
-    colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
-    alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
-    return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+    def to_rgb():
+        has_alpha = channels % 2 == 0
+        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
+        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
+        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+    rgb = tf.cond(channels == 3, lambda: image, to_rgb)  # large pictures are not copied for nothing
+    rgb.set_shape([None, None, 3])
+    return rgb
 
 
 def resize(image, size):
     """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
-    image = tf.image.resize(tf.cast(image, tf.float32), size, "bicubic", antialias=True)
+    image = tf.image.resize(image, size, "bicubic", antialias=True)  # float32
     return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
 
 
@@ -180,6 +186,34 @@ def find_held_out(input_dir):
         if folder.name.startswith("train") and beside.is_dir():
             return str(beside)
     return None
+
+
+def has_sides(input_dir):
+    """Whether a folder has any of trainA, trainB, testA and testB."""
+    return any((Path(input_dir) / f"{part}{side}").is_dir() for part in ("train", "test") for side in "AB")
+
+
+def find_sides(input_dir):
+    """Paths to train on without pairs: those in trainA and trainB, by side."""
+    folders = {side: Path(input_dir) / f"train{side}" for side in ("A", "B")}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise UserError(f"no such folder: {folder}; --input_dir names a folder with trainA, trainB, testA and testB")
+    return {side: find_images(folder) for side, folder in folders.items()}
+
+
+def find_side_pictures(input_dir, direction):
+    """[(name, path, direction)] of the pictures to translate, in testA for AtoB. A folder without sides, or a file, is taken
+    as it is."""
+    folder = Path(input_dir) / f"test{direction[0]}" if has_sides(input_dir) else input_dir
+    return [(name, path, direction) for name, path in name_pictures(find_images(folder))]
+
+
+def find_side_samples(input_dir, direction):
+    """[(name, path, direction)] of four pictures that training shows, of testA for AtoB, or else of trainA."""
+    folders = [Path(input_dir) / f"{part}{direction[0]}" for part in ("test", "train")]
+    paths = find_images(folders[0] if folders[0].is_dir() else folders[1])
+    return [(name, path, direction) for name, path in name_pictures(paths)[:4]]
 
 
 def explain_unreadable(paths, load):
@@ -214,6 +248,14 @@ def parse_sizes(crop_size, scale_size):
     return crop, scale
 
 
+def permuted(position, count, seed):
+    """The index in [0, count) that is due at a position, int64, of an endless order: each pass is a permutation drawn anew."""
+    epoch, place = position // count, position % count
+    # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
+    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
+    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
+
+
 def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache_mb):
     """Endless training batches, from step `start` on.
 
@@ -244,12 +286,9 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
                 return load_resized(names[index])
 
         def example(position):
-            epoch, place = position // len(paths), position % len(paths)
-            # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
-            epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
-            index = tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(len(paths) - 1, tf.int64))
+            image = take(tf.cast(permuted(position, len(paths), seed), tf.int32))
             crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
-            image = tf.image.stateless_random_crop(take(tf.cast(index, tf.int32)), [*crop, channels], crop_seed)
+            image = tf.image.stateless_random_crop(image, [*crop, channels], crop_seed)
             if flip:
                 flip_seed = tf.random.experimental.stateless_fold_in(crop_seed, 1)
                 image = tf.image.stateless_random_flip_left_right(image, flip_seed)
@@ -495,6 +534,7 @@ class Unpaired:
     losses = (
         "discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B",
     )  # fmt: skip - what train_step returns, by name
+    crops_per_image = 1  # in an epoch
 
     def __init__(self, o, training):
         self.o, self.load = o, load_image
@@ -502,47 +542,34 @@ class Unpaired:
         check_crop(self.crop, self.multiple, o.n_layers_d)
         self.networks = {f"generator_{direction}": self.build_generator() for direction in ("AtoB", "BtoA")}
         self.translate = {direction: self.translator(direction) for direction in ("AtoB", "BtoA")}
-        self.optimizers, self.state = {}, {}
+        self.optimizers, self.state, self.aspect_ratio = {}, {}, o.aspect_ratio
         if training:
             self.networks |= {f"discriminator_{side}": build_patchgan(o.n_layers_d, o.ndf) for side in ("A", "B")}
             for kind in ("generator", "discriminator"):
                 weights = [w for name, network in self.networks.items() if kind in name for w in network.trainable_variables]
                 self.optimizers[kind] = build_optimizer(weights, o.lr, o.beta1, o.mixed_precision)
+            self.learning_rates = dict.fromkeys(self.optimizers, o.lr)
             self.pools = {side: ImagePool(o.pool_size, self.crop) for side in ("A", "B")} if o.pool_size else {}
             self.state = {f"pool_{side}": pool for side, pool in self.pools.items()}
             self.train_step = tf.function(self.train_step, jit_compile=o.xla)
 
     def find_training_pictures(self):
         """Paths to train on, by side."""
-        folders = {side: Path(self.o.input_dir) / f"train{side}" for side in ("A", "B")}
-        for folder in folders.values():
-            if not folder.is_dir():
-                raise UserError(f"no such folder: {folder}; --input_dir names a folder with trainA, trainB, testA and testB")
-        return {side: find_images(folder) for side, folder in folders.items()}
+        return find_sides(self.o.input_dir)
 
     def find_test_pictures(self, input_dir):
-        """[(name, path, direction)] of the pictures to translate: those of testA are for AtoB, those of testB for BtoA. A
-        folder without trainA and the like, or a file, is taken as it is."""
-        root, both = Path(input_dir), self.o.which_direction == "both"
-        found = []
-        for direction in ("AtoB", "BtoA") if both else (self.o.which_direction,):
-            folder = root / f"test{direction[0]}"
-            if not any((root / f"{part}{side}").is_dir() for part in ("train", "test") for side in "AB"):
-                if both:
-                    raise UserError(f"{root} has no testA and testB: --which_direction AtoB or BtoA says how to translate it")
-                folder = root
-            prefix = f"{direction}-" if both else ""
-            found += [(prefix + name, path, direction) for name, path in name_pictures(find_images(folder))]
-        return found
+        """[(name, path, direction)] of the pictures to translate: those of testA are for AtoB, those of testB for BtoA."""
+        if self.o.which_direction != "both":
+            return find_side_pictures(input_dir, self.o.which_direction)
+        if not has_sides(input_dir):
+            raise UserError(f"{input_dir} has no testA and testB: --which_direction AtoB or BtoA says how to translate it")
+        found = [picture for direction in ("AtoB", "BtoA") for picture in find_side_pictures(input_dir, direction)]
+        return [(f"{direction}-{name}", path, direction) for name, path, direction in found]
 
     def find_samples(self):
         """[(name, path, direction)] of the pictures that training shows, four of each side: held out, if there are any."""
-        found = []
-        for direction in ("AtoB", "BtoA"):
-            folders = [Path(self.o.input_dir) / f"{part}{direction[0]}" for part in ("test", "train")]
-            paths = find_images(folders[0] if folders[0].is_dir() else folders[1])
-            found += [(f"{direction}-{name}", path, direction) for name, path in name_pictures(paths)[:4]]
-        return found
+        found = [picture for direction in ("AtoB", "BtoA") for picture in find_side_samples(self.o.input_dir, direction)]
+        return [(f"{direction}-{name}", path, direction) for name, path, direction in found]
 
     def batches(self, data, start):
         """Training batches from step `start` on: float32 A [batch, *crop, 3] and B [batch, *crop, 3] in [-1, 1]. An epoch is a
@@ -620,6 +647,12 @@ class Unpaired:
             except tf.errors.OpError:
                 raise explain_unreadable([str(twin)], load_image) from None
         return pictures
+
+    def serve(self, serving, picture):
+        """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
+        height, width = self.crop
+        stretched = round(height * self.aspect_ratio) if self.aspect_ratio != 1 else width
+        return resize(serving(resize(picture, self.crop)[None])[0], [height, stretched])
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
         """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
@@ -704,11 +737,12 @@ class Page:
         self.end = self.file.tell()
 
     def add(self, texts, pictures):
-        """Adds a row: cells of text, then pictures by their paths relative to the page."""
+        """Adds a row: cells of text, then pictures by their paths relative to the page, large ones as their previews."""
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
         for path in pictures:
-            url = html.escape(urllib.parse.quote(path))
-            cells += f'<td><a href="{url}"><img src="{url}" alt="{html.escape(path)}" loading="lazy"></a></td>'
+            shown = preview_of(path) if (Path(self.file.name).parent / preview_of(path)).exists() else path
+            url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
+            cells += f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
         self.file.seek(self.end)
         self.file.write(f"<tr>{cells}</tr>\n")
         self.end = self.file.tell()
@@ -716,9 +750,18 @@ class Page:
         self.file.flush()
 
 
+def preview_of(path):
+    """Where the preview of a PNG is."""
+    return f"{path.removesuffix('.png')}-preview.jpg"
+
+
 def write_png(path, picture):
-    """Writes uint8 [h, w, 3] as a PNG."""
+    """Writes uint8 [h, w, 3] as a PNG, and beside one that is wider than 1024 pixels a preview of 512 as a JPEG."""
     tf.io.write_file(path, tf.io.encode_png(picture))
+    Path(preview_of(path)).unlink(missing_ok=True)  # of an earlier picture
+    height, width = picture.shape[:2]
+    if width > 1024:
+        tf.io.write_file(preview_of(path), tf.io.encode_jpeg(resize(picture, [max(1, height * 512 // width), 512])))
 
 
 def write_json(path, content):
@@ -821,7 +864,7 @@ def train(o):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
     data = model.find_training_pictures()
-    epoch_size = max(len(paths) for paths in data.values())
+    epoch_size = max(len(paths) for paths in data.values()) * model.crops_per_image
     samples = model.find_samples() if o.display_freq else []
     for _, path, _ in samples:  # rather now than at the first page
         try:
@@ -868,8 +911,8 @@ def train(o):
                 save()
                 error = explain_unreadable([path for paths in data.values() for path in paths], model.load)
                 raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
-            for optimizer in model.optimizers.values():
-                optimizer.learning_rate = decayed(o.lr, step, total, decay_steps)
+            for name, optimizer in model.optimizers.items():
+                optimizer.learning_rate = decayed(model.learning_rates[name], step, total, decay_steps)
             if traced := due(o.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
@@ -959,8 +1002,8 @@ def test(o):
             metrics[name] = compare(pictures["outputs"], pictures["targets"])
         page = page or Page(output_dir / "index.html", f"{output_dir.name}: {o.checkpoint}", ["name", *pictures])
         for kind, picture in pictures.items():
-            if o.aspect_ratio != 1:
-                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * o.aspect_ratio)])
+            if model.aspect_ratio != 1:
+                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * model.aspect_ratio)])
             write_png(str(output_dir / "images" / f"{name}-{kind}.png"), picture)
         page.add([name], [f"images/{name}-{kind}.png" for kind in pictures])
         if o.progress_freq and (number % o.progress_freq == 0 or number == len(sources)):
@@ -992,13 +1035,11 @@ def export(o):
             return {"pictures": serving(pictures)}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        def translate_encoded(image_bytes):  # at the size of training; TF Serving passes names in _bytes as base64
-            pictures = tf.map_fn(lambda data: resize(decode_image(data), model.crop), image_bytes, fn_output_signature=tf.uint8)
-            pictures = serving(pictures)
-            if o.aspect_ratio != 1:
-                size = [model.crop[0], round(model.crop[0] * o.aspect_ratio)]
-                pictures = tf.map_fn(lambda picture: resize(picture, size), pictures)
-            return {"png_bytes": tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)}
+        def translate_encoded(image_bytes):  # TF Serving passes names in _bytes as base64
+            def translate_one(data):
+                return tf.io.encode_png(model.serve(serving, decode_image(data)))
+
+            return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), signatures={"serving_default": translate, "encoded": translate_encoded})
     elif o.export_format == "keras":

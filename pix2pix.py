@@ -137,15 +137,21 @@ def decode_image(contents):
     image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
     image.set_shape([None, None, None])
     channels = tf.shape(image)[-1]
-    has_alpha = channels % 2 == 0
-    colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
-    alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
-    return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+    def to_rgb():
+        has_alpha = channels % 2 == 0
+        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
+        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
+        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+    rgb = tf.cond(channels == 3, lambda: image, to_rgb)  # large pictures are not copied for nothing
+    rgb.set_shape([None, None, 3])
+    return rgb
 
 
 def resize(image, size):
     """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
-    image = tf.image.resize(tf.cast(image, tf.float32), size, "bicubic", antialias=True)
+    image = tf.image.resize(image, size, "bicubic", antialias=True)  # float32
     return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
 
 
@@ -215,6 +221,14 @@ def parse_sizes(crop_size, scale_size):
     return crop, scale
 
 
+def permuted(position, count, seed):
+    """The index in [0, count) that is due at a position, int64, of an endless order: each pass is a permutation drawn anew."""
+    epoch, place = position // count, position % count
+    # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
+    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
+    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
+
+
 def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache_mb):
     """Endless training batches, from step `start` on.
 
@@ -245,12 +259,9 @@ def random_batches(paths, load, size, crop, batch_size, flip, seed, start, cache
                 return load_resized(names[index])
 
         def example(position):
-            epoch, place = position // len(paths), position % len(paths)
-            # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
-            epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
-            index = tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(len(paths) - 1, tf.int64))
+            image = take(tf.cast(permuted(position, len(paths), seed), tf.int32))
             crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
-            image = tf.image.stateless_random_crop(take(tf.cast(index, tf.int32)), [*crop, channels], crop_seed)
+            image = tf.image.stateless_random_crop(image, [*crop, channels], crop_seed)
             if flip:
                 flip_seed = tf.random.experimental.stateless_fold_in(crop_seed, 1)
                 image = tf.image.stateless_random_flip_left_right(image, flip_seed)
@@ -467,6 +478,7 @@ class Pix2Pix:
     """The networks with their data; with training=True also the optimisers and the compiled training step."""
 
     losses = ("discrim", "gan", "l1")  # what train_step returns, by name
+    crops_per_image = 1  # in an epoch
 
     def __init__(self, o, training):
         self.o, self.lab = o, o.lab_colorization
@@ -478,11 +490,13 @@ class Pix2Pix:
         self.generator, self.out_channels = self.build_generator(), out_channels
         self.load = load_pair if (training or o.paired) and not self.lab else load_image
         self.networks, self.optimizers, self.state = {"generator": self.generator}, {}, {}
+        self.aspect_ratio = o.aspect_ratio
         if training:
             self.discriminator = build_discriminator(in_channels + out_channels, o.ndf)
             self.networks["discriminator"] = self.discriminator
             for name, network in self.networks.items():
                 self.optimizers[name] = build_optimizer(network.trainable_variables, o.lr, o.beta1, o.mixed_precision)
+            self.learning_rates = dict.fromkeys(self.optimizers, o.lr)
             self.train_step = tf.function(self.train_step, jit_compile=o.xla)
         self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
 
@@ -574,6 +588,12 @@ class Pix2Pix:
         pictures = {"inputs": inputs, "outputs": outputs, "targets": targets}
         return {kind: np.asarray(picture) for kind, picture in pictures.items() if picture is not None}
 
+    def serve(self, serving, picture):
+        """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
+        height, width = self.crop
+        stretched = round(height * self.aspect_ratio) if self.aspect_ratio != 1 else width
+        return resize(serving(resize(picture, self.crop)[None])[0], [height, stretched])
+
     def build_serving_model(self, height=None, width=None, batch_size=None):
         """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
         instance_norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5)
@@ -643,11 +663,12 @@ class Page:
         self.end = self.file.tell()
 
     def add(self, texts, pictures):
-        """Adds a row: cells of text, then pictures by their paths relative to the page."""
+        """Adds a row: cells of text, then pictures by their paths relative to the page, large ones as their previews."""
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
         for path in pictures:
-            url = html.escape(urllib.parse.quote(path))
-            cells += f'<td><a href="{url}"><img src="{url}" alt="{html.escape(path)}" loading="lazy"></a></td>'
+            shown = preview_of(path) if (Path(self.file.name).parent / preview_of(path)).exists() else path
+            url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
+            cells += f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
         self.file.seek(self.end)
         self.file.write(f"<tr>{cells}</tr>\n")
         self.end = self.file.tell()
@@ -655,9 +676,18 @@ class Page:
         self.file.flush()
 
 
+def preview_of(path):
+    """Where the preview of a PNG is."""
+    return f"{path.removesuffix('.png')}-preview.jpg"
+
+
 def write_png(path, picture):
-    """Writes uint8 [h, w, 3] as a PNG."""
+    """Writes uint8 [h, w, 3] as a PNG, and beside one that is wider than 1024 pixels a preview of 512 as a JPEG."""
     tf.io.write_file(path, tf.io.encode_png(picture))
+    Path(preview_of(path)).unlink(missing_ok=True)  # of an earlier picture
+    height, width = picture.shape[:2]
+    if width > 1024:
+        tf.io.write_file(preview_of(path), tf.io.encode_jpeg(resize(picture, [max(1, height * 512 // width), 512])))
 
 
 def write_json(path, content):
@@ -760,7 +790,7 @@ def train(o):
         raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = ALGORITHM(o, training=True)
     data = model.find_training_pictures()
-    epoch_size = max(len(paths) for paths in data.values())
+    epoch_size = max(len(paths) for paths in data.values()) * model.crops_per_image
     samples = model.find_samples() if o.display_freq else []
     for _, path, _ in samples:  # rather now than at the first page
         try:
@@ -807,8 +837,8 @@ def train(o):
                 save()
                 error = explain_unreadable([path for paths in data.values() for path in paths], model.load)
                 raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
-            for optimizer in model.optimizers.values():
-                optimizer.learning_rate = decayed(o.lr, step, total, decay_steps)
+            for name, optimizer in model.optimizers.items():
+                optimizer.learning_rate = decayed(model.learning_rates[name], step, total, decay_steps)
             if traced := due(o.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
@@ -898,8 +928,8 @@ def test(o):
             metrics[name] = compare(pictures["outputs"], pictures["targets"])
         page = page or Page(output_dir / "index.html", f"{output_dir.name}: {o.checkpoint}", ["name", *pictures])
         for kind, picture in pictures.items():
-            if o.aspect_ratio != 1:
-                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * o.aspect_ratio)])
+            if model.aspect_ratio != 1:
+                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * model.aspect_ratio)])
             write_png(str(output_dir / "images" / f"{name}-{kind}.png"), picture)
         page.add([name], [f"images/{name}-{kind}.png" for kind in pictures])
         if o.progress_freq and (number % o.progress_freq == 0 or number == len(sources)):
@@ -931,13 +961,11 @@ def export(o):
             return {"pictures": serving(pictures)}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        def translate_encoded(image_bytes):  # at the size of training; TF Serving passes names in _bytes as base64
-            pictures = tf.map_fn(lambda data: resize(decode_image(data), model.crop), image_bytes, fn_output_signature=tf.uint8)
-            pictures = serving(pictures)
-            if o.aspect_ratio != 1:
-                size = [model.crop[0], round(model.crop[0] * o.aspect_ratio)]
-                pictures = tf.map_fn(lambda picture: resize(picture, size), pictures)
-            return {"png_bytes": tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)}
+        def translate_encoded(image_bytes):  # TF Serving passes names in _bytes as base64
+            def translate_one(data):
+                return tf.io.encode_png(model.serve(serving, decode_image(data)))
+
+            return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), signatures={"serving_default": translate, "encoded": translate_encoded})
     elif o.export_format == "keras":

@@ -23,6 +23,7 @@ TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  
 UNPAIRED = [name for name in ("cyclegan", "ganilla") if (ROOT / f"{name}.py").exists()]
 TINY_UNPAIRED = {name: ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"] for name in UNPAIRED}
 TINY_UNPAIRED["cyclegan"] += ["--n_blocks", "1"]
+TINY_SIAMESE = ["--ngf", "4", "--ndf", "4", "--vec_len", "8", "--tile", "32", "--train_size", "96", "--batch_size", "2"]
 
 
 def paint(height, width, seed):
@@ -96,7 +97,7 @@ def tensors(checkpoint):
 
 def pngs(folder):
     """{file name: pixels} of the pictures that test wrote."""
-    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").iterdir())}
+    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").glob("*.png"))}
 
 
 def assert_same(first, second):
@@ -251,7 +252,8 @@ class Script:
     """An unpaired algorithm: its module, its smallest flags, and its command line in this process, as `cli` and `fails`."""
 
     def __init__(self, name):
-        self.name, self.tiny, self.module = name, TINY_UNPAIRED[name], importlib.import_module(name)
+        self.name, self.module = name, importlib.import_module(name)
+        self.tiny = TINY_SIAMESE if name == "siamesegan" else TINY_UNPAIRED[name]
 
     def run(self, *arguments):
         """Returns exit code, stdout and stderr."""
