@@ -461,7 +461,7 @@ def named(text):
     """'CLASS=DIR' or 'DIR' => (class, path); a class is called as its folder."""
     name, equals, path = text.partition("=")
     path = Path(path if equals else text)
-    return (name if equals else path.resolve().name), path
+    return (name if equals else os.path.basename(os.path.abspath(path))), path
 
 
 def by_class(folders, least=1):
@@ -738,7 +738,7 @@ figure { margin: 0; } figcaption { font-size: 13px; } .key { font-size: 2em; lin
 
 def run_name(folder):
     """Folder of a training or a test => name of the run: a_train and a_test are both a, b/train and b/test both b."""
-    folder = folder.resolve()
+    folder = Path(os.path.abspath(folder))  # and not resolve(): a link is called as the user called it
     return folder.parent.name if folder.name in ("train", "test") else re.sub("_(train|test)$", "", folder.name)
 
 
