@@ -92,15 +92,15 @@ integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
 integer("vec_len", 128, "numbers in the vector that the discriminator gives for a picture", lower_bound=1)
 choice("norm", "pixel", ["pixel", "none"], "of the generator: each pixel's channels to RMS 1, or none; others let tiles differ")
-choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, against checkerboards")
+choice("upsample", "resize", ["transpose", "resize"], "transpose: faster, but leaves a grid of dots in flat places")
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "the discriminator sees four tiles joined; --nocombo: single tiles, whose borders then show")
-number("lr", 1e-4, "learning rate of the generator's Adam", lower_bound=0)
+number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
 number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("margin", 2.0, "length that the vectors of translations shall reach, for the discriminator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
-number("content_weight", 10.0, "weight of the content loss, for both networks", lower_bound=0)
+number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
 choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers a picture: overlapping windows blended, tiles of SxS "
        "joined as in the article, or in one pass, which takes the most memory")  # fmt: skip
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend, and of export to LiteRT and ONNX", lower_bound=32)
@@ -327,7 +327,7 @@ def weights_init():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
-def build_unet(ngf=64, norm="pixel", upsample="transpose"):
+def build_unet(ngf=64, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
     h and w are multiples of 16. There is no norm by the statistics of a tile or of a batch, which would make tiles of one
@@ -588,8 +588,14 @@ class SiameseGAN:
 
     def serve(self, serving, picture):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at its own size, uint8."""
+
+        def reflected(side):  # indices of the rows or columns of the padded picture, as np.pad does it
+            period = tf.maximum(2 * side - 2, 1)
+            index = tf.range(side + -side % self.multiple) % period
+            return tf.minimum(index, period - index)
+
         height, width = tf.shape(picture)[0], tf.shape(picture)[1]
-        padded = tf.pad(picture, [[0, -height % self.multiple], [0, -width % self.multiple], [0, 0]], "symmetric")
+        padded = tf.gather(tf.gather(picture, reflected(height)), reflected(width), axis=1)
         return serving(padded[None])[0, :height, :width]
 
     def build_serving_model(self, height=None, width=None, batch_size=None):

@@ -66,7 +66,7 @@ def test_generator_takes_any_size_and_looks_nowhere_far(norm, upsample):
 
 def test_parameters():
     """So that a change of the networks is noticed."""
-    assert siamesegan.build_unet().count_params() == 6_199_588
+    assert siamesegan.build_unet().count_params() == 4_694_308
     assert siamesegan.build_siamese().count_params() == 8_001_664  # of these 1,632 of the spectral norm
 
 
@@ -168,8 +168,9 @@ def test_a_step_is_that_of_the_formulas(combo):
     model = siamesegan.SiameseGAN(o, training=True)
     G, D = model.generator, model.discriminator
     real_A, real_B = tf.constant(draw_images(7, 3, 64, 64, 3)), tf.constant(draw_images(8, 3, 64, 64, 3))
-    for _ in range(200):  # until the power iterations of the spectral norm stand
-        D(real_A if combo else siamesegan.cut(real_A))
+    for layer in D.layers:  # let the power iterations of the spectral norm stand where they lead
+        if hasattr(layer, "u"):
+            layer.u.assign(np.linalg.svd(layer.kernel.numpy().reshape(-1, layer.filters), full_matrices=False)[2][0])
     before = {name: [v.numpy() for v in network.trainable_variables] for name, network in model.networks.items()}
     with tf.GradientTape(persistent=True) as tape:
         fake = siamesegan.join(G(siamesegan.cut(real_A)))
@@ -450,6 +451,45 @@ def test_exports_equal_test_in_one_pass(script, learned, tmp_path):
         assert np.abs(results[name] - pictures["1-outputs.png"].astype(int)).max() <= 1, name
     assert results["encoded"].shape == (57, 59, 3)
     assert np.abs(results["encoded"] - pictures["2-outputs.png"].astype(int)).max() <= 1
+
+
+def waves(number):
+    """Reddish waves, uint8 [72, 96, 3]; [..., ::-1] makes them bluish."""
+    return np.uint8(paint(72, 96, number) / 255 * [1.0, 0.55, 0.2] * 200 + 20)
+
+
+def test_content_loss_falls():
+    """From a generator that draws noise, and not what it was given."""
+    model = siamesegan.SiameseGAN(options(ngf=8, ndf=8, lr=1e-3, lr_d=1e-3, batch_size=4), training=True)
+    last = model.generator.get_layer("decoder_0").kernel
+    last.assign(draw_images(11, *last.shape) / 5)
+    batches = [np.stack([waves(4 * i + n)[:64, :64] for n in range(4)]) / np.float32(127.5) - 1 for i in range(4)]
+    content = []
+    for step in range(80):
+        real_A = tf.constant(batches[step % 4])
+        content.append(model.train_step(tf.constant(step, tf.int64), (real_A, real_A[..., ::-1])).numpy()[3])
+    print(np.mean(content[:4]), np.mean(content[-8:]))
+    assert np.mean(content[-8:]) < 0.5 * np.mean(content[:4])
+
+
+def test_learns_a_colour(script, tmp_path):
+    """A: reddish waves; B: other waves, bluish. On held-out pictures the colours come to those of B, and light and dark stay
+    where they are."""
+    for part, first, count in (("trainA", 0, 6), ("trainB", 100, 6), ("testA", 200, 4)):
+        for number in range(first, first + count):
+            save_picture(tmp_path / part / f"{number}.png", waves(number)[..., :: -1 if part == "trainB" else 1])
+    flags = ["--mode", "train", "--input_dir", tmp_path, "--output_dir", tmp_path / "o", *script.tiny, "--seed", 0]
+    flags += ["--ngf", 8, "--ndf", 8, "--batch_size", 4, "--lr", 0.001, "--lr_d", 0.002, "--display_freq", 0]
+    script(*flags, "--max_steps", 160)
+    script("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
+    pictures = pngs(tmp_path / "t")
+    inputs, outputs = (
+        np.stack([pictures[f"{n}-{kind}.png"] for n in range(200, 204)]).astype(float) for kind in ("inputs", "outputs")
+    )
+    blue = np.mean([waves(number)[..., ::-1] for number in range(100, 106)], (0, 1, 2))
+    before, after = (np.abs(images.mean((0, 1, 2)) - blue).mean() for images in (inputs, outputs))
+    assert after < 0.5 * before
+    assert np.corrcoef(inputs.mean(3).ravel(), outputs.mean(3).ravel())[0, 1] > 0.8
 
 
 # ----------------------------------------------------------------------------------------------------- user's mistakes
