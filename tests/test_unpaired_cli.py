@@ -40,6 +40,12 @@ def losses_of(stdout):
     return np.array([line[5:] for line in PROGRESS.findall(stdout)], float)
 
 
+def only_once(script):
+    """For what takes long and is in both scripts by the same source, which test_shared_blocks.py checks."""
+    if script.name != "cyclegan":
+        pytest.skip("tested with cyclegan.py, of the same source")
+
+
 def without(prefix, pictures):
     """The pictures whose names begin with the prefix, by the rest of their names."""
     return {name.removeprefix(prefix): pixels for name, pixels in pictures.items() if name.startswith(prefix)}
@@ -125,8 +131,8 @@ def test_step_and_translation_are_traced_once(learned, tmp_path):
 )
 def test_train_and_test_with(script, sides, tmp_path, flags):
     """A few steps with finite losses, then test mode; and the networks are what was asked for."""
-    if script.name != "cyclegan" and "--upsample" in flags:
-        flags = flags[2:]
+    if "bfloat16" not in flags:
+        only_once(script)
     more = ["--max_steps", 4, "--progress_freq", 1, "--display_freq", 0, "--pool_size", 2, "--seed", 5]
     train = ["--mode", "train", "--input_dir", sides, "--output_dir", tmp_path / "o", *script.tiny, *more, *flags]
     out, model = script.recorded(*train)
@@ -169,6 +175,7 @@ def wait_for(condition, child, seconds=90):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="sums are not bit-identical on a GPU")
 def test_killed_and_resumed_equals_left_alone(script, sides, tmp_path):
     """kill -9 at a random step, on from the last checkpoint: all weights, moments, averages and pools are bit-identical."""
+    only_once(script)
     flags = ["--mode", "train", "--input_dir", sides, *script.tiny, "--seed", 11, "--display_freq", 0, "--pool_size", 3]
     flags += ["--save_freq", 4, "--max_steps", 36, "--decay_epochs", 4]  # falling from step 16 on
     killed, alone = tmp_path / "killed", tmp_path / "alone"
@@ -200,6 +207,7 @@ def test_killed_and_resumed_equals_left_alone(script, sides, tmp_path):
 
 
 def test_ctrl_c_saves_and_says_how_to_continue(script, sides, tmp_path):
+    only_once(script)
     folder = tmp_path / "o"
     flags = ["--mode", "train", "--input_dir", sides, *script.tiny, "--max_steps", 100_000, "--display_freq", 0]
     with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as err:
@@ -387,6 +395,7 @@ def scenes(folder, count, first):
 def test_learns_a_colour_without_pairs(script, tmp_path):
     """A: reddish scenes; B: other scenes with red and blue exchanged. On held-out scenes the translation comes nearer to the
     truth than the picture itself. (cyclegan.py with seeds 0, 1, 2: L1 0.03, 0.24, 0.05 instead of 0.35; cycle 0.4 to 0.08)"""
+    only_once(script)
     for part, first, count in (("trainA", 0, 12), ("trainB", 100, 12), ("testA", 200, 6), ("testB", 200, 6)):
         for path, pixels in scenes(tmp_path / part, count, first):
             save_picture(path, np.uint8(pixels[..., ::-1] if part.endswith("B") else pixels))

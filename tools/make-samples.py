@@ -17,7 +17,8 @@ from common import Progress, UserError, run, written_whole
 from PIL import Image, ImageDraw
 
 SIZE = 256  # of one picture; everything below is measured in these pixels
-SCALE = 3  # photos are drawn this many times larger and averaged down, so that their edges are smooth
+SCALE = 3  # everything is drawn this many times larger,
+AVERAGED = 3  # and so many of its pixels are averaged to one, so that edges are smooth
 
 # The 12 classes of CMP Facades in the colours they have in the pix2pix data set.
 PALETTE = {
@@ -97,8 +98,8 @@ def eight_bit(picture):
 
 
 def develop(rng, light, grain=0.007):
-    """Linear light (h, w, 3) at SCALE to an 8-bit photo (h / SCALE, w / SCALE, 3): lens, film curve, grain."""
-    light = shrink(light, SCALE)
+    """Linear light (h, w, 3) at SCALE to an 8-bit photo (h / AVERAGED, w / AVERAGED, 3): lens, film curve, grain."""
+    light = shrink(light, AVERAGED)
     light = 0.9 * blur(light, 0.45) + 0.1 * blur(light, 4)  # a real lens is a little soft and veils bright parts
     v, u = np.mgrid[-1 : 1 : light.shape[0] * 1j, -1 : 1 : light.shape[1] * 1j]
     light = np.maximum(light * (1 - 0.09 * (u**2 + v**2))[..., None], 0)
@@ -920,7 +921,7 @@ def as_anime(scene, rng):
     outline &= (scene.sky < 1) | (scene.water > 0)
     line = blur(outline.astype(np.float32), 0.55) * 1.6 * (1 - 0.8 * scene.haze)
     picture = picture * (1 - 0.62 * np.clip(line, 0, 1))[..., None]
-    return eight_bit(shrink(picture, SCALE))
+    return eight_bit(shrink(picture, AVERAGED))
 
 
 def as_painting(scene, rng):
@@ -976,10 +977,27 @@ def unpaired(style_a, style_b):
     return {"trainA": (40, a), "trainB": (40, b), "testA": (10, a), "testB": (10, b)}
 
 
+def large(draw):
+    """The same drawing with three times as many pixels a side, and without its upper and lower sixth: (512, 768, 3) uint8."""
+
+    def draw_large(*key):
+        global SCALE, AVERAGED
+        SCALE, AVERAGED = 6, 2
+        try:
+            return draw(*key)[128:-128]
+        finally:
+            SCALE, AVERAGED = 3, 3
+
+    return draw_large
+
+
 SETS = {  # for each set: its folders, how many pictures lie there and what draws one
     "facades": {"train": (40, draw_facade), "val": (10, draw_facade)},
     "monet2photo": unpaired(as_painting, as_photo),
     "miyazaki": unpaired(as_photo, as_anime),
+    "hd": {
+        folder: (2 if folder.startswith("test") else 6, large(draw)) for folder, (_, draw) in unpaired(as_photo, as_anime).items()
+    },
 }
 
 
