@@ -327,6 +327,11 @@ def weights_init():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
+def reflect(x, pixels):
+    """Pads [n, h, w, c] by reflection on all four sides."""
+    return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
+
+
 def build_unet(ngf=64, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
@@ -342,7 +347,7 @@ def build_unet(ngf=64, norm="pixel", upsample="resize"):
         return layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
 
     def conv(x, filters, size, strides, name):
-        return layers.Conv2D(filters, size, strides, "same", kernel_initializer="he_normal", name=name)(x)
+        return layers.Conv2D(filters, size, strides, kernel_initializer="he_normal", name=name)(reflect(x, 1))
 
     def deconv(x, filters, name):
         if upsample == "resize":
@@ -368,8 +373,8 @@ def build_unet(ngf=64, norm="pixel", upsample="resize"):
         x = normed(deconv(x, filters, f"decoder_{level}"), f"decoder_{level}")
         x = layers.Concatenate(name=f"decoder_{level}_skip")([skips.pop(), x])
     # decoder_0: [batch, 64, 64, ngf / 4 + 3] => [batch, 64, 64, 3]
-    last = layers.Conv2D(3, 3, padding="same", kernel_initializer=weights_init(), name="decoder_0")
-    x = last(x)
+    last = layers.Conv2D(3, 3, kernel_initializer=weights_init(), name="decoder_0")
+    x = last(reflect(x, 1))
     copy = np.zeros(last.kernel.shape, np.float32)
     copy[1, 1, :3] = np.eye(3)  # an untrained generator hands its input on, paler: content is there from the start
     last.kernel.assign(last.kernel + copy)
@@ -414,7 +419,7 @@ def build_siamese(size=128, vec_len=128, ndf=64, spectral_norm=True):
         x = convolution(filters, 4, 2, "same", kernel_initializer="he_normal", name=f"layer_{level}")(x)
         x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
     # vector: [batch, 4, 4, ndf * 8] => [batch, vec_len]
-    x = convolution(vec_len, size // 32, kernel_initializer="he_normal", name="vector")(x)
+    x = layers.Conv2D(vec_len, size // 32, name="vector")(x)  # free to stretch what tells fakes from real pictures
     return keras.Model(inputs, layers.Flatten(dtype="float32", name="flatten")(x), name="discriminator")
 
 
