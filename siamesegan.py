@@ -10,7 +10,8 @@ TensorFlow 2 / Keras 3.
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-MEASURED
+On 2 cores of an AMD EPYC a training of 5 minutes brought the colours of photographs halfway to those of illustrations, with
+everything in its place; docs/siamesegan.md also says what has not been measured yet.
 
 docs/siamesegan.md says what every file and number means, and what the article leaves open.
 """

@@ -293,6 +293,12 @@ def script(request):
     return Script(request.param)
 
 
+def only_once(script):
+    """For what takes long and is in both scripts by the same source, which test_shared_blocks.py checks."""
+    if script.name != "cyclegan":
+        pytest.skip("tested with cyclegan.py, of the same source")
+
+
 def save_sides(folder, sides, shift=0):
     """{folder of a side: names} => pictures of differing sizes in them. Returns the folder."""
     for part, names in sides.items():

@@ -92,7 +92,7 @@ def test_combo_translates_each_tile_by_itself():
     for y in (0, 32):
         for x in (0, 32):
             alone = generator(images[1:, y : y + 32, x : x + 32]).numpy()[0]
-            np.testing.assert_allclose(joined[1, y : y + 32, x : x + 32], alone, atol=1e-6)
+            np.testing.assert_allclose(joined[1, y : y + 32, x : x + 32], alone, rtol=1e-4, atol=1e-5)
     assert np.abs(joined - generator(images)).max() > 1e-3  # in one piece the borders would not be there
 
 

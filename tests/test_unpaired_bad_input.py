@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import paint, save_picture, save_sides, truncate
+from conftest import only_once, paint, save_picture, save_sides, truncate
 
 PARTS = {"trainA": ["1.png", "2.png"], "trainB": ["1.png", "2.png"], "testA": ["1.png", "2.png"], "testB": ["1.png", "2.png"]}
 
@@ -87,6 +87,7 @@ def test_export_of_both_directions(script, learned, tmp_path):
 
 
 def test_paired_without_a_twin(script, learned, tmp_path):
+    only_once(script)
     folder = save_sides(tmp_path / "in", PARTS)
     (folder / "testB" / "2.png").unlink()
     flags = ["--mode", "test", "--checkpoint", learned.folder, "--paired", "--input_dir"]
@@ -200,6 +201,7 @@ def test_unwritable_output(script, learned, sides, tmp_path, mode):
 
 def test_losses_that_are_not_finite(script, learned, tmp_path):
     """The step and the last good checkpoint are named, and that one is good."""
+    only_once(script)
     folder = copy_training(learned, tmp_path / "o")
     flags = ["--cycle_weight", 1e38, "--gan_weight", 1e38, "--lr", 1e30, "--display_freq", 0, "--max_steps", 60]
     message = script.fails("--mode", "train", "--checkpoint", folder, *flags)

@@ -17,6 +17,7 @@ from conftest import (
     assert_same,
     command_line,
     events,
+    only_once,
     paint,
     plain_environment,
     pngs,
@@ -38,12 +39,6 @@ NAMES = {"AtoB": ["pic1", "pic2", "Pic3", "pic10"], "BtoA": ["alone", "pic1", "p
 def losses_of(stdout):
     """Losses of the progress lines, [lines, 8]."""
     return np.array([line[5:] for line in PROGRESS.findall(stdout)], float)
-
-
-def only_once(script):
-    """For what takes long and is in both scripts by the same source, which test_shared_blocks.py checks."""
-    if script.name != "cyclegan":
-        pytest.skip("tested with cyclegan.py, of the same source")
 
 
 def without(prefix, pictures):
@@ -123,11 +118,10 @@ def test_step_and_translation_are_traced_once(learned, tmp_path):
     [
         ["--mixed_precision", "bfloat16", "--batch_size", "5"],  # more than B has
         ["--mixed_precision", "float16"],
-        ["--xla", "--n_layers_d", "1", "--identity_weight", "0"],  # what takes the compiler least time
         ["--upsample", "resize", "--gan_loss", "bce", "--n_layers_d", "0", "--pool_size", "0", "--identity_weight", "0"],
         ["--crop_size", "32x64", "--scale_size", "36x80", "--cache_mb", "0"],
     ],
-    ids=["bfloat16-large-batch", "float16", "xla", "other-parts", "wide-uncached"],
+    ids=["bfloat16-large-batch", "float16", "other-parts", "wide-uncached"],
 )
 def test_train_and_test_with(script, sides, tmp_path, flags):
     """A few steps with finite losses, then test mode; and the networks are what was asked for."""
@@ -154,6 +148,7 @@ def test_train_and_test_with(script, sides, tmp_path, flags):
 
 def test_without_test_folders_training_shows_training_pictures(script, tmp_path):
     """Sides of one picture and of two, and a batch larger than both."""
+    only_once(script)
     folder = save_sides(tmp_path / "in", {"trainA": ["a.jpg"], "trainB": ["b.png", "c.gif"]})
     flags = ["--mode", "train", "--input_dir", folder, "--output_dir", tmp_path / "o", *script.tiny, "--max_steps", 2]
     out = script(*flags, "--batch_size", 3, "--display_freq", 2)
@@ -260,6 +255,7 @@ def test_both_directions_at_once(script, learned, tested, tmp_path):
 
 def test_a_folder_or_a_file_by_either_generator(script, learned, tested, sides, tmp_path):
     """Which is not the same; and each picture is translated by itself, twice alike."""
+    only_once(script)
     expected = pngs(tested["AtoB"])
     flags = ["--mode", "test", "--checkpoint", learned.folder]
     script(*flags, "--input_dir", sides / "testA", "--output_dir", tmp_path / "there")
@@ -319,6 +315,7 @@ def test_paired_measures_against_the_other_test_folder(script, learned, tested, 
 
 def test_paired_from_the_folder_of_the_pictures(script, learned, sides, tmp_path, monkeypatch):
     """--input_dir . or a bare file name: the other test folder is found all the same."""
+    only_once(script)
     monkeypatch.chdir(sides / "testA")
     flags = ["--mode", "test", "--checkpoint", learned.folder, "--paired", "--input_dir"]
     for input_dir, count in ((".", 4), ("pic2.png", 1)):

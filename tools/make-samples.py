@@ -995,9 +995,7 @@ SETS = {  # for each set: its folders, how many pictures lie there and what draw
     "facades": {"train": (40, draw_facade), "val": (10, draw_facade)},
     "monet2photo": unpaired(as_painting, as_photo),
     "miyazaki": unpaired(as_photo, as_anime),
-    "hd": {
-        folder: (2 if folder.startswith("test") else 6, large(draw)) for folder, (_, draw) in unpaired(as_photo, as_anime).items()
-    },
+    "hd": {folder: (2 if "test" in folder else 6, large(draw)) for folder, (_, draw) in unpaired(as_photo, as_anime).items()},
 }
 
 
