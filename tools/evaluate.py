@@ -795,14 +795,14 @@ def draw_curves(title, curves):
 
 
 def data_uri(path, width):
-    """A picture, not wider than `width`, as <img>."""
+    """A picture, as <img> of `width` pixels; stored with no more than it has."""
     image = Image.fromarray(read(path))
     if image.width > width:
         image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)
     source = base64.b64encode(file.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
+    size = f'width="{width}" height="{max(1, round(image.height * width / image.width))}"'
     return f'<img src="data:image/jpeg;base64,{source}" {size} alt="{html.escape(path.name)}" loading="lazy">'
 
 
