@@ -69,8 +69,11 @@ def measure(args, folder):
     o = SimpleNamespace(**algorithm.FLAGS.flag_values_dict())
     algorithm.start_devices(exact=o.seed is not None)
     o.seed = o.seed or 0
-    _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
     if not o.input_dir:
+        if "scale_size" in vars(o):
+            _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
+        else:  # siamesegan
+            scale = o.train_size * 2 // 3 or 1280, o.train_size or 1920
         make_pictures(folder, 64, scale[0], 2 * scale[1])
         for name in ("trainA", "trainB"):
             (folder / name).mkdir()
