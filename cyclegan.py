@@ -644,23 +644,31 @@ ALGORITHM, SCRIPT, DATA = CycleGAN, "cyclegan", "monet2photo"  # DATA: what to t
 build_generator, build_discriminator = build_resnet, build_patchgan  # their names in all scripts
 
 
-def translate_windows(translate, image, window, multiple, least=1):
+def translate_windows(translate, image, window, multiple, least=1, overlap=0.5):
     """Translates a picture of any size, with memory bounded by the window.
 
     translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, and of `least`
     pixels or more. A side up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that overlap by half, where they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    that share `overlap` of their side, up to 0.5, with the next one, where they are blended by squared sines, so that no border
+    shows. uint8 [h, w, 3] => uint8 [h, w, 3].
     """
     window = math.ceil(window / multiple) * multiple
+    shared = round(window * overlap)
     height, width = image.shape[:2]
-    grids = [multiple if side <= window else window // 2 for side in (height, width)]
-    padded = [max(least, math.ceil(side / grid) * grid) for side, grid in zip((height, width), grids, strict=True)]
+
+    def fit(side):  # => the side with its padding
+        if side <= window:
+            return max(least, math.ceil(side / multiple) * multiple)
+        return window + math.ceil((side - window) / (window - shared)) * (window - shared)
+
+    padded = fit(height), fit(width)
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
         size = min(side, window)
-        starts = range(0, side - size + 1, size // 2)  # on one grid, so that strides fall alike in all windows
-        bump = np.sin((np.arange(size) + 0.5) * np.pi / size) ** 2
+        starts = range(0, side - size + 1, window - shared)  # on one grid, so that strides fall alike in all windows
+        ramp = np.sin(np.minimum(1, (np.arange(size) + 0.5) / shared) * np.pi / 2) ** 2
+        bump = ramp * ramp[::-1]
         total = np.zeros(side)
         for start in starts:
             total[start : start + size] += bump
@@ -1056,8 +1064,9 @@ def fill_in_defaults(o, given):
 
 def run(o, given):
     """Does what the options say; `given` names those that were set. Returns the exit code."""
+    o.exact = o.seed is not None or o.mode != "train"  # a training that goes on keeps it, as it keeps a seed that was drawn
     fill_in_defaults(o, given)
-    start_devices(exact=o.seed is not None)
+    start_devices(o.exact)
     if o.seed is None:
         o.seed = random.SystemRandom().randrange(2**24)
     keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))

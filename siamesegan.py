@@ -89,7 +89,7 @@ number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less
 integer("cache_images", 500, "reduced pictures of each side kept in memory; of more, so many are read at a time", lower_bound=1)
 boolean("flip", True, "mirror training pictures at random")
 boolean("no_flip", False, "the same as --noflip")
-integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
+integer("ngf", 48, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
 integer("vec_len", 128, "numbers in the vector that the discriminator gives for a picture", lower_bound=1)
 choice("norm", "pixel", ["pixel", "none"], "of the generator: each pixel's channels to RMS 1, or none; others let tiles differ")
@@ -97,11 +97,11 @@ choice("upsample", "resize", ["transpose", "resize"], "transpose: faster, but le
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "the discriminator sees four tiles joined; --nocombo: single tiles, whose borders then show")
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
-number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
+number("lr_d", 1e-3, "learning rate of the discriminator's Adam", lower_bound=0)
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("margin", 2.0, "length that the vectors of translations shall reach, for the discriminator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
-number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
+number("content_weight", 1.0, "weight of the content loss, for both networks", lower_bound=0)
 choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers a picture: overlapping windows blended, tiles of SxS "
        "joined as in the article, or in one pass, which takes the most memory")  # fmt: skip
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend, and of export to LiteRT and ONNX", lower_bound=32)
@@ -333,7 +333,7 @@ def reflect(x, pixels):
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 
 
-def build_unet(ngf=64, norm="pixel", upsample="resize"):
+def build_unet(ngf=48, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
     h and w are multiples of 16. There is no norm by the statistics of a tile or of a batch, which would make tiles of one
@@ -589,7 +589,7 @@ class SiameseGAN:
             outputs = translate_tiles(self.translate, inputs, self.o.tile)
         else:
             window = max(inputs.shape) if self.o.stitch == "whole" else self.o.tile_size
-            outputs = translate_windows(self.translate, inputs, window, self.multiple)
+            outputs = translate_windows(self.translate, inputs, window, self.multiple, overlap=0.25)
         return {"inputs": inputs, "outputs": outputs}
 
     def serve(self, serving, picture):
@@ -634,23 +634,31 @@ def translate_tiles(translate, image, tile):
     return result[:height, :width]
 
 
-def translate_windows(translate, image, window, multiple, least=1):
+def translate_windows(translate, image, window, multiple, least=1, overlap=0.5):
     """Translates a picture of any size, with memory bounded by the window.
 
     translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, and of `least`
     pixels or more. A side up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that overlap by half, where they are blended by squared sines, so that no border shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    that share `overlap` of their side, up to 0.5, with the next one, where they are blended by squared sines, so that no border
+    shows. uint8 [h, w, 3] => uint8 [h, w, 3].
     """
     window = math.ceil(window / multiple) * multiple
+    shared = round(window * overlap)
     height, width = image.shape[:2]
-    grids = [multiple if side <= window else window // 2 for side in (height, width)]
-    padded = [max(least, math.ceil(side / grid) * grid) for side, grid in zip((height, width), grids, strict=True)]
+
+    def fit(side):  # => the side with its padding
+        if side <= window:
+            return max(least, math.ceil(side / multiple) * multiple)
+        return window + math.ceil((side - window) / (window - shared)) * (window - shared)
+
+    padded = fit(height), fit(width)
     image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
 
     def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
         size = min(side, window)
-        starts = range(0, side - size + 1, size // 2)  # on one grid, so that strides fall alike in all windows
-        bump = np.sin((np.arange(size) + 0.5) * np.pi / size) ** 2
+        starts = range(0, side - size + 1, window - shared)  # on one grid, so that strides fall alike in all windows
+        ramp = np.sin(np.minimum(1, (np.arange(size) + 0.5) / shared) * np.pi / 2) ** 2
+        bump = ramp * ramp[::-1]
         total = np.zeros(side)
         for start in starts:
             total[start : start + size] += bump
@@ -1046,8 +1054,9 @@ def fill_in_defaults(o, given):
 
 def run(o, given):
     """Does what the options say; `given` names those that were set. Returns the exit code."""
+    o.exact = o.seed is not None or o.mode != "train"  # a training that goes on keeps it, as it keeps a seed that was drawn
     fill_in_defaults(o, given)
-    start_devices(exact=o.seed is not None)
+    start_devices(o.exact)
     if o.seed is None:
         o.seed = random.SystemRandom().randrange(2**24)
     keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))

@@ -136,7 +136,10 @@ def test_train_by_defaults_with_flagfile_histograms_and_trace(cli, tmp_path, mon
     assert not any(tag.startswith(("loss", "learning_rate")) for tag in found)
     assert list(Path("facades_train/plugins/profile").iterdir())
     options = json.loads(Path("facades_train/options.json").read_text())
-    assert options["ngf"] == 4 and options["crop_size"] == "64" and isinstance(options["seed"], int)
+    assert options["ngf"] == 4 and options["crop_size"] == "64" and isinstance(options["seed"], int) and not options["exact"]
+    cli("--mode", "train", "--checkpoint", "facades_train", "--max_steps", 4, "--histogram_freq", 0)
+    goes_on = json.loads(Path("facades_train/options.json").read_text())  # as fast as before: the drawn seed is not one given
+    assert goes_on == options | {"max_steps": 4, "histogram_freq": 0}
 
 
 @pytest.mark.parametrize(
@@ -307,7 +310,8 @@ def test_resume_takes_options_from_the_checkpoint_and_given_ones_instead(cli, tr
     out = cli("--mode", "train", "--checkpoint", f"{folder}/", *more)
     assert [line[:3] for line in PROGRESS.findall(out)] == [("9", "21", "23"), ("9", "22", "23"), ("10", "23", "23")]
     options = json.loads((folder / "options.json").read_text())
-    wanted = {"l1_weight": 50.0, "batch_size": 2, "seed": 3, "ngf": 4, "max_epochs": 9, "max_steps": None, "lr": 0.001}
+    wanted = {"l1_weight": 50.0, "batch_size": 2, "seed": 3, "exact": True, "ngf": 4}
+    wanted |= {"max_epochs": 9, "max_steps": None, "lr": 0.001}
     assert {name: options[name] for name in wanted} == wanted
     for path in known:
         path.unlink()

@@ -259,8 +259,8 @@ def test_colorization_splits_a_picture_and_puts_it_together_again(direction):
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (70, 33), (5, 200), (131, 257), (1, 1), (300, 40)])
-@pytest.mark.parametrize("window", [32, 64])
-def test_windows_put_the_picture_together_exactly(shape, window):
+@pytest.mark.parametrize("window, overlap", [(32, 0.5), (64, 0.5), (64, 0.25), (64, 0.1)])
+def test_windows_put_the_picture_together_exactly(shape, window, overlap):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     seen = []
 
@@ -269,7 +269,7 @@ def test_windows_put_the_picture_together_exactly(shape, window):
         assert part.shape[1] % 32 == part.shape[2] % 32 == 0
         return part.astype(np.float32) / 255
 
-    np.testing.assert_array_equal(pix2pix.translate_windows(identity, image, window, 32), image)
+    np.testing.assert_array_equal(pix2pix.translate_windows(identity, image, window, 32, overlap=overlap), image)
     assert all(max(part) <= window for part in seen)
 
 

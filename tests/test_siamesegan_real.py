@@ -84,19 +84,36 @@ def texture_distance(images, others):
 
 
 def measure(checkpoint, folder, stitch, tile=64):
-    """Translates testA. Returns {name: mean} of seams and of what became of content and style."""
-    run("--mode", "test", "--checkpoint", checkpoint, "--input_dir", HD, "--stitch", stitch, "--output_dir", folder)
+    """Translates testA at full size and, for style, reduced as in training. Returns {name: mean over the pictures}.
+
+    JPEG itself jumps at the borders of its blocks of 8 pixels, which borders of tiles are too: the inputs have seams of about
+    1.3. So seams are those of the translations over those of the inputs.
+    """
     names = sorted(path.stem for path in (HD / "testA").iterdir())
-    inputs, outputs = ([read_png(folder / "images" / f"{n}-{k}.png") / 255 for n in names] for k in ("inputs", "outputs"))
+    (folder / "reduced").mkdir(parents=True)
+    for name in names:
+        with Image.open(HD / "testA" / f"{name}.jpg") as image:
+            image.thumbnail([640, 640], Image.BOX)
+            image.save(folder / "reduced" / f"{name}.png")
+
+    def translate(source, kind):
+        flags = ["--mode", "test", "--checkpoint", checkpoint, "--input_dir", source, "--stitch", stitch]
+        run(*flags, "--output_dir", folder / kind)
+        return ([read_png(folder / kind / "images" / f"{n}-{k}.png") / 255 for n in names] for k in ("inputs", "outputs"))
+
+    inputs, outputs = translate(HD, "full")
+    small_inputs, small_outputs = translate(folder / "reduced", "small")
     style = [read(path, 640) for path in sorted((HD / "trainB").iterdir())]
+    ratios = [seam_ratio(a, tile) / seam_ratio(b, tile) for a, b in zip(outputs, inputs, strict=True)]
     return {
-        "seams": np.mean([seam_ratio(image, tile) for image in outputs]),
-        "seams of inputs": np.mean([seam_ratio(image, tile) for image in inputs]),
+        "seams": np.mean(ratios),
+        "worst seams": max(ratios),
+        "seams not over inputs": np.mean([seam_ratio(image, tile) for image in outputs]),
         "content kept": np.mean([content_kept(a, b) for a, b in zip(inputs, outputs, strict=True)]),
-        "colour, inputs to B": colour_distance(inputs, style),
-        "colour, outputs to B": colour_distance(outputs, style),
-        "texture, inputs to B": texture_distance(inputs, style),
-        "texture, outputs to B": texture_distance(outputs, style),
+        "colour, inputs to B": colour_distance(small_inputs, style),
+        "colour, outputs to B": colour_distance(small_outputs, style),
+        "texture, inputs to B": texture_distance(small_inputs, style),
+        "texture, outputs to B": texture_distance(small_outputs, style),
     }
 
 
@@ -120,7 +137,8 @@ def test_tiles_fit_together_and_style_comes_nearer(found):
     assert combo["tiles"]["seams"] <= 1.25 and combo["blend"]["seams"] <= 1.03
     assert combo["tiles"]["seams"] - 1 < 0.7 * (alone["tiles"]["seams"] - 1)  # the claim of the article
     assert combo["blend"]["content kept"] > 0.7
-    assert combo["blend"]["colour, outputs to B"] < 0.8 * combo["blend"]["colour, inputs to B"]
+    for kind in ("colour", "texture"):
+        assert combo["blend"][f"{kind}, outputs to B"] < 0.8 * combo["blend"][f"{kind}, inputs to B"]
 
 
 PEAK = """
