@@ -162,7 +162,7 @@ def test_a_hundred_megapixels(tmp_path):
     for name, size in {"trainA/1.jpg": (12_000, 8_400), "trainA/2.jpg": (1200, 800), "trainB/1.jpg": (1200, 800)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         small.resize(size, Image.BICUBIC).save(tmp_path / name)
-    tiny = ["--ngf", 16, "--ndf", 16, "--batch_size", 2, "--max_steps", 2, "--display_freq", 0]
+    tiny = ["--ngf", 4, "--ndf", 4, "--batch_size", 2, "--max_steps", 2, "--display_freq", 0]
     assert peak("--mode", "train", "--input_dir", tmp_path, *tiny, "--output_dir", tmp_path / "o") < 2.5
     for stitch in ("tiles", "blend"):
         flags = ["--mode", "test", "--checkpoint", tmp_path / "o", "--stitch", stitch, "--output_dir", tmp_path / stitch]
