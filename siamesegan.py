@@ -97,11 +97,11 @@ choice("upsample", "resize", ["transpose", "resize"], "transpose: faster, but le
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "the discriminator sees four tiles joined; --nocombo: single tiles, whose borders then show")
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
-number("lr_d", 1e-3, "learning rate of the discriminator's Adam", lower_bound=0)
+number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("margin", 2.0, "length that the vectors of translations shall reach, for the discriminator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
-number("content_weight", 1.0, "weight of the content loss, for both networks", lower_bound=0)
+number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
 choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers a picture: overlapping windows blended, tiles of SxS "
        "joined as in the article, or in one pass, which takes the most memory")  # fmt: skip
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend, and of export to LiteRT and ONNX", lower_bound=32)
@@ -377,7 +377,7 @@ def build_unet(ngf=48, norm="pixel", upsample="resize"):
     last = layers.Conv2D(3, 3, kernel_initializer=weights_init(), name="decoder_0")
     x = last(reflect(x, 1))
     copy = np.zeros(last.kernel.shape, np.float32)
-    copy[1, 1, :3] = np.eye(3)  # an untrained generator hands its input on, paler: content is there from the start
+    copy[1, 1, :3] = 1.25 * np.eye(3)  # an untrained generator copies its input; tanh takes off what 1.25 adds
     last.kernel.assign(last.kernel + copy)
     return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x), name="generator")
 
