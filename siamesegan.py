@@ -10,9 +10,9 @@ TensorFlow 2 / Keras 3.
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: 16 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd the
-colours of the film, edges agree by 0.96. An hour on 20 HD photographs and 16 illustrations: flat tones, dark contours. A picture
-of 1920x1280 takes 13 s and 0.8 GiB of memory with the start of the program.
+Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd the
+colours of the film, edges agree by 0.96. An hour on 20 HD photographs and 16 illustrations: flat tones, dark contours.
+A picture of 1920x1280 takes 13 s and 0.8 GiB of memory with the start of the program.
 
 docs/siamesegan.md says what every file and number means, and what the article leaves open.
 """
@@ -96,7 +96,7 @@ integer("vec_len", 128, "numbers in the vector that the discriminator gives for 
 choice("norm", "pixel", ["pixel", "none"], "of the generator: each pixel's channels to RMS 1, or none; others let tiles differ")
 choice("upsample", "resize", ["transpose", "resize"], "transpose: faster, but leaves a grid of dots in flat places")
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
-boolean("combo", True, "the discriminator sees four tiles joined; --nocombo: single tiles, whose borders then show")
+boolean("combo", True, "the discriminator sees four tiles joined, so that it sees their borders; --nocombo: single tiles")
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
 number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
