@@ -11,7 +11,7 @@ TensorFlow 2 / Keras 3.
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
 Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd the
-colours of the film, edges agree by 0.96. An hour on 20 HD photographs and 16 illustrations: flat tones, dark contours.
+colours of the film, edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones, dark contours.
 A picture of 1920x1280 takes 13 s and 0.8 GiB of memory with the start of the program.
 
 docs/siamesegan.md says what every file and number means, and what the article leaves open.
