@@ -103,6 +103,8 @@ number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
 number("margin", 2.0, "length that the vectors of translations shall reach, for the discriminator", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
+number("overlap_weight", 0, "weight of the overlap loss, an addition that makes tiles fit; 100, set when there is style enough",
+       lower_bound=0)  # fmt: skip
 choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers a picture: overlapping windows blended, tiles of SxS "
        "joined as in the article, or in one pass, which takes the most memory")  # fmt: skip
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend, and of export to LiteRT and ONNX", lower_bound=32)
@@ -464,6 +466,14 @@ def content_loss(vectors, translated):
     return tf.reduce_mean(1 - tf.reduce_sum(before * after, -1))
 
 
+def overlap_loss(generator, images, joined):
+    """Mean of |G(m) - m'|: m is the tile in the middle of crops [n, 2S, 2S, 3], m' the same place in `joined`, where parts of
+    four tiles meet. So a translation shall not depend on where it was cut."""
+    quarter = images.shape[1] // 4
+    middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
+    return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
+
+
 class Adam(keras.optimizers.Adam):
     """Adam (Kingma, Ba 2014) in one fused kernel a variable: the numbers of PyTorch's, twice as fast as Keras's."""
 
@@ -505,7 +515,7 @@ def decayed(learning_rate, step, total, decay_steps):
 class SiameseGAN:
     """Generator and discriminator with their data; with training=True also the optimisers and the compiled training step."""
 
-    losses = ("discrim_origin", "discrim_margin", "gan", "content")  # what train_step returns, by name
+    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")  # what train_step returns, by name
     multiple = 16  # of which the sides of the generator's pictures are
     aspect_ratio = 1.0
 
@@ -553,12 +563,15 @@ class SiameseGAN:
         return tf.data.Dataset.zip(tuple(crop_batches(data[side], *crops, *rest, seeds[side], start) for side in sides))
 
     def train_step(self, step, images):
-        """One step on a batch of self.batches(), both networks at once. Returns self.losses, float32 [4]."""
+        """One step on a batch of self.batches(), both networks at once. Returns self.losses, float32 [5]."""
         o, (real_A, real_B) = self.o, images  # A is the side to translate
         generator, discriminator = self.generator, self.discriminator
         optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
         with tf.GradientTape(persistent=True) as tape:
             fake_B = combo(generator, real_A)
+            overlap = tf.constant(0.0)
+            if o.overlap_weight:
+                overlap = overlap_loss(generator, real_A, fake_B)
             if not o.combo:
                 real_A, real_B, fake_B = cut(real_A), cut(real_B), cut(fake_B)
             vectors_B, vectors_A = tf.split(discriminator(tf.concat([real_B, real_A], 0)), 2)
@@ -567,13 +580,13 @@ class SiameseGAN:
             margin = margin_loss(vectors_AB, o.margin)  # |D(AB)| => margin or more
             content = content_loss(vectors_A, vectors_AB)  # D(A1) - D(A2) and D(AB1) - D(AB2) point the same way
             gan = origin_loss(vectors_AB)  # D(AB) => 0, for G
-            scaled_g = optimizer_g.scale_loss(o.gan_weight * gan + o.content_weight * content)
+            scaled_g = optimizer_g.scale_loss(o.gan_weight * gan + o.content_weight * content + o.overlap_weight * overlap)
             scaled_d = optimizer_d.scale_loss(origin + margin + o.content_weight * content)
         gradients_g = tape.gradient(scaled_g, generator.trainable_variables)
         gradients_d = tape.gradient(scaled_d, discriminator.trainable_variables)
         optimizer_g.apply_gradients(zip(gradients_g, generator.trainable_variables, strict=True))
         optimizer_d.apply_gradients(zip(gradients_d, discriminator.trainable_variables, strict=True))
-        return tf.stack([origin, margin, gan, content])
+        return tf.stack([origin, margin, gan, content, overlap])
 
     def translate(self, pictures):
         """uint8 RGB [n, h, w, 3], sides multiples of 16 => their translations, float32 RGB [n, h, w, 3] in [0, 1]."""

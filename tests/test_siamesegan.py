@@ -25,7 +25,7 @@ from PIL import Image
 
 import siamesegan
 
-LOSSES = ("discrim_origin", "discrim_margin", "gan", "content")
+LOSSES = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
 SIZES = {"large": (90, 1100), "odd": (133, 71), "small": (5, 9)}  # of the fixture hd: height and width
 PROGRESS = re.compile("  ".join(rf"{name} ([\d.]+)" for name in LOSSES))
 
@@ -141,6 +141,18 @@ def test_content_loss_by_hand():
     assert siamesegan.content_loss(vectors, -vectors).numpy() == pytest.approx(2, abs=1e-5)
 
 
+def test_overlap_loss_by_hand():
+    """A generator that adds the position within a tile: the middle tile begins at 2, so positions differ by 2 everywhere."""
+    images = tf.constant(draw_images(12, 2, 8, 8, 3))
+
+    def generator(tiles):
+        return tiles + tf.range(4.0)[:, None] / 10
+
+    joined = siamesegan.combo(generator, images)
+    assert siamesegan.overlap_loss(generator, images, joined).numpy() == pytest.approx(0.2)
+    assert siamesegan.overlap_loss(tf.identity, images, images).numpy() == 0
+
+
 @pytest.mark.parametrize("loss", ["origin", "margin", "content"])
 def test_losses_have_gradients_at_the_origin(loss):
     vectors = tf.Variable(tf.zeros([3, 4]))
@@ -164,7 +176,7 @@ def adam_first_step(weight, gradient, rate):
 @pytest.mark.parametrize("combo", [True, False])
 def test_a_step_is_that_of_the_formulas(combo):
     """Losses, and the weights of both networks after a step, from losses and gradients written out again."""
-    o = options(combo=combo, margin=1.5, gan_weight=0.7, content_weight=3.0)
+    o = options(combo=combo, margin=1.5, gan_weight=0.7, content_weight=3.0, overlap_weight=20.0)
     model = siamesegan.SiameseGAN(o, training=True)
     G, D = model.generator, model.discriminator
     real_A, real_B = tf.constant(draw_images(7, 3, 64, 64, 3)), tf.constant(draw_images(8, 3, 64, 64, 3))
@@ -187,10 +199,11 @@ def test_a_step_is_that_of_the_formulas(combo):
             for j in range(i)
         ]
         content = 1 - tf.add_n(cosines) / len(cosines)
-        total = {"generator": 0.7 * gan + 3 * content, "discriminator": origin + margin + 3 * content}
+        overlap = tf.reduce_mean(tf.abs(G(real_A[:, 16:48, 16:48]) - fake[:, 16:48, 16:48]))
+        total = {"generator": 0.7 * gan + 3 * content + 20 * overlap, "discriminator": origin + margin + 3 * content}
     gradients = {name: tape.gradient(total[name], network.trainable_variables) for name, network in model.networks.items()}
     losses = siamesegan.SiameseGAN.train_step(model, tf.constant(0, tf.int64), (real_A, real_B)).numpy()
-    np.testing.assert_allclose(losses, [origin, margin, gan, content], rtol=2e-3)
+    np.testing.assert_allclose(losses, [origin, margin, gan, content, overlap], rtol=2e-3)
     for name, network in model.networks.items():
         rate = {"generator": o.lr, "discriminator": o.lr_d}[name]
         pairs = zip(network.trainable_variables, before[name], strict=True)
@@ -470,6 +483,27 @@ def test_content_loss_falls():
         content.append(model.train_step(tf.constant(step, tf.int64), (real_A, real_A[..., ::-1])).numpy()[3])
     print(np.mean(content[:4]), np.mean(content[-8:]))
     assert np.mean(content[-8:]) < 0.5 * np.mean(content[:4])
+
+
+def test_overlap_loss_makes_tiles_fit():
+    """A generator that draws noise: tiles come to agree by its overlap loss alone."""
+    weights = {"gan_weight": 0.0, "content_weight": 0.0, "overlap_weight": 100.0}
+    o = options(ngf=8, ndf=8, lr=4e-3, lr_d=0.0, batch_size=4, **weights)
+    model = siamesegan.SiameseGAN(o, training=True)
+    last = model.generator.get_layer("decoder_0").kernel
+    last.assign(draw_images(11, *last.shape) / 5)
+    held_out = np.stack([waves(90 + n)[:64, :64] for n in range(4)]) / np.float32(127.5) - 1
+
+    def jump():  # across the borders of the tiles, over that elsewhere
+        steps = np.abs(np.diff(siamesegan.combo(model.generator, tf.constant(held_out)).numpy(), axis=1)).mean((0, 2, 3))
+        return steps[31] / np.delete(steps, 31).mean()
+
+    before = jump()
+    for step in range(120):
+        real_A = tf.constant(np.stack([waves(4 * step + n)[:64, :64] for n in range(4)]) / np.float32(127.5) - 1)
+        model.train_step(tf.constant(step, tf.int64), (real_A, real_A))
+    print(before, jump())
+    assert jump() - 1 < 0.5 * (before - 1)
 
 
 def test_learns_a_colour(script, tmp_path):
