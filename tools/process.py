@@ -256,9 +256,9 @@ def main():
     try:
         with ProcessPoolExecutor(max(1, min(args.workers, len(jobs))), context, start_worker) as pool:
             interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C lets workers end their picture
-            results = pool.map(process, jobs)
+            pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
             signal.signal(signal.SIGINT, interrupt)
-            for failure in results:
+            for failure in pool.map(process, jobs):
                 failures += [failure] if failure else []
                 progress.step()
     except BrokenProcessPool:
