@@ -253,16 +253,18 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # spawn: a fork of a process with OpenCV's threads may hang.
     context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, min(args.workers, len(jobs))), context, start_worker)
     try:
-        with ProcessPoolExecutor(max(1, min(args.workers, len(jobs))), context, start_worker) as pool:
-            interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C lets workers end their picture
-            pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
-            signal.signal(signal.SIGINT, interrupt)
-            for failure in pool.map(process, jobs):
-                failures += [failure] if failure else []
-                progress.step()
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C lets workers end their picture
+        pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
+        signal.signal(signal.SIGINT, interrupt)
+        for failure in pool.map(process, jobs):
+            failures += [failure] if failure else []
+            progress.step()
     except BrokenProcessPool:
         raise UserError("a worker was killed, perhaps out of memory; run again with fewer --workers to do the rest") from None
+    finally:
+        pool.shutdown(cancel_futures=True)  # also of an end while map() still hands out the work
 
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
