@@ -3,22 +3,24 @@
 # requires-python = ">=3.11"
 # dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "absl-py"]
 # ///
-"""Siamese GAN: style transfer on HD pictures, learned on small crops (Pasini 2019, "Style Transfer with GANs on HD Images"), in
-TensorFlow 2 / Keras 3.
+"""Siamese GAN: style transfer on HD images, learned on small crops. TensorFlow 2, Keras 3.
+(Pasini 2019, "Style Transfer with GANs on HD Images")
 
     python siamesegan.py --mode train --input_dir hd
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd the
-colours of the film, edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones, dark contours.
-A picture of 1920x1280 takes 13 s and 0.8 GiB of memory with the start of the program.
+Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd
+the colours of the film; edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones, dark
+contours. An image of 1920x1280 takes 13 s and 0.8 GiB of memory, including the start of the program.
 
-docs/siamesegan.md says what every file and number means, and what the article leaves open.
+docs/siamesegan.md explains every output file and number, and what the article leaves open.
 """
 
+# >>> start: the same in all algorithm files (tools/fix_copies.py)
 import collections
 import contextlib
+import copy
 import functools
 import html
 import json
@@ -36,299 +38,145 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-NATIVE_LOGS = "TF_CPP_MIN_LOG_LEVEL" in os.environ  # wanted? else they would stand between our lines and hide them
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextlib.contextmanager
-def quiet_native_stderr():
-    """Hides the notes of TensorFlow's start (oneDNN, missing CUDA), which heed no log level."""
-    if NATIVE_LOGS:
-        yield
-        return
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def quiet_stderr():
+    """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 in the environment shows it."""
+    saved = os.dup(2)
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+        with open(os.devnull, "w") as null:
+            os.dup2(null.fileno(), 2)
     try:
-        os.dup2(null, 2)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(null)
 
 
-with quiet_native_stderr():
+with quiet_stderr():
     import keras
     import tensorflow as tf
     from keras import layers, ops
 
-# ------------------------------------------------------------------------------------------------------------- flags
-
-FLAGS = flags.FlagValues()  # our own set, so that all four scripts can be imported side by side
+FLAGS = flags.FlagValues()  # a set of its own, so that all algorithm files can be imported together
 string, integer, number, boolean, choice = (
     functools.partial(define, flag_values=FLAGS)
-    for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_boolean, flags.DEFINE_enum)
+    for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool, flags.DEFINE_enum)
 )
-boolean("help", False, "show this help")
-choice("mode", None, ["train", "test", "export"], "what to do")
-string("input_dir", None, "folder with trainA, trainB and testA, pictures of any size; test also takes a folder of pictures or "
-       "one file; default: hd, else the shipped samples")  # fmt: skip
-string("output_dir", None, "folder to write to; default: hd_train and the like, after the data's name")
-string("checkpoint", None, "folder of a training to continue, test or export, or one of its checkpoints, DIR/model-2000; "
-       "test also takes several, A,B,C, and shows them side by side")  # fmt: skip
-choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give pictures of A the style of B, or back; a training learns one of them")
-integer("max_epochs", 200, "passes over the pictures, in total; each gives --crops_per_image crops in a pass", lower_bound=1)
-integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
-integer("decay_epochs", 0, "last epochs of the training, in which the learning rates fall to 0 in a line", lower_bound=0)
-integer("batch_size", 16, "crops of each side in a training step; pairs are made within a batch", lower_bound=2)
-integer("seed", None, "makes a training repeatable, on a CPU bit for bit; default: drawn, see options.json", lower_bound=0)
-integer("tile", 64, "S, pixels; the generator learns tiles of SxS, the discriminator sees crops of 2Sx2S; a multiple of 32",
-        lower_bound=32)  # fmt: skip
-integer("train_size", 640, "pixels; longer pictures are reduced to this before crops are taken, so that crops show things; "
-        "0: not at all", lower_bound=0)  # fmt: skip
-integer("crops_per_image", 64, "crops that each picture gives in an epoch", lower_bound=1)
-number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less are drawn again, up to 7 times", lower_bound=0)
-integer("cache_images", 500, "reduced pictures of each side kept in memory; of more, so many are read at a time", lower_bound=1)
-boolean("flip", True, "mirror training pictures at random")
-boolean("no_flip", False, "the same as --noflip")
+# <<< start
+
+# ------------------------------------------------------------------------------------------------------------- flags
+# Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
+
+string("input_dir", None, "folder with trainA, trainB and testA, images of any size; test also takes a folder of images, or "
+       "one file; default: hd, else the samples")  # fmt: skip
+choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the style of B, or the reverse; a training learns one")
+integer("max_epochs", 200, "passes over the images, in total; in each an image gives --crops_per_image crops", lower_bound=1)
+integer("decay_epochs", 0, "last epochs, in which the learning rates fall linearly to 0", lower_bound=0)
+integer("batch_size", 16, "crops of each domain in a training step; the content loss pairs them up", lower_bound=2)
+integer("tile", 64, "S, pixels, a multiple of 32: G translates SxS tiles, D sees 2Sx2S crops", lower_bound=32)
+integer("train_size", 640, "pixels; longer images are reduced to this before cropping, so that crops show objects; 0: never",
+        lower_bound=0)  # fmt: skip
+integer("crops_per_image", 64, "crops that each image gives in an epoch", lower_bound=1)
+number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less are drawn again, 7 times at most",
+       lower_bound=0)  # fmt: skip
+integer("cache_images", 500, "reduced images of each domain in memory; with more, this many are read at a time", lower_bound=1)
 integer("ngf", 48, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
-integer("vec_len", 128, "numbers in the vector that the discriminator gives for a picture", lower_bound=1)
-choice("norm", "pixel", ["pixel", "none"], "of the generator: each pixel's channels to RMS 1, or none; others let tiles differ")
-choice("upsample", "resize", ["transpose", "resize"], "transpose: faster, but leaves a grid of dots in flat places")
+integer("vec_len", 128, "length of the discriminator's vectors", lower_bound=1)
+choice("norm", "pixel", ["pixel", "none"], "generator norm: the channels of each pixel to RMS 1, or none")
+choice("upsample", "resize", ["transpose", "resize"], "transpose is faster, but leaves a grid of dots in flat areas")
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
-boolean("combo", True, "the discriminator sees four tiles joined, so that it sees their borders; --nocombo: single tiles")
+boolean("combo", True, "D sees four joined tiles, with their borders; --nocombo: single tiles")
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
 number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
-number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-number("margin", 2.0, "length that the vectors of translations shall reach, for the discriminator", lower_bound=0)
-number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
+number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
+number("gan_weight", 1.0, "weight of the generator's adversarial loss, the squared length of its vectors", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
-number("overlap_weight", 0, "weight of the overlap loss, an addition that makes tiles fit; 100, set when there is style enough",
-       lower_bound=0)  # fmt: skip
-choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers a picture: overlapping windows blended, tiles of SxS "
-       "joined as in the article, or in one pass, which takes the most memory")  # fmt: skip
-integer("tile_size", 512, "pixels; side of the windows of --stitch blend, and of export to LiteRT and ONNX", lower_bound=32)
-choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
-integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
-integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
-integer("display_freq", 500, "steps between sample pictures in index.html and TensorBoard, 0: none", lower_bound=0)
-integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
-integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on CPUs with AVX512-BF16 and on GPUs")
-boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
-
-NETWORK_FLAGS = (
-    "which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo",
-)  # fmt: skip - fixed by a checkpoint
-DATA_FLAGS = ("train_size", "seed")  # kept from training in test and export, unless given
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # never kept
-
-
-class UserError(Exception):
-    """Something the user can put right. Its message is one line: what was wrong, what to do."""
-
+number("overlap_weight", 0, "weight of the overlap loss, our addition, which makes tiles match at their borders; try 100 once "
+       "the style has arrived", lower_bound=0)  # fmt: skip
+choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers an image: blended overlapping windows, joined SxS "
+       "tiles as in the article, or in one pass, which takes the most memory")  # fmt: skip
+integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT and ONNX exports", lower_bound=32)
 
 # -------------------------------------------------------------------------------------------------------------- data
 
 
-def find_images(path):
-    """The picture files directly in a folder, in natural order (2 before 10), as strings; a file gives itself."""
-    path = Path(path)
-    if path.is_file():
-        return [str(path)]
-    if not path.is_dir():
-        raise UserError(f"no such folder: {path}; --input_dir names the folder of pictures")
-    extensions = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
-    paths = [str(p) for p in path.iterdir() if p.suffix.lower() in extensions and not p.name.startswith(".")]
-    if not paths:
-        raise UserError(f"no pictures in {path}; expected files ending in .jpg, .jpeg, .png, .bmp or .gif")
-    return sorted(paths, key=lambda p: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", Path(p).name)])
-
-
-def decode_image(contents):
-    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
-    image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
-    image.set_shape([None, None, None])
-    channels = tf.shape(image)[-1]
-
-    def to_rgb():
-        has_alpha = channels % 2 == 0
-        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # [h, w, 1 or 3] => 3
-        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
-        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
-
-    rgb = tf.cond(channels == 3, lambda: image, to_rgb)  # large pictures are not copied for nothing
-    rgb.set_shape([None, None, 3])
-    return rgb
-
-
-def resize(image, size):
-    """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
-    image = tf.image.resize(image, size, "bicubic", antialias=True)  # float32
-    return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
-
-
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-def load_image(path):
-    """Path of a picture => uint8 [h, w, 3]."""
-    return decode_image(tf.io.read_file(path))
-
-
-def name_pictures(paths):
-    """[(name, path)]: the file's name without extension, or with it where a.jpg and a.png would meet in a-outputs.png."""
-    stems = collections.Counter(Path(path).stem for path in paths)
-    return [(Path(path).stem if stems[Path(path).stem] == 1 else Path(path).name, path) for path in paths]
-
-
-def find_held_out(input_dir):
-    """The pictures for test beside those for training: val or test beside train, testA beside trainA; a folder that holds
-    testA or testB; else None."""
-    folder = Path(input_dir)
-    if (folder / "testA").is_dir() or (folder / "testB").is_dir():
-        return str(folder)
-    for name in ("val", "test"):
-        beside = folder.with_name(folder.name.replace("train", name, 1))
-        if folder.name.startswith("train") and beside.is_dir():
-            return str(beside)
-    return None
-
-
-def has_sides(input_dir):
-    """Whether a folder has any of trainA, trainB, testA and testB."""
-    return any((Path(input_dir) / f"{part}{side}").is_dir() for part in ("train", "test") for side in "AB")
-
-
-def find_sides(input_dir):
-    """Paths to train on without pairs: those in trainA and trainB, by side."""
-    folders = {side: Path(input_dir) / f"train{side}" for side in ("A", "B")}
-    for folder in folders.values():
-        if not folder.is_dir():
-            raise UserError(f"no such folder: {folder}; --input_dir names a folder with trainA, trainB, testA and testB")
-    return {side: find_images(folder) for side, folder in folders.items()}
-
-
-def find_side_pictures(input_dir, direction):
-    """[(name, path, direction)] of the pictures to translate, in testA for AtoB. A folder without sides, or a file, is taken
-    as it is."""
-    folder = Path(input_dir) / f"test{direction[0]}" if has_sides(input_dir) else input_dir
-    return [(name, path, direction) for name, path in name_pictures(find_images(folder))]
-
-
-def find_side_samples(input_dir, direction):
-    """[(name, path, direction)] of four pictures that training shows, of testA for AtoB, or else of trainA."""
-    folders = [Path(input_dir) / f"{part}{direction[0]}" for part in ("test", "train")]
-    paths = find_images(folders[0] if folders[0].is_dir() else folders[1])
-    return [(name, path, direction) for name, path in name_pictures(paths)[:4]]
-
-
-def explain_unreadable(paths, load):
-    """The UserError that names the first of the paths that load() cannot take."""
-    for path in paths:
-        try:
-            load(path)
-        except tf.errors.OpError as error:
-            odd = re.search(r"even width, not\W*(\d+)", error.message)
-            if odd:
-                hint = "a pair A|B needs an even width; in test, --nopaired takes single pictures"
-                return UserError(f"{path} is {odd[1]} pixels wide: {hint}")
-            return UserError(f"{path} cannot be read as a picture (damaged, or another format): repair or remove it")
-    return UserError("a picture could not be read, but now all can: start again")
-
-
-def permuted(position, count, seed):
-    """The index in [0, count) that is due at a position, int64, of an endless order: each pass is a permutation drawn anew."""
-    epoch, place = position // count, position % count
-    # index_shuffle heeds the last 8 bits of each of the two numbers alone, so they have to be random
-    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
-    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
-
-
-def reduced_size(size, train_size, least):
-    """int32 [height, width] => the size at which a picture is trained on: the longer side is train_size pixels or less, unless
-    0, but the shorter one never less than `least`."""
+def reduced_size(size, train_size, min_side):
+    """int32 [height, width] => the size for training: the longer side is at most train_size pixels, unless 0, and the shorter
+    side at least min_side."""
     sides = tf.cast(size, tf.float32)
     longer, shorter = tf.reduce_max(sides), tf.reduce_min(sides)
     scale = tf.minimum(1.0, train_size / longer) if train_size else 1.0
-    return tf.maximum(tf.cast(tf.round(sides * tf.maximum(scale, least / shorter)), tf.int32), least)
+    return tf.maximum(tf.cast(tf.round(sides * tf.maximum(scale, min_side / shorter)), tf.int32), min_side)
 
 
-def usable_pictures(paths, crop):
-    """The paths of pictures whose shorter side has at least half of `crop` pixels. One line on stderr tells of those that have
-    less, and one of those that have to be enlarged. All are read once, so what cannot be read is known before training."""
+def usable_images(paths, crop):
+    """The paths of images whose shorter side has at least half of `crop` pixels. Reads all of them, so an unreadable one is
+    found before training, and warns of those that are left out or enlarged."""
     sizes = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: tf.shape(load_image(path))[:2], tf.data.AUTOTUNE)
-    try:
+    with naming_unreadable(paths, load_image):
         shorter = [int(min(size)) for size in sizes.as_numpy_iterator()]
-    except tf.errors.OpError:
-        raise explain_unreadable(paths, load_image) from None
     usable = [path for path, side in zip(paths, shorter, strict=True) if side >= crop / 2]
     skipped = [path for path, side in zip(paths, shorter, strict=True) if side < crop / 2]
     small = [path for path, side in zip(paths, shorter, strict=True) if crop / 2 <= side < crop]
     for found, what in ((skipped, f"under {crop / 2:g} pixels high or wide: left out"), (small, f"enlarged to {crop} pixels")):
         if found:
-            print(f"warning: {len(found)} of {len(paths)} pictures {what}, e.g. {found[0]}", file=sys.stderr)
+            print(f"warning: {len(found)} of {len(paths)} images {what}, e.g. {found[0]}", file=sys.stderr)
     if not usable:
-        raise UserError(f"all pictures in {Path(paths[0]).parent} are too small for crops of {crop} pixels: lower --tile")
+        raise UserError(f"all images in {Path(paths[0]).parent} are too small for crops of {crop} pixels: lower --tile")
     return usable
 
 
 def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed, start):
-    """Endless training batches of random crops, from step `start` on.
+    """Endless training batches of random crops, from step `start` on: float32 [batch_size, crop, crop, 3] in [-1, 1].
 
-    Pictures are read, and reduced to reduced_size(), when they come into memory, `cache_images` at a time. If all fit, they
-    stay; else so many give crops_per_image crops each before the next ones are read, in an order drawn anew in each epoch. A
-    crop whose grey has a standard deviation below min_contrast is drawn again, 7 times at most. All of it depends on (seed,
-    position) alone. Yields float32 [batch_size, crop, crop, 3] in [-1, 1].
+    Images are read and reduced to reduced_size(), `cache_images` at a time. If all fit, they stay in memory; else so many
+    give crops_per_image crops each before the next ones are read, in a new order in each epoch. A crop whose grey has a
+    standard deviation below min_contrast is drawn again, 7 times at most. All of it depends on (seed, position) alone.
     """
     names, cached = tf.constant(paths), min(len(paths), cache_images)
-    per_round = cached * crops_per_image if cached < len(paths) else 2**62  # crops given by the pictures in memory
-    retries = 7
+    per_round = cached * crops_per_image if cached < len(paths) else 2**62  # crops that the images in memory give
 
-    def load_flat(position):  # => uint8 [h * w * 3], [h, w, 3]: pictures of unequal sizes in one ragged tensor
-        image = load_image(names[permuted(position, len(paths), seed)])
+    def load_flat(position):  # => uint8 [h * w * 3], [h, w, 3], so that a ragged tensor can hold images of all sizes
+        image = load_image(names[shuffled_index(position, len(paths), seed)])
         image = resize(image, reduced_size(tf.shape(image)[:2], train_size, crop))
         return tf.reshape(image, [-1]), tf.shape(image)
 
     def example(position, pixels, sizes):
-        index = permuted(position, cached, seed)
+        index = shuffled_index(position, cached, seed)
         image = tf.reshape(pixels[index], sizes[index])
         seeds = tf.stack([tf.constant(seed, tf.int64), position])
-        draw = tf.constant(0)
-        patch = tf.image.stateless_random_crop(image, [crop, crop, 3], seeds)
 
         def dull(draw, patch):
             grey = tf.reduce_mean(tf.cast(patch, tf.float32), -1)
-            return tf.logical_and(draw < retries, tf.math.reduce_std(grey) < min_contrast)
+            return tf.logical_and(draw < 7, tf.math.reduce_std(grey) < min_contrast)
 
-        def again(draw, patch):
-            again_seed = tf.random.experimental.stateless_fold_in(seeds, draw + 2)
-            return draw + 1, tf.image.stateless_random_crop(image, [crop, crop, 3], again_seed)
+        def draw_again(draw, patch):
+            again = tf.random.experimental.stateless_fold_in(seeds, draw + 2)
+            return draw + 1, tf.image.stateless_random_crop(image, [crop, crop, 3], again)
 
-        _, patch = tf.while_loop(dull, again, (draw, patch))
+        patch = tf.image.stateless_random_crop(image, [crop, crop, 3], seeds)
+        _, patch = tf.while_loop(dull, draw_again, (tf.constant(0), patch))
         if flip:
             patch = tf.image.stateless_random_flip_left_right(patch, tf.random.experimental.stateless_fold_in(seeds, 1))
         return tf.cast(patch, tf.float32) / 127.5 - 1
 
-    def crops(number, pictures):  # those of one round
-        first = tf.maximum(tf.constant(start * batch_size, tf.int64), number * per_round)
-        positions = tf.data.Dataset.range(first, (number + 1) * per_round)
-        return positions.map(lambda position: example(position, *pictures), tf.data.AUTOTUNE, deterministic=True)
+    def crops(number_of_round, images):
+        first = tf.maximum(tf.constant(start * batch_size, tf.int64), number_of_round * per_round)
+        positions = tf.data.Dataset.range(first, (number_of_round + 1) * per_round)
+        return positions.map(lambda position: example(position, *images), tf.data.AUTOTUNE, deterministic=True)
 
     with tf.device("cpu"):
-        threads = tf.data.Options()
-        threads.threading.private_threadpool_size = os.cpu_count()  # beside those of the training step
         first_round = start * batch_size // per_round
-        pictures = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached).map(load_flat, tf.data.AUTOTUNE)
-        rounds = pictures.ragged_batch(cached).enumerate(first_round).flat_map(crops)
-        return rounds.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE).with_options(threads)
+        images = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached).map(load_flat, tf.data.AUTOTUNE)
+        rounds = images.ragged_batch(cached).enumerate(first_round).flat_map(crops)
+        return with_own_threads(rounds.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
 
 # ---------------------------------------------------------------------------------------------------------- networks
-
-
-def weights_init():
-    """Convolution kernels start as N(0, 0.02)."""
-    return keras.initializers.RandomNormal(0.0, 0.02)
 
 
 def reflect(x, pixels):
@@ -336,13 +184,13 @@ def reflect(x, pixels):
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 
 
-def build_unet(ngf=48, norm="pixel", upsample="resize"):
+def build_generator(ngf=48, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 16. There is no norm by the statistics of a tile or of a batch, which would make tiles of one
-    picture differ in brightness: norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018,
-    section 4.2) and has a learned scale; "none" is none. upsample="resize" puts nearest x2 and a 3x3 convolution in the place
-    of the transposed ones (Odena et al. 2016).
+    h and w are multiples of 16. A norm by the statistics of a tile or a batch would make the tiles of one image differ in
+    brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018, section 4.2)
+    and has a learned scale. upsample="resize": nearest x2 and a 3x3 convolution instead of the transposed ones (Odena et
+    al. 2016).
     """
 
     def normed(x, name):
@@ -409,7 +257,7 @@ class SpectralConv2D(layers.Conv2D):
         return super().convolution_op(x, kernel / tf.cast(sigma, kernel.dtype))
 
 
-def build_siamese(size=128, vec_len=128, ndf=64, spectral_norm=True):
+def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True):
     """The discriminator, RGB [n, size, size, 3] in [-1, 1] => vectors [n, vec_len]. size is a multiple of 32."""
     convolution = SpectralConv2D if spectral_norm else layers.Conv2D
     x = inputs = keras.Input((size, size, 3))
@@ -448,55 +296,342 @@ def combo(generator, images):
 
 
 def origin_loss(vectors):
-    """Mean of |v|^2 over vectors [n, vec_len]: those near the origin are of real pictures."""
+    """Mean of |v|^2 over vectors [n, vec_len]: real images lie near the origin."""
     return tf.reduce_mean(tf.reduce_sum(tf.square(vectors), -1))
 
 
 def margin_loss(vectors, margin):
-    """Mean of max(0, margin - |v|)^2 over vectors [n, vec_len]: those of fakes are to be `margin` away from the origin."""
-    length = tf.sqrt(tf.reduce_sum(tf.square(vectors), -1) + 1e-12)  # or it had no gradient at 0
+    """Mean of max(0, margin - |v|)^2 over vectors [n, vec_len]: fakes lie at least `margin` from the origin."""
+    length = tf.sqrt(tf.reduce_sum(tf.square(vectors), -1) + 1e-12)  # the root has no gradient at 0
     return tf.reduce_mean(tf.square(tf.maximum(0.0, margin - length)))
 
 
 def content_loss(vectors, translated):
-    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n pictures; vectors v [n, vec_len] of
-    pictures, t of their translations: between two pictures there is the same transformation before and after."""
+    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n images.
+
+    v [n, vec_len]: vectors of the images, t: of their translations. The difference between two images keeps its direction.
+    """
     i, j = np.triu_indices(vectors.shape[0], 1)
     before, after = (tf.math.l2_normalize(tf.gather(v, i) - tf.gather(v, j), -1) for v in (vectors, translated))
     return tf.reduce_mean(1 - tf.reduce_sum(before * after, -1))
 
 
 def overlap_loss(generator, images, joined):
-    """Mean of |G(m) - m'|: m is the tile in the middle of crops [n, 2S, 2S, 3], m' the same place in `joined`, where parts of
-    four tiles meet. So a translation shall not depend on where it was cut."""
+    """Mean of |G(m) - m'|: a translation should not depend on where the image was cut.
+
+    m: the tile in the middle of crops [n, 2S, 2S, 3]; m': the same place in `joined`, where parts of four tiles meet.
+    """
     quarter = images.shape[1] // 4
     middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
     return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
 
 
+# --------------------------------------------------------------------------------------------------------- algorithm
+
+
+class SiameseGAN:
+    """Siamese GAN, as the second half of this file expects an algorithm. training=False builds the generator alone."""
+
+    name, default_data = "siamesegan", "hd"
+    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
+    network_flags = (
+        "which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo",
+    )  # fmt: skip
+    data_flags = ("train_size", "seed")
+    multiple = 16  # the sides of what the generator takes are multiples of it
+    aspect_ratio = 1.0
+
+    def __init__(self, args, training):
+        if args.tile % 32:
+            raise UserError(f"--tile {args.tile}: give a multiple of 32, e.g. {max(32, round(args.tile / 32) * 32)}")
+        self.args, self.load, self.crops_per_image = args, load_image, args.crops_per_image
+        self.crop = args.tile_size, args.tile_size
+        self.generator = build_generator(args.ngf, args.norm, args.upsample)
+        self.networks, self.optimizers, self.learning_rates, self.state = {"generator": self.generator}, {}, {}, {}
+        self.max_side = args.train_size if training else 0  # the samples of a training are reduced as it reduces images
+        self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        if training:
+            size = args.tile * 2 if args.combo else args.tile
+            self.discriminator = build_discriminator(size, args.vec_len, args.ndf, args.spectral_norm)
+            self.networks["discriminator"] = self.discriminator
+            self.learning_rates = {"generator": args.lr, "discriminator": args.lr_d}
+            for name, network in self.networks.items():
+                rate, weights = self.learning_rates[name], network.trainable_variables
+                self.optimizers[name] = build_optimizer(weights, rate, args.beta1, args.mixed_precision)
+            self.train_step = tf.function(self.train_step, jit_compile=args.xla)
+
+    def train_step(self, step, images):
+        """One step of both networks on a batch of batches(). Returns the losses, float32 [5]."""
+        args, (content, style) = self.args, images
+        generator, discriminator = self.generator, self.discriminator
+        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        with tf.GradientTape(persistent=True) as tape:
+            fake = combo(generator, content)
+            overlap_term = overlap_loss(generator, content, fake) if args.overlap_weight else tf.constant(0.0)
+            if not args.combo:
+                content, style, fake = cut(content), cut(style), cut(fake)
+            style_vectors, content_vectors = tf.split(discriminator(tf.concat([style, content], 0)), 2)
+            fake_vectors = discriminator(fake)
+            origin_term = origin_loss(style_vectors)  # D(style) => 0
+            margin_term = margin_loss(fake_vectors, args.margin)  # |D(fake)| => at least margin
+            content_term = content_loss(content_vectors, fake_vectors)  # D(c1) - D(c2) and D(f1) - D(f2) => one direction
+            gan_term = origin_loss(fake_vectors)  # D(fake) => 0, for G
+            total_g = args.gan_weight * gan_term + args.content_weight * content_term
+            scaled_g = optimizer_g.scale_loss(total_g + args.overlap_weight * overlap_term)
+            scaled_d = optimizer_d.scale_loss(origin_term + margin_term + args.content_weight * content_term)
+        gradients_g = tape.gradient(scaled_g, generator.trainable_variables)
+        gradients_d = tape.gradient(scaled_d, discriminator.trainable_variables)
+        optimizer_g.apply_gradients(zip(gradients_g, generator.trainable_variables, strict=True))
+        optimizer_d.apply_gradients(zip(gradients_d, discriminator.trainable_variables, strict=True))
+        return tf.stack([origin_term, margin_term, gan_term, content_term, overlap_term])
+
+    def translate(self, images):
+        """uint8 RGB [n, h, w, 3], sides multiples of 16 => their translations, float32 RGB [n, h, w, 3] in [0, 1]."""
+        return (self.generator(tf.cast(images, tf.float32) / 127.5 - 1) + 1) / 2
+
+    def find_training_images(self):
+        """{domain: paths} to train on."""
+        paths = {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
+        return {domain: usable_images(paths[domain], 2 * self.args.tile) for domain in "AB"}
+
+    def find_test_images(self, input_dir, split="test"):
+        """[(name, path, direction)] of the images to translate."""
+        direction = self.args.which_direction
+        return [(name, path, direction) for name, path in list_images(input_dir, split, direction[0])]
+
+    def find_samples(self):
+        """[(name, path, direction)] of four images that training shows: held-out ones, if there are any."""
+        folder = Path(self.args.input_dir)
+        has_test = (folder / f"test{self.args.which_direction[0]}").is_dir()
+        return self.find_test_images(folder, "test" if has_test else "train")[:4]
+
+    def batches(self, paths, start):
+        """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S, 3] in [-1, 1]."""
+        args = self.args
+        crops = 2 * args.tile, args.train_size, args.crops_per_image, args.min_contrast, args.cache_images
+        seeds = {"A": args.seed, "B": args.seed ^ 2**30}  # with one seed, folders of one size would always pair up alike
+        content, style = (
+            crop_batches(paths[domain], *crops, args.batch_size, args.flip, seeds[domain], start)
+            for domain in args.which_direction.split("to")
+        )
+        return tf.data.Dataset.zip((content, style))
+
+    def translate_file(self, path, direction):
+        """Path => uint8 RGB images by kind: inputs and outputs, at the size of the image; in training reduced."""
+        inputs = load_image(path)
+        if self.max_side:
+            inputs = resize(inputs, reduced_size(tf.shape(inputs)[:2], self.max_side, 1))
+        inputs = inputs.numpy()
+        if self.args.stitch == "tiles":
+            outputs = translate_tiles(self.translate, inputs, self.args.tile)
+        else:
+            window = max(inputs.shape) if self.args.stitch == "whole" else self.args.tile_size
+            outputs = translate_windows(self.translate, inputs, window, self.multiple, overlap=0.25)
+        return {"inputs": inputs, "outputs": outputs}
+
+    def build_serving_model(self, height=None, width=None, batch_size=None):
+        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
+        generator = build_generator(self.args.ngf, self.args.norm, self.args.upsample)
+        generator.set_weights(self.generator.get_weights())
+        images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
+        outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
+        return keras.Model(images, to_uint8((outputs + 1) / 2))
+
+    def serve(self, serving, image):
+        """uint8 RGB [h, w, 3] => its translation by a serving model, at its own size, uint8."""
+
+        def reflected(side):  # indices of the rows or columns of the padded image, as np.pad does it
+            period = tf.maximum(2 * side - 2, 1)
+            index = tf.range(side + -side % self.multiple) % period
+            return tf.minimum(index, period - index)
+
+        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        padded = tf.gather(tf.gather(image, reflected(height)), reflected(width), axis=1)
+        return serving(padded[None])[0, :height, :width]
+
+
+def translate_tiles(translate, image, tile):
+    """Translates an image of any size in tiles of tile x tile pixels and joins them, as the article does.
+
+    translate: uint8 [n, tile, tile, 3] => float [n, tile, tile, 3] in [0, 1]. uint8 [h, w, 3] => uint8 [h, w, 3]; the last
+    row and column of tiles are padded by reflection.
+    """
+    height, width = image.shape[:2]
+    image = np.pad(image, [(0, -height % tile), (0, -width % tile), (0, 0)], "reflect")
+    result = np.empty_like(image)
+    for top in range(0, height, tile):
+        tiles = image[top : top + tile].reshape(tile, -1, tile, 3).swapaxes(0, 1)  # [columns, tile, tile, 3]
+        outputs = [np.asarray(translate(tiles[i : i + 32])) for i in range(0, len(tiles), 32)]  # bounded memory
+        row = np.concatenate(outputs).swapaxes(0, 1).reshape(tile, -1, 3)
+        result[top : top + tile] = np.rint(np.clip(row, 0, 1) * 255)
+    return result[:height, :width]
+
+
+# >>> second half: the same in all algorithm files (tools/fix_copies.py)
+# =====================================================================================================================
+# The algorithm ends here; the rest is the same in every algorithm file. It expects of an algorithm class:
+#   name, default_data          str: the script's name; the data of a training without --input_dir
+#   losses                      names of what train_step returns
+#   network_flags               names of the flags that a checkpoint fixes
+#   data_flags                  names of the flags that test and export take over from the training, unless given
+#   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
+# and of its objects:
+#   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
+#   optimizers, learning_rates  {name: optimizer}, {name: float}: the rates they start with
+#   crops_per_image             int: crops that an image gives in an epoch
+#   crop, aspect_ratio          (height, width) of LiteRT and ONNX models; width / height that test stretches images to
+#   load(path)                  reads an image file as training does; raises tf.errors.OpError
+#   find_training_images() => {kind: [path]};  find_test_images(input_dir), find_samples() => [(name, path, direction)]
+#   batches(paths, start) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]}
+#   train_step(step, batch) => float32 [len(losses)]; step: int64 []
+#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
+#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
+#   serve(serving, image) => uint8 RGB: the translation of an image [h, w, 3] of any size by such a model
+# =====================================================================================================================
+
+boolean("help", False, "show this help")
+choice("mode", None, ["train", "test", "export"], "what to do")
+string("output_dir", None, "folder to write to; default: NAME_train, NAME_test or NAME_export, after the data's name")
+string("checkpoint", None, "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
+integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
+integer("seed", None, "makes a training repeatable; default: drawn, see options.json", lower_bound=0)
+boolean("deterministic", None, "repeat bit for bit on a CPU, some percent slower; default: if --seed is given")
+boolean("flip", True, "mirror training images at random")
+boolean("no_flip", False, "the same as --noflip")
+number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and on CPUs with AVX512-BF16")
+boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
+integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
+integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
+integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
+integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
+integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
+integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
+choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
+
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # not kept in options.json
+
+
+class UserError(Exception):
+    """Something the user can put right. Its message is one line: what was wrong, what to do."""
+
+
+# ------------------------------------------------------------------------------------------------------- image files
+
+
+def list_images(folder, split="", domain=""):
+    """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
+
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. The name
+    is the file's without extension, or with it where a.jpg and a.png would share one.
+    """
+    folder = Path(folder)
+    parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
+    if domain and (split == "train" or any(part.is_dir() for part in parts)):
+        folder = folder / f"{split}{domain}"
+    if not folder.exists():
+        expected = "a folder with trainA, trainB, testA and testB" if domain else "the folder of images"
+        raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
+    types = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+    paths = [folder] if folder.is_file() else [p for p in folder.iterdir() if p.name.lower().endswith(types)]
+    paths = [path for path in paths if not path.name.startswith(".")]
+    if not paths:
+        raise UserError(f"no images in {folder}; expected files ending in {', '.join(types)}")
+    paths.sort(key=lambda path: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", path.name)])
+    stems = collections.Counter(path.stem for path in paths)
+    return [(path.stem if stems[path.stem] == 1 else path.name, str(path)) for path in paths]
+
+
+def find_held_out(input_dir):
+    """The test data of a training: the folder itself if it has testA or testB; val or test beside train; else None."""
+    folder = Path(input_dir)
+    names = [folder.name.replace("train", name, 1) for name in ("val", "test") if folder.name.startswith("train")]
+    beside = [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
+    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
+    return str(folder) if has_domains else str(beside[0]) if beside else None
+
+
+def decode_image(contents):
+    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
+    image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
+    image.set_shape([None, None, None])
+    channels = tf.shape(image)[-1]
+
+    def to_rgb():
+        has_alpha = channels % 2 == 0
+        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # 1 or 3 => 3
+        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
+        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+
+    return tf.ensure_shape(tf.cond(channels == 3, lambda: image, to_rgb), [None, None, 3])  # RGB is not copied
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def load_image(path):
+    """Path of an image => uint8 [h, w, 3]."""
+    return decode_image(tf.io.read_file(path))
+
+
+@contextlib.contextmanager
+def naming_unreadable(paths, load):
+    """Turns an error of TensorFlow into a UserError that names the first path which load() cannot take."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for path in paths:
+            try:
+                load(path)
+            except tf.errors.OpError as error:
+                odd = re.search(r"even width, not\W*(\d+)", error.message)
+                hint = "a pair A|B needs an even width; in test, --nopaired takes single images"
+                damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
+                raise UserError(f"{path} {f'is {odd[1]} pixels wide: {hint}' if odd else damaged}") from None
+        raise UserError("an image could not be read, but now all can: start again") from None
+
+
+def resize(image, size):
+    """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
+    image = tf.image.resize(image, size, "bicubic", antialias=True)  # float32
+    return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
+
+
+def shuffled_index(position, count, seed):
+    """The index in [0, count) at a position, int64, of an endless order: each epoch is a new permutation."""
+    epoch, place = position // count, position % count
+    # index_shuffle uses only the last 8 bits of each of the two numbers, so they have to be random
+    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
+    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
+
+
+def with_own_threads(dataset):
+    """A tf.data.Dataset that does not take the threads of the training step."""
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = os.cpu_count()
+    return dataset.with_options(options)
+
+
+def weights_init():
+    """Convolution kernels start as N(0, 0.02)."""
+    return keras.initializers.RandomNormal(0.0, 0.02)
+
+
 class Adam(keras.optimizers.Adam):
-    """Adam (Kingma, Ba 2014) in one fused kernel a variable: the numbers of PyTorch's, twice as fast as Keras's."""
+    """Adam (Kingma, Ba 2014) with the numbers of PyTorch's, in one fused kernel a variable: 9 % less time a step."""
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
+        m, v = self._momentums[index].value.handle, self._velocities[index].value.handle
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        beta2_power = tf.pow(self.beta_2, step)
+        power1, power2 = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        epsilon = self.epsilon * tf.sqrt(1 - power2)  # PyTorch and the paper add it after the bias correction
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=beta2_power,
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon * tf.sqrt(1 - beta2_power),  # PyTorch and the paper add it after the bias correction
-            grad=gradient,
-        )
+            var=variable.handle, m=m, v=v, beta1_power=power1, beta2_power=power2, lr=learning_rate,
+            beta1=self.beta_1, beta2=self.beta_2, epsilon=epsilon, grad=gradient,
+        )  # fmt: skip
 
 
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
-    """Adam for a list of weights; with float16 their gradients are scaled so that they do not vanish."""
+    """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -504,190 +639,41 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
     return optimizer
 
 
-def decayed(learning_rate, step, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then in a line to 0 over the last decay_steps, or over all."""
+def learning_rate_at(step, learning_rate, total, decay_steps):
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps, or all."""
     return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
 
 
-# ----------------------------------------------------------------------------------------------------- training step
+def translate_windows(translate, image, window, multiple, min_side=1, overlap=0.5):
+    """Translates an image of any size, in memory bounded by the window. uint8 [h, w, 3] => uint8 [h, w, 3].
 
-
-class SiameseGAN:
-    """Generator and discriminator with their data; with training=True also the optimisers and the compiled training step."""
-
-    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")  # what train_step returns, by name
-    multiple = 16  # of which the sides of the generator's pictures are
-    aspect_ratio = 1.0
-
-    def __init__(self, o, training):
-        if o.tile % 32:
-            raise UserError(f"--tile {o.tile}: the discriminator needs a multiple of 32, e.g. {round(o.tile / 32) * 32}")
-        self.o, self.load, self.crops_per_image = o, load_image, o.crops_per_image
-        self.crop = o.tile_size, o.tile_size  # what formats of one size are exported for
-        self.generator = self.build_generator()
-        self.networks, self.optimizers, self.state = {"generator": self.generator}, {}, {}
-        self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-        if training:
-            self.discriminator = build_siamese(o.tile * (2 if o.combo else 1), o.vec_len, o.ndf, o.spectral_norm)
-            self.networks["discriminator"] = self.discriminator
-            self.learning_rates = {"generator": o.lr, "discriminator": o.lr_d}
-            for name, network in self.networks.items():
-                rate = self.learning_rates[name]
-                self.optimizers[name] = build_optimizer(network.trainable_variables, rate, o.beta1, o.mixed_precision)
-            self.train_step = tf.function(self.train_step, jit_compile=o.xla)
-
-    def build_generator(self):
-        """A generator by the flags."""
-        return build_unet(self.o.ngf, self.o.norm, self.o.upsample)
-
-    def find_training_pictures(self):
-        """Paths to train on, by side."""
-        return {side: usable_pictures(paths, 2 * self.o.tile) for side, paths in find_sides(self.o.input_dir).items()}
-
-    def find_test_pictures(self, input_dir):
-        """[(name, path, direction)] of the pictures to translate."""
-        return find_side_pictures(input_dir, self.o.which_direction)
-
-    def find_samples(self):
-        """[(name, path, direction)] of the pictures that training shows: held out, if there are any."""
-        return find_side_samples(self.o.input_dir, self.o.which_direction)
-
-    def batches(self, data, start):
-        """Training batches from step `start` on: float32 crops [batch, 2S, 2S, 3] in [-1, 1] of the side to translate and of
-        the side whose style they get."""
-        o = self.o
-        crops = 2 * o.tile, o.train_size, o.crops_per_image, o.min_contrast, o.cache_images
-        rest = o.batch_size, o.flip and not o.no_flip
-        seeds = {"A": o.seed, "B": o.seed ^ 2**30}  # or two folders of one size would meet in the same pairs in every epoch
-        sides = o.which_direction.split("to")
-        return tf.data.Dataset.zip(tuple(crop_batches(data[side], *crops, *rest, seeds[side], start) for side in sides))
-
-    def train_step(self, step, images):
-        """One step on a batch of self.batches(), both networks at once. Returns self.losses, float32 [5]."""
-        o, (real_A, real_B) = self.o, images  # A is the side to translate
-        generator, discriminator = self.generator, self.discriminator
-        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
-        with tf.GradientTape(persistent=True) as tape:
-            fake_B = combo(generator, real_A)
-            overlap = tf.constant(0.0)
-            if o.overlap_weight:
-                overlap = overlap_loss(generator, real_A, fake_B)
-            if not o.combo:
-                real_A, real_B, fake_B = cut(real_A), cut(real_B), cut(fake_B)
-            vectors_B, vectors_A = tf.split(discriminator(tf.concat([real_B, real_A], 0)), 2)
-            vectors_AB = discriminator(fake_B)
-            origin = origin_loss(vectors_B)  # D(B) => 0
-            margin = margin_loss(vectors_AB, o.margin)  # |D(AB)| => margin or more
-            content = content_loss(vectors_A, vectors_AB)  # D(A1) - D(A2) and D(AB1) - D(AB2) point the same way
-            gan = origin_loss(vectors_AB)  # D(AB) => 0, for G
-            scaled_g = optimizer_g.scale_loss(o.gan_weight * gan + o.content_weight * content + o.overlap_weight * overlap)
-            scaled_d = optimizer_d.scale_loss(origin + margin + o.content_weight * content)
-        gradients_g = tape.gradient(scaled_g, generator.trainable_variables)
-        gradients_d = tape.gradient(scaled_d, discriminator.trainable_variables)
-        optimizer_g.apply_gradients(zip(gradients_g, generator.trainable_variables, strict=True))
-        optimizer_d.apply_gradients(zip(gradients_d, discriminator.trainable_variables, strict=True))
-        return tf.stack([origin, margin, gan, content, overlap])
-
-    def translate(self, pictures):
-        """uint8 RGB [n, h, w, 3], sides multiples of 16 => their translations, float32 RGB [n, h, w, 3] in [0, 1]."""
-        return (self.generator(tf.cast(pictures, tf.float32) / 127.5 - 1) + 1) / 2
-
-    def test_pictures(self, path, direction):
-        """Translates one file, at its own size (what training shows is reduced). Returns uint8 RGB pictures by kind: inputs and
-        outputs."""
-        inputs = load_image(path)
-        if self.o.mode == "train":
-            inputs = resize(inputs, reduced_size(tf.shape(inputs)[:2], self.o.train_size, 1))
-        inputs = inputs.numpy()
-        if self.o.stitch == "tiles":
-            outputs = translate_tiles(self.translate, inputs, self.o.tile)
-        else:
-            window = max(inputs.shape) if self.o.stitch == "whole" else self.o.tile_size
-            outputs = translate_windows(self.translate, inputs, window, self.multiple, overlap=0.25)
-        return {"inputs": inputs, "outputs": outputs}
-
-    def serve(self, serving, picture):
-        """uint8 RGB [h, w, 3] => its translation by a serving model, at its own size, uint8."""
-
-        def reflected(side):  # indices of the rows or columns of the padded picture, as np.pad does it
-            period = tf.maximum(2 * side - 2, 1)
-            index = tf.range(side + -side % self.multiple) % period
-            return tf.minimum(index, period - index)
-
-        height, width = tf.shape(picture)[0], tf.shape(picture)[1]
-        padded = tf.gather(tf.gather(picture, reflected(height)), reflected(width), axis=1)
-        return serving(padded[None])[0, :height, :width]
-
-    def build_serving_model(self, height=None, width=None, batch_size=None):
-        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
-        generator = self.build_generator()
-        generator.set_weights(self.generator.get_weights())
-        pictures = keras.Input((height, width, 3), batch_size, dtype="uint8", name="pictures")
-        outputs = generator(ops.cast(pictures, "float32") / 127.5 - 1)
-        return keras.Model(pictures, to_uint8((outputs + 1) / 2))
-
-
-ALGORITHM, SCRIPT, DATA = SiameseGAN, "siamesegan", "hd"  # DATA: what to train on without --input_dir
-build_generator, build_discriminator = build_unet, build_siamese  # their names in all scripts
-
-
-def translate_tiles(translate, image, tile):
-    """Translates a picture of any size in tiles of tile x tile pixels and puts them side by side, as the article does.
-
-    translate: uint8 [n, tile, tile, 3] => float [n, tile, tile, 3] in [0, 1]. uint8 [h, w, 3] => uint8 [h, w, 3]; the last row
-    and column of tiles are padded by reflection.
-    """
-    height, width = image.shape[:2]
-    image = np.pad(image, [(0, -height % tile), (0, -width % tile), (0, 0)], "reflect")
-    result = np.empty_like(image)
-    for top in range(0, height, tile):
-        tiles = image[top : top + tile].reshape(tile, -1, tile, 3).swapaxes(0, 1)  # [columns, tile, tile, 3]
-        parts = [np.asarray(translate(tiles[i : i + 32])) for i in range(0, len(tiles), 32)]  # bounded memory
-        row = np.concatenate(parts).swapaxes(0, 1).reshape(tile, -1, 3)
-        result[top : top + tile] = np.rint(np.clip(row, 0, 1) * 255)
-    return result[:height, :width]
-
-
-def translate_windows(translate, image, window, multiple, least=1, overlap=0.5):
-    """Translates a picture of any size, with memory bounded by the window.
-
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, and of `least`
-    pixels or more. A side up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that share `overlap` of their side, up to 0.5, with the next one, where they are blended by squared sines, so that no border
-    shows. uint8 [h, w, 3] => uint8 [h, w, 3].
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple` and at least
+    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
+    that share `overlap` of their length, at most 0.5, with the next one; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
-    height, width = image.shape[:2]
 
-    def fit(side):  # => the side with its padding
-        if side <= window:
-            return max(least, math.ceil(side / multiple) * multiple)
-        return window + math.ceil((side - window) / (window - shared)) * (window - shared)
-
-    padded = fit(height), fit(width)
-    image = np.pad(image, [(0, padded[0] - height), (0, padded[1] - width), (0, 0)], "reflect")
-
-    def cover(side):  # => size of the windows along a side, their starts, and the weight of each pixel of each window
-        size = min(side, window)
-        starts = range(0, side - size + 1, window - shared)  # on one grid, so that strides fall alike in all windows
-        ramp = np.sin(np.minimum(1, (np.arange(size) + 0.5) / shared) * np.pi / 2) ** 2
-        bump = ramp * ramp[::-1]
-        total = np.zeros(side)
+    def cover(side):  # => the windows along a side: their length, starts, and weights [starts][length]
+        length = window if side > window else max(min_side, math.ceil(side / multiple) * multiple)
+        starts = range(0, max(1, side - shared), window - shared)  # a grid, so that strides fall alike in all windows
+        ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
+        total = np.zeros(starts[-1] + length)
         for start in starts:
-            total[start : start + size] += bump
-        return size, starts, [(bump / total[start : start + size]).astype(np.float32) for start in starts]
+            total[start : start + length] += ramp * ramp[::-1]
+        return length, starts, [np.float32(ramp * ramp[::-1] / total[start : start + length]) for start in starts]
 
-    (rows, tops, row_weights), (columns, lefts, column_weights) = cover(padded[0]), cover(padded[1])
-    result = np.empty_like(image)
-    band = np.zeros((rows, padded[1], 3), np.float32)  # the rows in work: those above are finished, those below untouched
-    for index, (top, row_weight) in enumerate(zip(tops, row_weights, strict=True)):
+    height, width = image.shape[:2]
+    (rows, tops, row_weights), (columns, lefts, column_weights) = cover(height), cover(width)
+    bottom, right = tops[-1] + rows, lefts[-1] + columns
+    image = np.pad(image, [(0, bottom - height), (0, right - width), (0, 0)], "reflect")
+    result, band = np.empty_like(image), np.zeros((rows, right, 3), np.float32)  # band: rows that windows are added to
+    for top, next_top, row_weight in zip(tops, [*tops[1:], bottom], row_weights, strict=True):
         for left, column_weight in zip(lefts, column_weights, strict=True):
-            part = image[None, top : top + rows, left : left + columns]
-            weight = row_weight[:, None, None] * column_weight[None, :, None]
-            band[:, left : left + columns] += weight * np.asarray(translate(part)[0])
-        finished = (tops[index + 1] if index + 1 < len(tops) else padded[0]) - top
-        result[top : top + finished] = np.rint(np.clip(band[:finished], 0, 1) * 255)
+            output = np.asarray(translate(image[None, top : top + rows, left : left + columns])[0])
+            band[:, left : left + columns] += row_weight[:, None, None] * column_weight[None, :, None] * output
+        finished = next_top - top
+        result[top:next_top] = np.rint(np.clip(band[:finished], 0, 1) * 255)
         band = np.concatenate([band[finished:], np.zeros_like(band[:finished])])
     return result[:height, :width]
 
@@ -697,105 +683,92 @@ def to_uint8(rgb):
     return ops.cast(ops.round(ops.clip(rgb, 0.0, 1.0) * 255), "uint8")
 
 
-# ------------------------------------------------------------------------------------------------- saving and showing
+# ------------------------------------------------------------------------------------------------------ output files
 
 
-class Page:
-    """An index.html of pictures, a table whose rows are on disk as soon as they are added: at any moment the page is whole."""
-
-    def __init__(self, path, title, columns):
-        style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}img{max-width:512px}"
-        heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-        self.file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open as long as rows are added
-        self.file.write(f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>')
-        self.file.write(f"<style>{style}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n<tr>{heads}</tr>\n")
-        self.end = self.file.tell()
-
-    def add(self, texts, pictures):
-        """Adds a row: cells of text, then pictures by their paths relative to the page, large ones as their previews."""
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
-        for path in pictures:
-            shown = preview_of(path) if (Path(self.file.name).parent / preview_of(path)).exists() else path
-            url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
-            cells += f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
-        self.file.seek(self.end)
-        self.file.write(f"<tr>{cells}</tr>\n")
-        self.end = self.file.tell()
-        self.file.write("</table>\n</body></html>\n")  # the next row is written over this
-        self.file.flush()
-
-
-def preview_of(path):
-    """Where the preview of a PNG is."""
-    return f"{path.removesuffix('.png')}-preview.jpg"
-
-
-def write_png(path, picture):
-    """Writes uint8 [h, w, 3] as a PNG, and beside one that is wider than 1024 pixels a preview of 512 as a JPEG."""
-    tf.io.write_file(path, tf.io.encode_png(picture))
-    Path(preview_of(path)).unlink(missing_ok=True)  # of an earlier picture
-    height, width = picture.shape[:2]
-    if width > 1024:
-        tf.io.write_file(preview_of(path), tf.io.encode_jpeg(resize(picture, [max(1, height * 512 // width), 512])))
+def write_text(path, text):
+    """Writes a text file, which is replaced whole or not at all."""
+    part = Path(f"{path}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def write_json(path, content):
-    """Writes JSON; the file is replaced whole or not at all."""
-    temporary = Path(f"{path}.part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Writes a JSON file, which is replaced whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_images(folder, name, images, aspect_ratio=1.0):
+    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
+    for kind, image in images.items():
+        if aspect_ratio != 1:
+            image = resize(image, [image.shape[0], round(image.shape[0] * aspect_ratio)])
+        path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
+        tf.io.write_file(f"{path}.png", tf.io.encode_png(image))
+        Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
+        if width > 1024:
+            small = resize(image, [max(1, height * 512 // width), 512])
+            tf.io.write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(small))
+
+
+def write_page(folder, title, columns, rows):
+    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images/NAME.png)]."""
+
+    def cell(name):
+        path, preview = f"images/{name}.png", f"images/{name}-preview.jpg"
+        shown = preview if (folder / preview).exists() else path
+        url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
+        return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
+
+    style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
+    title, heads = html.escape(title), "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}'
+    page += f"img{{max-width:512px}}</style></head><body>\n<h1>{title}</h1>\n<table>\n<tr>{heads}</tr>\n"
+    for texts, names in rows:
+        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "".join(cell(name) for name in names)
+        page += f"<tr>{cells}</tr>\n"
+    write_text(folder / "index.html", f"{page}</table>\n</body></html>\n")
 
 
 def compare(outputs, targets):
-    """L1 in [0, 1], PSNR in dB (100 for equal pictures) and SSIM in [-1, 1] (Wang 2004) of two uint8 pictures [h, w, 3]."""
+    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et al. 2004)."""
     outputs, targets = (tf.cast(image, tf.float32) / 255 for image in (outputs, targets))
-    mean_square = max(float(tf.reduce_mean(tf.square(outputs - targets))), 1e-10)
-    return {
-        "l1": float(tf.reduce_mean(tf.abs(outputs - targets))),
-        "psnr": -10 * math.log10(mean_square),
-        "ssim": float(tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))),
-    }
+    l1, mean_square = tf.reduce_mean(tf.abs(outputs - targets)), tf.reduce_mean(tf.square(outputs - targets))
+    ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
+    return {"l1": float(l1), "psnr": -10 * math.log10(max(float(mean_square), 1e-10)), "ssim": float(ssim)}
 
 
 def find_checkpoint(path):
-    """The newest checkpoint in a folder of training, or the one that the path names (DIR/model-2000); None if there is none."""
-    try:
+    """The newest checkpoint in the folder of a training, or the one that the path names (DIR/model-2000); else None."""
+    with contextlib.suppress(UnicodeDecodeError):  # the folder's list of checkpoints is damaged
         latest = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
-    except UnicodeDecodeError:  # the folder's list of checkpoints is damaged
-        return None
-    return latest if latest and os.path.exists(f"{latest}.index") else None
+        return latest if latest and os.path.exists(f"{latest}.index") else None
 
 
-def read_options(checkpoint):
+def read_options(checkpoint, algorithm):
     """The options.json beside a checkpoint: the flags of its training."""
     if not find_checkpoint(checkpoint):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["script"] == SCRIPT and not {"input_dir", *NETWORK_FLAGS, *DATA_FLAGS} <= set(saved):
-            raise ValueError("keys are missing")
+        required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
+        if saved["script"] == algorithm.name and not required <= set(saved):
+            raise ValueError("flags are missing")
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
-    if saved["script"] != SCRIPT:
-        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {SCRIPT}.py: use the former")
+    if saved["script"] != algorithm.name:
+        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {algorithm.name}.py: use the former")
     return saved
 
 
-def adopt_options(o, given, saved):
-    """Takes over from a training what shapes the network and the data; to continue it, everything that was not given anew."""
-    for name in NETWORK_FLAGS:
-        if name in given and getattr(o, name) != saved[name]:
-            raise UserError(f"{o.checkpoint} has --{name} {saved[name]}, not {getattr(o, name)}: leave --{name} out")
-    kept = set(saved) - set(RUN_FLAGS) - {"script"} if o.mode == "train" else {*NETWORK_FLAGS, *DATA_FLAGS}
-    if {"max_steps", "max_epochs"} & given:  # either of them replaces both
-        kept -= {"max_steps", "max_epochs"}
-    for name in kept - given:
-        setattr(o, name, saved[name])
+def weights_of(model):
+    """The weights of an algorithm's networks by name, in the form that a checkpoint takes."""
+    return {name: {w.path: w.value for w in network.weights} for name, network in model.networks.items()}
 
 
-def restore(path, **objects):
-    """Restores all of the named objects from a checkpoint, which may hold more."""
+def restore(path, objects):
+    """Restores all objects of {name: object} from a checkpoint, which may hold more."""
     try:
         tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
@@ -803,92 +776,78 @@ def restore(path, **objects):
         raise UserError(f"{path} cannot be restored, it is damaged or of other networks: {reason}") from error
 
 
-def variables(network):
-    """The weights of a network by name, in the form that tf.train.Checkpoint takes."""
-    return {weight.path: weight.value for weight in network.weights}
-
-
-def start_devices(exact):
-    """Starts TensorFlow, quietly. With `exact` a CPU runs one operation at a time (on all cores, some percent slower): side by
-    side they change the order of oneDNN's sums now and then, and no training repeats bit for bit."""
-    tf.get_logger().setLevel("ERROR")  # or it comments on a checkpoint that does not fit, beside our one line
-    with quiet_native_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it was started before, in a notebook
-        if exact and not tf.config.list_physical_devices("GPU"):
+def start_devices(deterministic):
+    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time, on
+    all cores: several at once change the order of oneDNN's sums now and then, so that no training repeats bit for bit."""
+    tf.get_logger().setLevel("ERROR")  # a checkpoint that does not fit gets our one line alone
+    gpus = tf.config.list_physical_devices("GPU")
+    with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
+        if deterministic and not gpus:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.constant(0)
-
-
-def describe_device():
-    """One line on what computes."""
-    gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
 
 
-# --------------------------------------------------------------------------------------------------- train, test, export
+# ----------------------------------------------------------------------------------------------- train, test, export
 
 
-def train(o):
-    """Trains, from the start or on from o.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
-    output_dir = Path(o.output_dir)
-    begin = find_checkpoint(o.checkpoint) if o.checkpoint else None
+def train(args, algorithm):
+    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
+    output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
     if set("*?[]\\") & set(str(output_dir.resolve())):
-        raise UserError(f"{output_dir}: TensorFlow finds nothing in folders with * ? [ ] or \\ in the name: choose another")
-    done = find_checkpoint(output_dir)
-    if done and (not begin or not os.path.samefile(f"{begin}.index", f"{done}.index")):
-        raise UserError(f"{done} is there already: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    model = ALGORITHM(o, training=True)
-    data = model.find_training_pictures()
-    epoch_size = max(len(paths) for paths in data.values()) * model.crops_per_image
-    samples = model.find_samples() if o.display_freq else []
+        raise UserError(f"{output_dir}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
+    there = find_checkpoint(output_dir)
+    if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
+        raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
+    model = algorithm(args, training=True)
+    paths, samples = model.find_training_images(), model.find_samples() if args.display_freq else []
     for _, path, _ in samples:  # rather now than at the first page
-        try:
+        with naming_unreadable([path], model.load):
             model.load(path)
-        except tf.errors.OpError:
-            raise explain_unreadable([path], model.load) from None
-    total = o.max_steps or math.ceil(o.max_epochs * epoch_size / o.batch_size)
-    decay_steps = o.decay_epochs * epoch_size / o.batch_size
-    saved_step, saved_smoothed = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
-    objects = {name: variables(network) for name, network in model.networks.items()}
-    objects |= {f"{name}_optimizer": [v.value for v in optimizer.variables] for name, optimizer in model.optimizers.items()}
-    objects |= {"step": saved_step, "smoothed": saved_smoothed, **model.state}
+    epoch_size = max(map(len, paths.values())) * model.crops_per_image
+    total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
+    saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
+    optimizers = {f"{name}_optimizer": [v.value for v in model.optimizers[name].variables] for name in model.optimizers}
+    objects = {**weights_of(model), **optimizers, **model.state, "step": saved_step, "smoothed": saved_averages}
     if begin:
-        restore(begin, **objects)
-    step, smoothed = int(saved_step), saved_smoothed.numpy()  # steps done, and moving averages of the losses
+        restore(begin, objects)
+    first = step = int(saved_step)  # steps done
+    averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    options = {name: value for name, value in vars(o).items() if name not in RUN_FLAGS}
-    write_json(output_dir / "options.json", {"script": SCRIPT, **options})
+    options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
+    write_json(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
-    counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in data.items())
-    print(f"data: {o.input_dir} ({counts}); writing to {output_dir}; seed {o.seed}; {describe_device()}")
-    print("; ".join(f"{name} {network.count_params():,} parameters" for name, network in model.networks.items()), flush=True)
+    counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
+    print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
+    print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
 
     def save():
         if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
             saved_step.assign(step)
-            saved_smoothed.assign(smoothed)
+            saved_averages.assign(averages)
             manager.save(checkpoint_number=step)
 
     def due(frequency):
         return frequency and (step % frequency == 0 or step == total)
 
-    signals = []  # Ctrl-C and SIGTERM let the step in hand end
-    handlers = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    signals = []  # Ctrl-C and SIGTERM let the step end
+    handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        batches = iter(model.batches(data, step))
-        compiled, seconds, timed = False, 0.0, 0  # time spent in steps since the last progress line
+        batches = iter(model.batches(paths, step))
         while step < total and not signals:
             start = time.perf_counter()
             try:
-                batch = next(batches)
-            except tf.errors.OpError:
+                with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
+                    batch = next(batches)
+            except UserError as error:
                 save()
-                error = explain_unreadable([path for paths in data.values() for path in paths], model.load)
                 raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
             for name, optimizer in model.optimizers.items():
-                optimizer.learning_rate = decayed(model.learning_rates[name], step, total, decay_steps)
-            if traced := due(o.trace_freq):
+                decay_steps = args.decay_epochs * epoch_size / args.batch_size
+                optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
+            if traced := due(args.trace_freq):
                 tf.profiler.experimental.start(str(output_dir))
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
             if traced:
@@ -897,39 +856,33 @@ def train(o):
                 values = ", ".join(f"{name} {value}" for name, value in zip(model.losses, losses, strict=True))
                 last = manager.latest_checkpoint or "none"
                 raise UserError(f"step {step + 1}: not finite ({values}); lower --lr; last good checkpoint: {last}")
-            smoothed = losses if step == 0 else 0.99 * smoothed + 0.01 * losses
+            averages = losses if step == 0 else 0.99 * averages + 0.01 * losses
             step += 1
-            if compiled:  # the first step does not count
-                seconds, timed = seconds + time.perf_counter() - start, timed + 1
-            compiled, rate = True, timed * o.batch_size / max(seconds, 1e-9)
-            values = dict(zip(model.losses, smoothed, strict=True))
-            if due(o.progress_freq):
-                epoch = math.ceil(step * o.batch_size / epoch_size)
-                hours = (total - step) * seconds / max(timed, 1) / 3600
-                left = f"{int(hours)}h{int(hours % 1 * 60):02}m left"
-                print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}  ", end="")
-                print("  ".join(f"{name} {value:.4f}" for name, value in values.items()), flush=True)
-                seconds, timed = 0.0, 0
+            times = [] if step == first + 1 else [*times, time.perf_counter() - start]  # the first step compiles
+            seconds = sum(times) / max(1, len(times))
+            scalars = {f"loss/{name}": value for name, value in zip(model.losses, averages, strict=True)}
+            scalars |= {f"learning_rate/{name}": model.optimizers[name].learning_rate for name in model.optimizers}
+            scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
+            if due(args.progress_freq):
+                epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
+                line = f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {minutes // 60}h{minutes % 60:02}m left"
+                print(line, *(f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses), sep="  ", flush=True)
+                times = []
             with writer.as_default(step):
-                if due(o.summary_freq):
-                    for name, value in values.items():
-                        tf.summary.scalar(f"loss/{name}", value)
-                    for name, optimizer in model.optimizers.items():
-                        tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
-                    tf.summary.scalar("images_per_second", rate)
-                if due(o.histogram_freq):
-                    for name, network in model.networks.items():
-                        for weight in network.trainable_weights:
-                            tf.summary.histogram(f"{name}/{weight.path}", weight.value)
-                if due(o.display_freq):
+                for name, value in scalars.items() if due(args.summary_freq) else ():
+                    tf.summary.scalar(name, value)
+                for name, network in model.networks.items() if due(args.histogram_freq) else ():
+                    for weight in network.trainable_weights:
+                        tf.summary.histogram(f"{name}/{weight.path}", weight.value)
+                if samples and due(args.display_freq):
                     show_samples(model, samples, output_dir, step)
-            if due(o.save_freq):
+            if due(args.save_freq):
                 save()
         save()
         writer.close()
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for n, handler in handlers.items():
+            signal.signal(n, handler)
     if signals:
         print(f"stopped at step {step}, all saved; continue with --mode train --checkpoint {output_dir}")
         return 128 + signals[0]
@@ -939,202 +892,163 @@ def train(o):
 
 
 def show_samples(model, samples, output_dir, step):
-    """Translates a few pictures as they are now, for TensorBoard and the index.html of a training (newest step first)."""
+    """Translates the samples for TensorBoard and for the index.html of a training, which shows the newest step first."""
     for name, path, direction in samples:
-        try:
-            pictures = model.test_pictures(path, direction)
-        except tf.errors.OpError:
-            raise explain_unreadable([path], model.load) from None
-        for kind, picture in pictures.items():
-            write_png(str(output_dir / "images" / f"step-{step:08}-{name}-{kind}.png"), picture)
-            tf.summary.image(f"{name}/{kind}", picture[None])
-    rows = sorted((output_dir / "images").glob("step-*-outputs.png"), key=lambda p: (-int(p.name[5:13]), p.name))
-    page = Page(output_dir / "index.html", f"{output_dir.name}: samples", ["step", "name", *pictures])
-    for row in rows:
-        name = row.name.removesuffix("-outputs.png")
-        files = [f"images/{name}-{kind}.png" for kind in pictures]
-        page.add([str(int(name[5:13])), name[14:]], files)
-    page.file.close()
+        with naming_unreadable([path], model.load):
+            images = model.translate_file(path, direction)
+        write_images(output_dir, f"step-{step:08}-{name}", images)
+        for kind, image in images.items():
+            tf.summary.image(f"{name}/{kind}", image[None])
+    found = [re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name) for path in (output_dir / "images").iterdir()]
+    found = sorted((match.groups() for match in found if match), key=lambda groups: (-int(groups[1]), groups[2]))
+    rows = [([str(int(s)), name], [f"{prefix}-{kind}" for kind in images]) for prefix, s, name in found]
+    write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *images], rows)
 
 
-def test(o):
-    """Translates the pictures of o.input_dir with the networks of o.checkpoint. Returns the exit code."""
-    model = ALGORITHM(o, training=False)
-    restore(find_checkpoint(o.checkpoint), **{name: variables(network) for name, network in model.networks.items()})
-    sources = model.find_test_pictures(o.input_dir)
-    output_dir = Path(o.output_dir)
+def test(args, algorithm):
+    """Translates the images of args.input_dir with the networks of args.checkpoint. Returns the exit code."""
+    model, checkpoint = algorithm(args, training=False), find_checkpoint(args.checkpoint)
+    restore(checkpoint, weights_of(model))
+    sources, output_dir = model.find_test_images(args.input_dir), Path(args.output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    print(f"data: {o.input_dir} ({len(sources)} pictures); writing to {output_dir}; {describe_device()}", flush=True)
+    print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}", flush=True)
     (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
-    unreadable, metrics, page = [], {}, None
-    for number, (name, path, direction) in enumerate(sources, start=1):
+    errors, metrics, rows, images = [], {}, [], {}
+    for done, (name, path, direction) in enumerate(sources, start=1):
         try:
-            pictures = model.test_pictures(path, direction)
-        except tf.errors.OpError:
-            unreadable.append(path)
-            continue
-        if "targets" in pictures:
-            metrics[name] = compare(pictures["outputs"], pictures["targets"])
-        page = page or Page(output_dir / "index.html", f"{output_dir.name}: {o.checkpoint}", ["name", *pictures])
-        for kind, picture in pictures.items():
-            if model.aspect_ratio != 1:
-                picture = resize(picture, [picture.shape[0], round(picture.shape[0] * model.aspect_ratio)])
-            write_png(str(output_dir / "images" / f"{name}-{kind}.png"), picture)
-        page.add([name], [f"images/{name}-{kind}.png" for kind in pictures])
-        if o.progress_freq and (number % o.progress_freq == 0 or number == len(sources)):
-            print(f"{number}/{len(sources)} pictures", flush=True)
+            with naming_unreadable([path], model.load):
+                images = model.translate_file(path, direction)
+            if "targets" in images:
+                metrics[name] = compare(images["outputs"], images["targets"])
+            write_images(output_dir, name, images, model.aspect_ratio)
+            rows.append(([name], [f"{name}-{kind}" for kind in images]))
+        except UserError as error:
+            errors.append(error)
+        if rows and (done % 50 == 0 or done == len(sources)):
+            write_page(output_dir, f"{output_dir.name}: {args.checkpoint}", ["name", *images], rows)
+        if args.progress_freq and (done % args.progress_freq == 0 or done == len(sources)):
+            print(f"{done}/{len(sources)} images", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
-        write_json(output_dir / "metrics.json", {"checkpoint": find_checkpoint(o.checkpoint), "mean": mean, "images": metrics})
-        print(f"L1 {mean['l1']:.4f}  PSNR {mean['psnr']:.2f} dB  SSIM {mean['ssim']:.4f}  (means of {len(metrics)} pictures)")
-    if unreadable:
-        error = explain_unreadable(unreadable, model.load)
-        raise UserError(f"{error}; {len(unreadable)} of {len(sources)} could not be translated")
+        write_json(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
+        print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
+    if errors:
+        raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
     print(f"done: see {output_dir / 'index.html'}")
     return 0
 
 
-def export(o):
-    """Writes the generator of o.checkpoint in o.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
-    model = ALGORITHM(o, training=False)
-    restore(find_checkpoint(o.checkpoint), **{name: variables(network) for name, network in model.networks.items()})
-    output_dir = Path(o.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    if o.export_format == "saved_model":
-        target, serving = output_dir / "saved_model", model.build_serving_model()
+def export(args, algorithm):
+    """Writes the generator of args.checkpoint in args.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
+    model = algorithm(args, training=False)
+    restore(find_checkpoint(args.checkpoint), weights_of(model))
+    files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
+    target = Path(args.output_dir) / files[args.export_format]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if args.export_format == "keras":
+        model.build_serving_model().save(target)
+    elif args.export_format in ("litert", "onnx"):  # of one size
+        serving = model.build_serving_model(*model.crop, batch_size=1 if args.export_format == "litert" else None)
+        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
+        try:
+            serving.export(str(target), format=args.export_format, verbose=False)
+        except ImportError:
+            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
+    else:
         module = tf.Module()
-        module.model = serving
+        module.model = serving = model.build_serving_model()
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pictures")])
-        def translate(pictures):
-            return {"pictures": serving(pictures)}
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+        def translate(images):
+            return {"images": serving(images)}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        def translate_encoded(image_bytes):  # TF Serving passes names in _bytes as base64
-            def translate_one(data):
-                return tf.io.encode_png(model.serve(serving, decode_image(data)))
+        def translate_encoded(image_bytes):  # TensorFlow Serving takes names in _bytes as base64
+            def translate_one(contents):
+                return tf.io.encode_png(model.serve(serving, decode_image(contents)))
 
             return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
-        tf.saved_model.save(module, str(target), signatures={"serving_default": translate, "encoded": translate_encoded})
-    elif o.export_format == "keras":
-        target = output_dir / "model.keras"
-        model.build_serving_model().save(target)
-    elif o.export_format == "litert":
-        target = output_dir / "model.tflite"
-        model.build_serving_model(*model.crop, batch_size=1).export(target, format="litert", verbose=False)
-    else:
-        target, serving = output_dir / "model.onnx", model.build_serving_model(*model.crop)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            serving.export(str(target), format="onnx", verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
+        tf.saved_model.save(module, str(target), {"serving_default": translate, "encoded": translate_encoded})
     print(f"done: {target}")
     return 0
 
 
-def fill_in_defaults(o, given):
-    """Options that depend on others or on what is there: input and output folders, what a checkpoint brings."""
-    if o.mode is None:
-        raise UserError("--mode is missing: train, test or export (--help lists all options)")
-    if o.mode != "train" and not o.checkpoint:
-        example = f"{DATA.split('/')[0]}_train"
-        raise UserError(f"--mode {o.mode} needs --checkpoint, the --output_dir of a training, e.g. --checkpoint {example}")
-    trained_on = None
-    if o.checkpoint:
-        o.checkpoint = o.checkpoint.rstrip("/")
-        saved = read_options(o.checkpoint)
-        trained_on = saved["input_dir"]
-        adopt_options(o, given, saved)
-    folder = Path(o.checkpoint or ".")
-    folder = folder if folder.is_dir() else folder.parent
-    if o.mode == "train":
-        if not o.input_dir:
-            o.input_dir = DATA if Path(DATA).is_dir() else str(Path(__file__).parent / "samples" / DATA)
-            print(f"no --input_dir given: using {o.input_dir}")
-        data = Path(o.input_dir).resolve()
-        o.input_dir = str(data)
-        name = data.parent.name if data.name.startswith("train") else data.name
-        o.output_dir = o.output_dir or (str(folder) if o.checkpoint else f"{name}_train")
-    else:
-        o.output_dir = o.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{o.mode}"
-        if o.mode == "test" and not o.input_dir:
-            o.input_dir = find_held_out(trained_on)
-            if not o.input_dir:
-                raise UserError(f"no pictures for test beside {trained_on}: give --input_dir")
-            print(f"no --input_dir given: using {o.input_dir}")
+def complete(values, algorithm):
+    """Parsed flags => all as attributes, with those of the checkpoint and with defaults that depend on the files there."""
+    training, folder = values.mode == "train", Path(values.checkpoint or ".")
+    if values.mode is None:
+        raise UserError("--mode is missing: train, test or export (--help lists all flags)")
+    if values.checkpoint:
+        saved = read_options(values.checkpoint, algorithm)
+        for name in algorithm.network_flags:
+            if values[name].present and values[name].value != saved[name]:
+                raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
+        kept = set(saved) & set(values) if training else {*algorithm.network_flags, *algorithm.data_flags}
+        if values["max_steps"].present or values["max_epochs"].present:  # either of them replaces both
+            kept -= {"max_steps", "max_epochs"}
+        for name in kept:
+            values.set_default(name, saved[name])
+        folder = folder if folder.is_dir() else folder.parent
+    elif not training:
+        example = f"{algorithm.default_data.split('/')[0]}_train"
+        raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
+    args = types.SimpleNamespace(**values.flag_values_dict())
+    if args.mode != "export" and not args.input_dir:
+        samples = Path(__file__).parent / "samples" / algorithm.default_data
+        default = algorithm.default_data if Path(algorithm.default_data).is_dir() else str(samples)
+        args.input_dir = default if training else find_held_out(saved["input_dir"])
+        if not args.input_dir:
+            raise UserError(f"no images for test beside {saved['input_dir']}: give --input_dir")
+        print(f"no --input_dir given: using {args.input_dir}")
+    if training:
+        args.input_dir = str(Path(args.input_dir).resolve())
+        *_, parent, name = Path(args.input_dir).parts
+        args.output_dir = args.output_dir or (
+            str(folder) if args.checkpoint else f"{parent if name.startswith('train') else name}_train"
+        )
+    args.output_dir = args.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{args.mode}"
+    if args.deterministic is None:
+        args.deterministic = args.seed is not None or not training
+    args.seed = random.SystemRandom().randrange(2**24) if args.seed is None else args.seed
+    args.flip = args.flip and not args.no_flip
+    return args
 
 
-def run(o, given):
-    """Does what the options say; `given` names those that were set. Returns the exit code."""
-    o.exact = o.seed is not None or o.mode != "train"  # a training that goes on keeps it, as it keeps a seed that was drawn
-    fill_in_defaults(o, given)
-    start_devices(o.exact)
-    if o.seed is None:
-        o.seed = random.SystemRandom().randrange(2**24)
-    keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
-    keras.utils.set_random_seed(o.seed)
-    return {"train": train, "test": test, "export": export}[o.mode](o)
-
-
-def test_side_by_side(o, given):
-    """--checkpoint A,B,C: tests each in a folder of its own; a page shows a row a picture, a column a checkpoint."""
-    if o.mode != "test":
-        raise UserError(f"--mode {o.mode} takes one checkpoint, not {o.checkpoint}; several are for --mode test")
-    checkpoints = [checkpoint.rstrip("/") for checkpoint in o.checkpoint.split(",")]
-    parts = [Path(checkpoint).parts[-1 if os.path.isdir(checkpoint) else -2 :] for checkpoint in checkpoints]
-    columns = ["-".join(part).removesuffix("_train") for part in parts]
-    if len(set(columns)) < len(columns):
-        raise UserError(f"--checkpoint {o.checkpoint}: two have the same name, by which they are shown: rename a folder")
-    o.output_dir = o.output_dir or "several_test"
-    for checkpoint in checkpoints:  # rather now than after the first test
-        read_options(checkpoint)
-    for checkpoint, column in zip(checkpoints, columns, strict=True):
-        one = types.SimpleNamespace(**vars(o) | {"checkpoint": checkpoint, "output_dir": f"{o.output_dir}/{column}"})
-        run(one, given)
-        o.input_dir = one.input_dir  # those of the first for all
-    page = Page(Path(o.output_dir) / "index.html", f"{o.output_dir}: side by side", ["name", "inputs", *columns])
-    for name, _, _ in ALGORITHM(one, training=False).find_test_pictures(o.input_dir):
-        files = [f"{columns[0]}/images/{name}-inputs.png"] + [f"{column}/images/{name}-outputs.png" for column in columns]
-        page.add([name], files)
-    page.file.close()
-    print(f"done: see {o.output_dir}/index.html")
-    return 0
-
-
-def main(argv):
+def main(argv, algorithm):
     """The command line. Returns the exit code."""
     try:
-        FLAGS.unparse_flags()  # forget an earlier call
-        unused = FLAGS(argv)[1:]
-        if FLAGS.help:
-            print(f"{__doc__}\n{FLAGS.get_help()}")
+        values = copy.deepcopy(FLAGS)
+        unused = values(argv)[1:]
+        if values.help:
+            print(f"{__doc__}\n{values.get_help()}")
             return 0
         if unused:
-            raise UserError(f"not an option: {unused[0]} (--help lists all options)")
-        o = types.SimpleNamespace(**FLAGS.flag_values_dict())
-        given = {name for name in FLAGS if FLAGS[name].present}
-        several = o.checkpoint and "," in o.checkpoint and not find_checkpoint(o.checkpoint)
-        return (test_side_by_side if several else run)(o, given)
+            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
+        args = complete(values, algorithm)
+        args.device = start_devices(args.deterministic)
+        keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
+        keras.utils.set_random_seed(args.seed)
+        return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
     except (UserError, flags.Error) as error:
         message = str(error).replace("\n", " ")
-    except BrokenPipeError:  # the reader left, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it ends
+    except BrokenPipeError:  # the reader has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at its end
         return 141
-    except OSError as error:
-        message = f"{error.filename or o.output_dir}: {error.strerror}; make room or choose another --output_dir"
-    except tf.errors.OpError as error:
-        reason = re.search("No space left on device|File too large|Permission denied|Read-only file system", error.message)
-        if not reason:
-            raise
-        message = f"{o.output_dir}: {reason[0]}; make room or choose another --output_dir; what was saved before is whole"
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        message = f"{error.filename or args.output_dir}: {error.strerror}; make room or choose another --output_dir"
+    except tf.errors.OpError as error:
+        reason = re.search("No space left on device|File too large|Permission denied|Read-only file", error.message)
+        if not reason:
+            raise
+        message = f"{args.output_dir}: {reason[0]}; make room or choose another --output_dir; what was saved is whole"
     print(f"error: {message}", file=sys.stderr)
     return 2
+# <<< second half
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv, SiameseGAN))
