@@ -3,15 +3,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "absl-py"]
 # ///
-"""CycleGAN: image-to-image translation learned without pairs (Zhu et al. 2017, arXiv 1703.10593), TensorFlow 2 / Keras 3.
+"""CycleGAN: image-to-image translation learned without pairs (Zhu et al. 2017, arXiv 1703.10593). TensorFlow 2.
 
     python cyclegan.py --mode train --input_dir monet2photo
     python cyclegan.py --mode test --checkpoint monet2photo_train --which_direction BtoA
     python cyclegan.py --mode export --checkpoint monet2photo_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: on the samples, recipes/cyclegan-cpu.flags lowers the error against the truth
-by 72 and 71 % in 13 minutes. A step at 128x128 with 9 blocks takes 1.23 s, 1.13 times as fast as PyTorch eager; with
---mixed_precision bfloat16 0.79 s.
+Measured on 2 cores of an AMD EPYC: on the samples, recipes/cyclegan-cpu.flags lowers the error against the truth by 72
+and 71 % in 13 minutes. A step at 128x128 takes 1.23 s, 1.13 times as fast as PyTorch eager; in bfloat16 0.79 s.
 
 docs/cyclegan.md explains every output file and number, and lists the differences from the paper.
 """
@@ -25,7 +24,6 @@ import html
 import json
 import math
 import os
-import random
 import re
 import signal
 import sys
@@ -70,9 +68,8 @@ string, integer, number, boolean, choice = (
 # Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
 
 # >>> unpaired flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
-string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images, or one file; "
-       "default: the data of the commands above, else the samples")  # fmt: skip
-choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "what test translates and export writes; training learns both")
+string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
+choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "of test and export; training learns both directions")
 integer("max_epochs", 200, "passes over the larger domain, in total", lower_bound=1)
 integer("decay_epochs", 100, "last epochs, in which the learning rate falls linearly to 0", lower_bound=0)
 integer("batch_size", 1, "images of each domain in a training step", lower_bound=1)
@@ -81,21 +78,20 @@ string("crop_size", "256", "pixels of the random crops: SIDE or HEIGHTxWIDTH, mu
 integer("cache_mb", 1024, "MiB; resized images are kept in memory if all of them fit into this", lower_bound=0)
 integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
-integer("n_layers_d", 3, "depth of the discriminators: 1, 3 and 5 see patches of 16, 70 and 286 pixels, 0 single pixels",
-        lower_bound=0)  # fmt: skip
+integer("n_layers_d", 3, "discriminator depth: 1, 3, 5 for patches of 16, 70, 286 pixels, 0: 1", lower_bound=0)
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
 number("cycle_weight", 10.0, "weight of the cycle loss of each domain", lower_bound=0)
-number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: faster, but colours may drift", lower_bound=0)
-integer("pool_size", 50, "past fakes of each domain kept for the discriminators; 0: they see only the newest", lower_bound=0)
+number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: colours may drift", lower_bound=0)
+integer("pool_size", 50, "past fakes of each domain kept for the discriminators; 0: only the newest", lower_bound=0)
 boolean("paired", False, "testA and testB show the same scenes under the same names: test measures L1, PSNR and SSIM")
-number("aspect_ratio", 1.0, "width / height to stretch the output to, in test and in export's `encoded`", lower_bound=0.05)
+number("aspect_ratio", 1.0, "width / height that test and export's `encoded` stretch images to", lower_bound=0.05)
 boolean("native_size", False, "test keeps the size and aspect of each image, instead of --crop_size")
 integer("tile_size", 512, "pixels; with --native_size larger images go through in overlapping windows", lower_bound=32)
 # <<< unpaired flags
-integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, 9 for larger ones", lower_bound=0)
-choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2, then a convolution, against checkerboards")
+integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, else 9", lower_bound=0)
+choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, against checkerboards")
 
 # -------------------------------------------------------------------------------------------------------------- data
 
@@ -118,9 +114,9 @@ def parse_sizes(crop_size, scale_size):
 def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb):
     """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
 
-    load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`. The
-    order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a training
-    can continue at any step.
+    load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
+    The order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a
+    training can continue at any step.
     """
 
     def load_resized(path):
@@ -143,9 +139,8 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
     with tf.device("cpu"):
         names = tf.constant(paths)
         resized = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load_resized, tf.data.AUTOTUNE))
-        images_per_path = len(tf.nest.flatten(resized.element_spec))
-        cached = len(paths) * images_per_path * scale[0] * scale[1] * 3 <= cache_mb * 2**20
-        if cached:
+        pixels = len(paths) * scale[0] * scale[1] * len(tf.nest.flatten(resized.element_spec))
+        if cached := pixels * 3 <= cache_mb * 2**20:
             with naming_unreadable(paths, load):
                 cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
         positions = tf.data.Dataset.range(start * batch_size, 2**62)
@@ -159,16 +154,14 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
 
 # >>> unpaired layers: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
-    """Instance norm without scale and shift (Ulyanov et al. 2016): [n, h, w, c] => [n, h, w, c], each image by itself.
-
-    Biased variance, epsilon 1e-5, statistics in float32.
-    """
+    """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
+    epsilon 1e-5, statistics in float32."""
 
     def call(self, x):
         if x.shape[0] and x.shape[0] <= 4:  # batch norm of single images: a fused kernel, on a CPU twice as fast
-            one, zero, images = tf.ones(x.shape[-1]), tf.zeros(x.shape[-1]), tf.split(x, x.shape[0])
-            norm = functools.partial(tf.compat.v1.nn.fused_batch_norm, scale=one, offset=zero, epsilon=1e-5)
-            return tf.concat([norm(image)[0] for image in images], 0)
+            options = {"scale": tf.ones(x.shape[-1]), "offset": tf.zeros(x.shape[-1]), "epsilon": 1e-5}
+            images = tf.split(x, x.shape[0])
+            return tf.concat([tf.compat.v1.nn.fused_batch_norm(image, **options)[0] for image in images], 0)
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
         return tf.cast(tf.nn.batch_normalization(x32, mean, variance, None, None, 1e-5), x.dtype)
@@ -190,8 +183,8 @@ def reflect(x, pixels):
 def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm, crop=CropFirst):
     """The ResNet generator (section 4 and appendix 7.2), RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 4. 11,378,179 parameters with 9 blocks, 7,837,699 with 6. upsample="resize": nearest x2 and a
-    3x3 convolution instead of the transposed ones (Odena et al. 2016). Pads are those of PyTorch, not of "same".
+    h and w are multiples of 4. 11,378,179 parameters with 9 blocks, 7,837,699 with 6. upsample="resize": nearest x2 and
+    a 3x3 convolution instead of the transposed ones (Odena et al. 2016). Pads are those of PyTorch, not of "same".
     """
 
     def conv(x, filters, size, name, strides=1):
@@ -232,15 +225,13 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
 def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     """The PatchGAN, RGB [n, 256, 256, 3] => logits [n, 30, 30, 1], one for each patch of 70x70 pixels.
 
-    2,764,737 parameters. n_layers=1 sees patches of 16 pixels (136,385), 5 of 286 (11,154,369), 0 single pixels (8,705).
+    2,764,737 parameters. n_layers=1: patches of 16 pixels (136,385), 5: 286 (11,154,369), 0: single pixels (8,705).
     (Isola et al. 2017, section 6.1.2, with instance norm)
     """
     strides, size = ([2] * n_layers + [1], 4) if n_layers else ([1, 1], 1)
     x = inputs = keras.Input((None, None, 3))
     # layer_1: [batch, 256, 256, 3] => [batch, 128, 128, ndf]
-    # layer_2: [batch, 128, 128, ndf] => [batch, 64, 64, ndf * 2]
-    # layer_3: [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4]
-    # layer_4: [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
+    # layer_2 to layer_4: => [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
     for level, stride in enumerate(strides, start=1):
         x = layers.ZeroPadding2D(size // 4, name=f"layer_{level}_pad")(x)
         filters = ndf * min(2 ** (level - 1), 8)
@@ -259,23 +250,20 @@ def check_crop(size, multiple, n_layers):
     if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
         near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
         raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
-    if min(size) < 3 * 2**n_layers:
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs at least {3 * 2**n_layers} pixels")
+    if min(size) < (least := 3 * 2**n_layers):
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 
 
 class ImagePool:
-    """The last `size` fakes of a domain, so that D does not forget earlier ones. (Section 4; Shrivastava et al. 2017)"""
+    """The last `size` fakes of a domain, so that D remembers earlier ones. (Section 4; Shrivastava et al. 2017)"""
 
     def __init__(self, size, image_size):
         self.size, self.count = size, tf.Variable(0, dtype=tf.int32)
         self.images = tf.Variable(tf.zeros([size, *image_size, 3]))
 
     def swap(self, fakes, seed):
-        """Fakes [n, h, w, 3] => fakes for D. seed: int64 [2].
-
-        They go in one by one. While there is room each stays, and is returned. Once the pool is full a fake is returned,
-        or, with even odds, replaces an older one, which is returned.
-        """
+        """Fakes [n, h, w, 3] => fakes for D. While there is room a fake stays, and is returned. Once the pool is full
+        it is returned or, with even odds, replaces an older one, which is returned. seed: int64 [2]."""
         out = []
         for index, fake in enumerate(tf.unstack(fakes)):
             draw = tf.random.stateless_uniform([2], tf.random.experimental.stateless_fold_in(seed, index))
@@ -293,10 +281,8 @@ class ImagePool:
 
 
 def gan_loss(logits, label, kind):
-    """Mean loss of logits of any shape against one label, 1 for real and 0 for fake.
-
-    kind: "lsgan", least squares (Mao et al. 2017), or "bce", sigmoid cross-entropy.
-    """
+    """Mean loss of logits of any shape against one label, 1 for real and 0 for fake; kind: "lsgan", least squares
+    (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
     if kind == "lsgan":
         return tf.reduce_mean(tf.square(logits - label))
     labels = tf.fill(tf.shape(logits), label)
@@ -319,34 +305,31 @@ class CycleGAN:
     network_flags = ("ngf", "ndf", "n_blocks", "upsample", "n_layers_d", "crop_size", "pool_size")
     multiple = 4  # the sides of what the generators take are multiples of it
 
-    def build_generator(self, **parts):
+    def generator(self, **parts):
         """A generator by the flags; parts: norm and crop."""
         return build_generator(self.args.n_blocks, self.args.ngf, self.args.upsample, **parts)
 
     # >>> unpaired training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
     losses = ("discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B")
-    data_flags = ("scale_size", "aspect_ratio", "seed")
-    crops_per_image = 1
+    data_flags, crops_per_image = ("scale_size", "aspect_ratio", "seed"), 1
 
     def __init__(self, args, training):
-        self.args, self.aspect_ratio, self.load = args, args.aspect_ratio, load_image
+        self.args, self.load, self.aspect_ratio = args, load_image, args.aspect_ratio
         self.paired = args.paired and not training
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size)
         check_crop(self.crop, self.multiple, args.n_layers_d)
-        self.networks, self.translate, self.optimizers, self.learning_rates, self.pools, self.state = ({} for _ in range(6))
+        self.networks, self.translate, self.optimizers, self.learning_rates, self.state = {}, {}, {}, {}, {}
         for direction in ("AtoB", "BtoA"):
-            self.networks[f"generator_{direction}"] = self.build_generator()
+            self.networks[f"generator_{direction}"] = self.generator()
             translate = functools.partial(self.run_generator, direction)
             self.translate[direction] = tf.function(translate, [tf.TensorSpec([1, None, None, 3], tf.uint8)])
         if training:
             for domain in ("A", "B"):
                 self.networks[f"discriminator_{domain}"] = build_discriminator(args.n_layers_d, args.ndf)
-                if args.pool_size:
-                    self.pools[domain] = pool = ImagePool(args.pool_size, self.crop)
-                    self.state[f"pool_{domain}"] = {"pictures": pool.images, "count": pool.count}
+            self.pools = {domain: ImagePool(args.pool_size, self.crop) for domain in "AB" if args.pool_size}
+            self.state = {f"pool_{d}": {"pictures": p.images, "count": p.count} for d, p in self.pools.items()}
             for kind in ("generator", "discriminator"):
-                networks = [network for name, network in self.networks.items() if kind in name]
-                weights = [weight for network in networks for weight in network.trainable_variables]
+                weights = [w for name, net in self.networks.items() if kind in name for w in net.trainable_variables]
                 self.optimizers[kind] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
                 self.learning_rates[kind] = args.lr
             self.train_step = tf.function(self.train_step, jit_compile=args.xla)
@@ -366,9 +349,10 @@ class CycleGAN:
             else:
                 fake_B, fake_A = G_AtoB(real_A), G_BtoA(real_B)
                 identity_A = identity_B = tf.constant(0.0)
-            cycle_A, cycle_B = l1_loss(G_BtoA(fake_B), real_A), l1_loss(G_AtoB(fake_A), real_B)  # G_BtoA(G_AtoB(A)) => A
+            cycle_A = l1_loss(G_BtoA(fake_B), real_A)  # G_BtoA(G_AtoB(A)) => A
+            cycle_B = l1_loss(G_AtoB(fake_A), real_B)  # G_AtoB(G_BtoA(B)) => B
             logits_A, logits_B = D_A(fake_A), D_B(fake_B)
-            gan_AtoB, gan_BtoA = loss(logits_B, 1.0), loss(logits_A, 1.0)  # D_B(G_AtoB(A)) => 1, D_A(G_BtoA(B)) => 1
+            gan_AtoB, gan_BtoA = loss(logits_B, 1.0), loss(logits_A, 1.0)  # D_B(fake_B) => 1, D_A(fake_A) => 1
             total = args.gan_weight * (gan_AtoB + gan_BtoA) + args.cycle_weight * (cycle_A + cycle_B)
             scaled_total = optimizer_g.scale_loss(total + args.identity_weight * (identity_A + identity_B))
 
@@ -388,7 +372,7 @@ class CycleGAN:
         return tf.stack([discrim_A, discrim_B, gan_AtoB, gan_BtoA, cycle_A, cycle_B, identity_A, identity_B])
 
     def run_generator(self, direction, image):
-        """uint8 RGB [1, h, w, 3], sides multiples of self.multiple => its translation, float32 RGB [1, h, w, 3] in [0, 1]."""
+        """uint8 RGB [1, h, w, 3], sides multiples of self.multiple => float32 RGB [1, h, w, 3] in [0, 1]."""
         return (self.networks[f"generator_{direction}"](tf.cast(image, tf.float32) / 127.5 - 1) + 1) / 2
 
     def find_training_images(self):
@@ -397,27 +381,26 @@ class CycleGAN:
 
     def find_test_images(self, input_dir):
         """[(name, path, direction)] of the images to translate: those of testA for AtoB, those of testB for BtoA."""
-        which, tests = self.args.which_direction, [Path(input_dir) / "testA", Path(input_dir) / "testB"]
+        which = self.args.which_direction
         if which != "both":
             return [(name, path, which) for name, path in list_images(input_dir, "test", which[0])]
-        if not any(test.is_dir() for test in tests):
-            raise UserError(f"{input_dir} has no testA and testB: --which_direction AtoB or BtoA says how to translate it")
-        return [(f"{d}-{name}", path, d) for d in ("AtoB", "BtoA") for name, path in list_images(input_dir, "test", d[0])]
+        if find_held_out(input_dir) != str(Path(input_dir)):
+            raise UserError(f"{input_dir} has no testA and testB: choose --which_direction AtoB or BtoA")
+        found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
+        return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
 
     def find_samples(self):
-        """[(name, path, direction)] of the images that training shows, four of each domain: of testA if there is one."""
-        folder, samples = self.args.input_dir, []
+        """[(name, path, direction)] of the images that training shows, four of each domain: held-out ones, if any."""
+        samples = []
         for direction in ("AtoB", "BtoA"):
-            split = "test" if (Path(folder) / f"test{direction[0]}").is_dir() else "train"
-            images = list_images(folder, split, direction[0])[:4]
+            split = "test" if (Path(self.args.input_dir) / f"test{direction[0]}").is_dir() else "train"
+            images = list_images(self.args.input_dir, split, direction[0])[:4]
             samples += [(f"{direction}-{name}", path, direction) for name, path in images]
         return samples
 
     def batches(self, paths, start):
-        """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1].
-
-        An epoch is a pass over the larger domain; the other starts again, in a new order, whenever it runs out.
-        """
+        """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
+        the larger domain; the other starts again, in a new order, whenever it runs out."""
         args = self.args
         sizes = self.scale, self.crop, args.batch_size, args.flip
         A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2)
@@ -429,11 +412,9 @@ class CycleGAN:
         """Path => uint8 RGB images by kind: inputs, outputs, recovered and, with --paired in test, targets."""
         back = {"AtoB": "BtoA", "BtoA": "AtoB"}[direction]
         inputs = load_image(path)
-        if not self.args.native_size:
-            inputs = resize(inputs, self.crop)
         window = self.args.tile_size if self.args.native_size else max(self.crop)
         sizes = window, self.multiple, 2 * self.multiple  # at least 2 pixels are left to be reflected
-        images = {"inputs": inputs.numpy()}
+        images = {"inputs": (inputs if self.args.native_size else resize(inputs, self.crop)).numpy()}
         images["outputs"] = translate_windows(self.translate[direction], images["inputs"], *sizes)
         images["recovered"] = translate_windows(self.translate[back], images["outputs"], *sizes)
         if self.paired:
@@ -441,7 +422,7 @@ class CycleGAN:
             if not os.path.isfile(twin):
                 raise UserError(f"--paired: {twin} is missing, the true translation of {path}")
             with naming_unreadable([twin], load_image):
-                images["targets"] = resize(load_image(twin), inputs.shape[:2]).numpy()
+                images["targets"] = resize(load_image(twin), images["inputs"].shape[:2]).numpy()
         return images
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
@@ -450,7 +431,7 @@ class CycleGAN:
             raise UserError("--which_direction both: export writes one generator, AtoB or BtoA")
         norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=False, scale=False)
         crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
-        generator = self.build_generator(norm=norm, crop=crop)
+        generator = self.generator(norm=norm, crop=crop)
         generator.set_weights(self.networks[f"generator_{self.args.which_direction}"].get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
@@ -468,11 +449,10 @@ class CycleGAN:
 
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
-# The algorithm ends here; the rest is the same in every algorithm file. It expects of an algorithm class:
+# The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
+#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
 #   losses                      names of what train_step returns
-#   network_flags               names of the flags that a checkpoint fixes
-#   data_flags                  names of the flags that test and export take over from the training, unless given
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
 #   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
@@ -498,13 +478,12 @@ boolean("deterministic", None, "repeat bit for bit on a CPU, some percent slower
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and on CPUs with AVX512-BF16")
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and CPUs with AVX512-BF16")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
 integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
 integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
@@ -517,12 +496,11 @@ class UserError(Exception):
 
 # ------------------------------------------------------------------------------------------------------- image files
 
-
 def list_images(folder, split="", domain=""):
     """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. The name
-    is the file's without extension, or with it where a.jpg and a.png would share one.
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. Names
+    are those of the files without extension, or with it where a.jpg and a.png would share one.
     """
     folder = Path(folder)
     parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
@@ -545,9 +523,9 @@ def find_held_out(input_dir):
     """The test data of a training: the folder itself if it has testA or testB; val or test beside train; else None."""
     folder = Path(input_dir)
     names = [folder.name.replace("train", name, 1) for name in ("val", "test") if folder.name.startswith("train")]
-    beside = [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
-    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
-    return str(folder) if has_domains else str(beside[0]) if beside else None
+    found = [folder] if (folder / "testA").is_dir() or (folder / "testB").is_dir() else []
+    found += [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
+    return str(found[0]) if found else None
 
 
 def decode_image(contents):
@@ -581,10 +559,9 @@ def naming_unreadable(paths, load):
             try:
                 load(path)
             except tf.errors.OpError as error:
-                odd = re.search(r"even width, not\W*(\d+)", error.message)
-                hint = "a pair A|B needs an even width; in test, --nopaired takes single images"
+                reason = re.search("a pair .* images", error.message)  # see load_pair
                 damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
-                raise UserError(f"{path} {f'is {odd[1]} pixels wide: {hint}' if odd else damaged}") from None
+                raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
         raise UserError("an image could not be read, but now all can: start again") from None
 
 
@@ -639,16 +616,16 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
 
 
 def learning_rate_at(step, learning_rate, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps, or all."""
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps."""
     return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
 
 
 def translate_windows(translate, image, window, multiple, min_side=1, overlap=0.5):
     """Translates an image of any size, in memory bounded by the window. uint8 [h, w, 3] => uint8 [h, w, 3].
 
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple` and at least
-    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that share `overlap` of their length, at most 0.5, with the next one; squared sines blend them without seams.
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, at least
+    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by
+    windows that share `overlap` of their length, at most 0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
@@ -684,30 +661,23 @@ def to_uint8(rgb):
 
 # ------------------------------------------------------------------------------------------------------ output files
 
-
-def write_text(path, text):
-    """Writes a text file, which is replaced whole or not at all."""
+def write_text(path, content):
+    """Writes a text, or what is not a text as JSON. The file is replaced whole or not at all."""
     part = Path(f"{path}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
-
-
-def write_json(path, content):
-    """Writes a JSON file, which is replaced whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
     """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
     for kind, image in images.items():
-        if aspect_ratio != 1:
-            image = resize(image, [image.shape[0], round(image.shape[0] * aspect_ratio)])
         path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
+        image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
         tf.io.write_file(f"{path}.png", tf.io.encode_png(image))
         Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
         if width > 1024:
-            small = resize(image, [max(1, height * 512 // width), 512])
-            tf.io.write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(small))
+            preview = tf.io.encode_jpeg(resize(image, [max(1, height * 512 // width), 512]))
+            tf.io.write_file(f"{path}-preview.jpg", preview)
 
 
 def write_page(folder, title, columns, rows):
@@ -719,13 +689,13 @@ def write_page(folder, title, columns, rows):
         url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
         return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
 
+    def row(texts, names=(), tag="td"):
+        return "".join([f"<{tag}>{html.escape(text)}</{tag}>" for text in texts] + [cell(name) for name in names])
+
     style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
-    title, heads = html.escape(title), "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}'
-    page += f"img{{max-width:512px}}</style></head><body>\n<h1>{title}</h1>\n<table>\n<tr>{heads}</tr>\n"
-    for texts, names in rows:
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "".join(cell(name) for name in names)
-        page += f"<tr>{cells}</tr>\n"
+    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
+    page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
     write_text(folder / "index.html", f"{page}</table>\n</body></html>\n")
 
 
@@ -752,10 +722,11 @@ def read_options(checkpoint, algorithm):
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        if saved["script"] == algorithm.name and not required <= set(saved):
-            raise ValueError("flags are missing")
+        damaged = saved["script"] == algorithm.name and not required <= set(saved)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
-        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
+        damaged = True
+    if damaged:
+        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back")
     if saved["script"] != algorithm.name:
         raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {algorithm.name}.py: use the former")
     return saved
@@ -776,8 +747,8 @@ def restore(path, objects):
 
 
 def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time, on
-    all cores: several at once change the order of oneDNN's sums now and then, so that no training repeats bit for bit."""
+    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
+    several at once now and then change the order of oneDNN's sums, and no training repeats bit for bit."""
     tf.get_logger().setLevel("ERROR")  # a checkpoint that does not fit gets our one line alone
     gpus = tf.config.list_physical_devices("GPU")
     with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
@@ -790,9 +761,8 @@ def start_devices(deterministic):
 
 # ----------------------------------------------------------------------------------------------- train, test, export
 
-
 def train(args, algorithm):
-    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
+    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
     output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
     if set("*?[]\\") & set(str(output_dir.resolve())):
         raise UserError(f"{output_dir}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
@@ -815,7 +785,7 @@ def train(args, algorithm):
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_json(output_dir / "options.json", {"script": algorithm.name, **options})
+    write_text(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
@@ -864,15 +834,13 @@ def train(args, algorithm):
             scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
             if due(args.progress_freq):
                 epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
-                line = f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {minutes // 60}h{minutes % 60:02}m left"
-                print(line, *(f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses), sep="  ", flush=True)
+                left = f"{minutes // 60}h{minutes % 60:02}m left"
+                values = (f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses)
+                print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}", *values, sep="  ", flush=True)
                 times = []
             with writer.as_default(step):
                 for name, value in scalars.items() if due(args.summary_freq) else ():
                     tf.summary.scalar(name, value)
-                for name, network in model.networks.items() if due(args.histogram_freq) else ():
-                    for weight in network.trainable_weights:
-                        tf.summary.histogram(f"{name}/{weight.path}", weight.value)
                 if samples and due(args.display_freq):
                     show_samples(model, samples, output_dir, step)
             if due(args.save_freq):
@@ -891,7 +859,7 @@ def train(args, algorithm):
 
 
 def show_samples(model, samples, output_dir, step):
-    """Translates the samples for TensorBoard and for the index.html of a training, which shows the newest step first."""
+    """Translates the samples for TensorBoard and for the index.html of a training, newest step first."""
     for name, path, direction in samples:
         with naming_unreadable([path], model.load):
             images = model.translate_file(path, direction)
@@ -929,7 +897,7 @@ def test(args, algorithm):
             print(f"{done}/{len(sources)} images", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
-        write_json(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
+        write_text(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
         print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
     if errors:
         raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
@@ -938,22 +906,15 @@ def test(args, algorithm):
 
 
 def export(args, algorithm):
-    """Writes the generator of args.checkpoint in args.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
-    model = algorithm(args, training=False)
+    """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
+    model, kind = algorithm(args, training=False), args.export_format
     restore(find_checkpoint(args.checkpoint), weights_of(model))
     files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
-    target = Path(args.output_dir) / files[args.export_format]
+    target = Path(args.output_dir) / files[kind]
     target.parent.mkdir(parents=True, exist_ok=True)
-    if args.export_format == "keras":
+    if kind == "keras":
         model.build_serving_model().save(target)
-    elif args.export_format in ("litert", "onnx"):  # of one size
-        serving = model.build_serving_model(*model.crop, batch_size=1 if args.export_format == "litert" else None)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            serving.export(str(target), format=args.export_format, verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
-    else:
+    elif kind == "saved_model":
         module = tf.Module()
         module.model = serving = model.build_serving_model()
 
@@ -969,13 +930,20 @@ def export(args, algorithm):
             return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), {"serving_default": translate, "encoded": translate_encoded})
+    else:  # of one size
+        serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
+        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
+        try:
+            serving.export(str(target), format=kind, verbose=False)
+        except ImportError:
+            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
 
 
 def complete(values, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and with defaults that depend on the files there."""
-    training, folder = values.mode == "train", Path(values.checkpoint or ".")
+    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on the files there."""
+    training, folder, saved = values.mode == "train", Path(values.checkpoint or "."), {}
     if values.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all flags)")
     if values.checkpoint:
@@ -994,22 +962,22 @@ def complete(values, algorithm):
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
     args = types.SimpleNamespace(**values.flag_values_dict())
     if args.mode != "export" and not args.input_dir:
-        samples = Path(__file__).parent / "samples" / algorithm.default_data
-        default = algorithm.default_data if Path(algorithm.default_data).is_dir() else str(samples)
+        beside = Path(__file__).parent / "samples" / algorithm.default_data
+        default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])
         if not args.input_dir:
             raise UserError(f"no images for test beside {saved['input_dir']}: give --input_dir")
         print(f"no --input_dir given: using {args.input_dir}")
-    if training:
-        args.input_dir = str(Path(args.input_dir).resolve())
-        *_, parent, name = Path(args.input_dir).parts
-        args.output_dir = args.output_dir or (
-            str(folder) if args.checkpoint else f"{parent if name.startswith('train') else name}_train"
-        )
-    args.output_dir = args.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{args.mode}"
+    args.input_dir = str(Path(args.input_dir).resolve()) if training else args.input_dir
+    name = folder.resolve().name.removesuffix("_train")
+    if training and not args.checkpoint:
+        *_, parent, name = Path("/", args.input_dir).parts
+        name = parent if name.startswith("train") else name
+    default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
+    args.output_dir = args.output_dir or default
     if args.deterministic is None:
         args.deterministic = args.seed is not None or not training
-    args.seed = random.SystemRandom().randrange(2**24) if args.seed is None else args.seed
+    args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
     args.flip = args.flip and not args.no_flip
     return args
 

@@ -10,8 +10,7 @@
     python pix2pix.py --mode export --checkpoint facades_train --export_format saved_model
 
 Measured, one run on 2 cores of an AMD EPYC: CMP Facades, labels to photos, reach a held-out L1 of 0.183 after 2,000
-steps (PyTorch: 0.181). A step at 256x256 takes 0.38 s, 1.17 times as fast as PyTorch eager; with --mixed_precision
-bfloat16 0.24 s.
+steps (PyTorch: 0.181). A step at 256x256 takes 0.38 s, 1.17 times as fast as PyTorch eager; in bfloat16 0.24 s.
 
 docs/pix2pix.md explains every output file and number, and lists the differences from the paper.
 """
@@ -25,7 +24,6 @@ import html
 import json
 import math
 import os
-import random
 import re
 import signal
 import sys
@@ -98,7 +96,8 @@ def load_pair(path):
     """Path of a side-by-side pair A|B => uint8 A [h, w, 3], uint8 B [h, w, 3]."""
     pair = load_image(path)
     width = tf.shape(pair)[1]
-    tf.debugging.Assert(width % 2 == 0, ["a pair needs an even width, not", width])
+    message = "a pair A|B needs an even width, not {}; in test, --nopaired takes single images"
+    tf.debugging.Assert(width % 2 == 0, [tf.strings.format(message, width)])
     return pair[:, : width // 2], pair[:, width // 2 :]
 
 
@@ -120,9 +119,9 @@ def parse_sizes(crop_size, scale_size):
 def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb):
     """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
 
-    load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`. The
-    order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a training
-    can continue at any step.
+    load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
+    The order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a
+    training can continue at any step.
     """
 
     def load_resized(path):
@@ -145,9 +144,8 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
     with tf.device("cpu"):
         names = tf.constant(paths)
         resized = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load_resized, tf.data.AUTOTUNE))
-        images_per_path = len(tf.nest.flatten(resized.element_spec))
-        cached = len(paths) * images_per_path * scale[0] * scale[1] * 3 <= cache_mb * 2**20
-        if cached:
+        pixels = len(paths) * scale[0] * scale[1] * len(tf.nest.flatten(resized.element_spec))
+        if cached := pixels * 3 <= cache_mb * 2**20:
             with naming_unreadable(paths, load):
                 cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
         positions = tf.data.Dataset.range(start * batch_size, 2**62)
@@ -202,7 +200,7 @@ class BatchNorm(layers.Layer):
 
 
 def count_halvings(size):
-    """How often the U-Net halves images of (height, width) pixels: 5 to 8 times, as often as both sides allow."""
+    """How often the U-Net halves (height, width): 5 to 8 times, as often as both sides allow."""
     halvings = min(8, *((side & -side).bit_length() - 1 for side in size))
     if halvings < 5:
         near = "x".join(str(max(32, round(side / 32) * 32)) for side in size)
@@ -221,38 +219,34 @@ def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable
         if separable:
             init = {"depthwise_initializer": weights_init(), "pointwise_initializer": weights_init()}
             return layers.SeparableConv2D(filters, 4, strides, "same", use_bias=use_bias, name=name, **init)
-        init = weights_init()
-        return layers.Conv2D(filters, 4, strides, "same", use_bias=use_bias, kernel_initializer=init, name=name)
+        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
+        return layers.Conv2D(filters, 4, strides, "same", **options)
 
     def deconv(filters, name, use_bias=False):
         if separable:  # there is no separable transposed convolution: enlarge, then convolve
             return keras.Sequential([layers.UpSampling2D(2), conv(filters, "conv", 1, use_bias)], name=name)
-        init = weights_init()
-        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, kernel_initializer=init, name=name)
+        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
+        return layers.Conv2DTranspose(filters, 4, 2, "same", **options)
 
-    def filters(level):
-        return ngf * min(2 ** (level - 1), 8)
-
+    filters = [None, *(ngf * min(2**level, 8) for level in range(halvings))]  # of each level, from 1 on
     x = inputs = keras.Input((None, None, in_channels))
     skips = []
     # encoder_1: [batch, 256, 256, in_channels] => [batch, 128, 128, ngf]
     # encoder_2 to encoder_4: => [batch, 64, 64, ngf * 2] => [batch, 32, 32, ngf * 4] => [batch, 16, 16, ngf * 8]
-    # encoder_5 to encoder_8: => [batch, 8, 8, ngf * 8] => [batch, 4, 4, ngf * 8] => [batch, 2, 2, ngf * 8]
-    #     => [batch, 1, 1, ngf * 8]
+    # encoder_5 to encoder_8: => [batch, 8, 8, ngf * 8] => [.., 4, 4, ..] => [.., 2, 2, ..] => [batch, 1, 1, ngf * 8]
     for level in range(1, halvings + 1):
         if level > 1:
             x = layers.LeakyReLU(0.2, name=f"encoder_{level}_lrelu")(x)
-        x = conv(filters(level), f"encoder_{level}")(x)
+        x = conv(filters[level], f"encoder_{level}")(x)
         if 1 < level < halvings:
             x = norm(name=f"encoder_{level}_norm")(x)
         skips.append(x)
     # decoder_8: [batch, 1, 1, ngf * 8] => [batch, 2, 2, ngf * 8 * 2]
-    # decoder_7 to decoder_5, with dropout: => [batch, 4, 4, ngf * 8 * 2] => [batch, 8, 8, ngf * 8 * 2]
-    #     => [batch, 16, 16, ngf * 8 * 2]
-    # decoder_4 to decoder_2: => [batch, 32, 32, ngf * 4 * 2] => [batch, 64, 64, ngf * 2 * 2] => [batch, 128, 128, ngf * 2]
+    # decoder_7 to decoder_5, dropout: => [batch, 4, 4, ngf * 8 * 2] => [.., 8, 8, ..] => [batch, 16, 16, ngf * 8 * 2]
+    # decoder_4 to decoder_2: => [batch, 32, 32, ngf * 8] => [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 2]
     for level in range(halvings, 1, -1):
         x = layers.ReLU(name=f"decoder_{level}_relu")(x)
-        x = deconv(filters(level - 1), f"decoder_{level}")(x)
+        x = deconv(filters[level - 1], f"decoder_{level}")(x)
         x = norm(name=f"decoder_{level}_norm")(x)
         if 5 <= level < halvings:
             x = layers.Dropout(0.5, name=f"decoder_{level}_dropout")(x)
@@ -373,7 +367,7 @@ class Pix2Pix:
         return tf.stack([discrim, gan, l1])
 
     def inputs_and_targets(self, images):
-        """RGB images A and B [n, h, w, 3] in [-1, 1], in Lab one image => what the generator takes, what it should give."""
+        """RGB images A and B [n, h, w, 3] in [-1, 1] (Lab: one) => what the generator takes, what it should give."""
         if self.lab:
             lab = rgb_to_lab((images + 1) / 2)
             images = lab[..., :1] / 50 - 1, lab[..., 1:] / 110
@@ -399,7 +393,7 @@ class Pix2Pix:
         return self.to_rgb(inputs, self.generator(inputs, training=self.args.test_dropout))
 
     def find_training_images(self):
-        """{"images": paths} to train on."""
+        """{"images": paths}."""
         return {"images": [path for _, path in list_images(self.args.input_dir)]}
 
     def find_test_images(self, input_dir):
@@ -455,11 +449,10 @@ class Pix2Pix:
 
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
-# The algorithm ends here; the rest is the same in every algorithm file. It expects of an algorithm class:
+# The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
+#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
 #   losses                      names of what train_step returns
-#   network_flags               names of the flags that a checkpoint fixes
-#   data_flags                  names of the flags that test and export take over from the training, unless given
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
 #   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
@@ -485,13 +478,12 @@ boolean("deterministic", None, "repeat bit for bit on a CPU, some percent slower
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and on CPUs with AVX512-BF16")
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and CPUs with AVX512-BF16")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
 integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
 integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
@@ -504,12 +496,11 @@ class UserError(Exception):
 
 # ------------------------------------------------------------------------------------------------------- image files
 
-
 def list_images(folder, split="", domain=""):
     """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. The name
-    is the file's without extension, or with it where a.jpg and a.png would share one.
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. Names
+    are those of the files without extension, or with it where a.jpg and a.png would share one.
     """
     folder = Path(folder)
     parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
@@ -532,9 +523,9 @@ def find_held_out(input_dir):
     """The test data of a training: the folder itself if it has testA or testB; val or test beside train; else None."""
     folder = Path(input_dir)
     names = [folder.name.replace("train", name, 1) for name in ("val", "test") if folder.name.startswith("train")]
-    beside = [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
-    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
-    return str(folder) if has_domains else str(beside[0]) if beside else None
+    found = [folder] if (folder / "testA").is_dir() or (folder / "testB").is_dir() else []
+    found += [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
+    return str(found[0]) if found else None
 
 
 def decode_image(contents):
@@ -568,10 +559,9 @@ def naming_unreadable(paths, load):
             try:
                 load(path)
             except tf.errors.OpError as error:
-                odd = re.search(r"even width, not\W*(\d+)", error.message)
-                hint = "a pair A|B needs an even width; in test, --nopaired takes single images"
+                reason = re.search("a pair .* images", error.message)  # see load_pair
                 damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
-                raise UserError(f"{path} {f'is {odd[1]} pixels wide: {hint}' if odd else damaged}") from None
+                raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
         raise UserError("an image could not be read, but now all can: start again") from None
 
 
@@ -626,16 +616,16 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
 
 
 def learning_rate_at(step, learning_rate, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps, or all."""
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps."""
     return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
 
 
 def translate_windows(translate, image, window, multiple, min_side=1, overlap=0.5):
     """Translates an image of any size, in memory bounded by the window. uint8 [h, w, 3] => uint8 [h, w, 3].
 
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple` and at least
-    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that share `overlap` of their length, at most 0.5, with the next one; squared sines blend them without seams.
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, at least
+    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by
+    windows that share `overlap` of their length, at most 0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
@@ -671,30 +661,23 @@ def to_uint8(rgb):
 
 # ------------------------------------------------------------------------------------------------------ output files
 
-
-def write_text(path, text):
-    """Writes a text file, which is replaced whole or not at all."""
+def write_text(path, content):
+    """Writes a text, or what is not a text as JSON. The file is replaced whole or not at all."""
     part = Path(f"{path}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
-
-
-def write_json(path, content):
-    """Writes a JSON file, which is replaced whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
     """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
     for kind, image in images.items():
-        if aspect_ratio != 1:
-            image = resize(image, [image.shape[0], round(image.shape[0] * aspect_ratio)])
         path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
+        image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
         tf.io.write_file(f"{path}.png", tf.io.encode_png(image))
         Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
         if width > 1024:
-            small = resize(image, [max(1, height * 512 // width), 512])
-            tf.io.write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(small))
+            preview = tf.io.encode_jpeg(resize(image, [max(1, height * 512 // width), 512]))
+            tf.io.write_file(f"{path}-preview.jpg", preview)
 
 
 def write_page(folder, title, columns, rows):
@@ -706,13 +689,13 @@ def write_page(folder, title, columns, rows):
         url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
         return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
 
+    def row(texts, names=(), tag="td"):
+        return "".join([f"<{tag}>{html.escape(text)}</{tag}>" for text in texts] + [cell(name) for name in names])
+
     style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
-    title, heads = html.escape(title), "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}'
-    page += f"img{{max-width:512px}}</style></head><body>\n<h1>{title}</h1>\n<table>\n<tr>{heads}</tr>\n"
-    for texts, names in rows:
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "".join(cell(name) for name in names)
-        page += f"<tr>{cells}</tr>\n"
+    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
+    page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
     write_text(folder / "index.html", f"{page}</table>\n</body></html>\n")
 
 
@@ -739,10 +722,11 @@ def read_options(checkpoint, algorithm):
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        if saved["script"] == algorithm.name and not required <= set(saved):
-            raise ValueError("flags are missing")
+        damaged = saved["script"] == algorithm.name and not required <= set(saved)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
-        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
+        damaged = True
+    if damaged:
+        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back")
     if saved["script"] != algorithm.name:
         raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {algorithm.name}.py: use the former")
     return saved
@@ -763,8 +747,8 @@ def restore(path, objects):
 
 
 def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time, on
-    all cores: several at once change the order of oneDNN's sums now and then, so that no training repeats bit for bit."""
+    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
+    several at once now and then change the order of oneDNN's sums, and no training repeats bit for bit."""
     tf.get_logger().setLevel("ERROR")  # a checkpoint that does not fit gets our one line alone
     gpus = tf.config.list_physical_devices("GPU")
     with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
@@ -777,9 +761,8 @@ def start_devices(deterministic):
 
 # ----------------------------------------------------------------------------------------------- train, test, export
 
-
 def train(args, algorithm):
-    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
+    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
     output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
     if set("*?[]\\") & set(str(output_dir.resolve())):
         raise UserError(f"{output_dir}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
@@ -802,7 +785,7 @@ def train(args, algorithm):
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_json(output_dir / "options.json", {"script": algorithm.name, **options})
+    write_text(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
@@ -851,15 +834,13 @@ def train(args, algorithm):
             scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
             if due(args.progress_freq):
                 epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
-                line = f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {minutes // 60}h{minutes % 60:02}m left"
-                print(line, *(f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses), sep="  ", flush=True)
+                left = f"{minutes // 60}h{minutes % 60:02}m left"
+                values = (f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses)
+                print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}", *values, sep="  ", flush=True)
                 times = []
             with writer.as_default(step):
                 for name, value in scalars.items() if due(args.summary_freq) else ():
                     tf.summary.scalar(name, value)
-                for name, network in model.networks.items() if due(args.histogram_freq) else ():
-                    for weight in network.trainable_weights:
-                        tf.summary.histogram(f"{name}/{weight.path}", weight.value)
                 if samples and due(args.display_freq):
                     show_samples(model, samples, output_dir, step)
             if due(args.save_freq):
@@ -878,7 +859,7 @@ def train(args, algorithm):
 
 
 def show_samples(model, samples, output_dir, step):
-    """Translates the samples for TensorBoard and for the index.html of a training, which shows the newest step first."""
+    """Translates the samples for TensorBoard and for the index.html of a training, newest step first."""
     for name, path, direction in samples:
         with naming_unreadable([path], model.load):
             images = model.translate_file(path, direction)
@@ -916,7 +897,7 @@ def test(args, algorithm):
             print(f"{done}/{len(sources)} images", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
-        write_json(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
+        write_text(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
         print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
     if errors:
         raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
@@ -925,22 +906,15 @@ def test(args, algorithm):
 
 
 def export(args, algorithm):
-    """Writes the generator of args.checkpoint in args.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
-    model = algorithm(args, training=False)
+    """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
+    model, kind = algorithm(args, training=False), args.export_format
     restore(find_checkpoint(args.checkpoint), weights_of(model))
     files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
-    target = Path(args.output_dir) / files[args.export_format]
+    target = Path(args.output_dir) / files[kind]
     target.parent.mkdir(parents=True, exist_ok=True)
-    if args.export_format == "keras":
+    if kind == "keras":
         model.build_serving_model().save(target)
-    elif args.export_format in ("litert", "onnx"):  # of one size
-        serving = model.build_serving_model(*model.crop, batch_size=1 if args.export_format == "litert" else None)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            serving.export(str(target), format=args.export_format, verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
-    else:
+    elif kind == "saved_model":
         module = tf.Module()
         module.model = serving = model.build_serving_model()
 
@@ -956,13 +930,20 @@ def export(args, algorithm):
             return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), {"serving_default": translate, "encoded": translate_encoded})
+    else:  # of one size
+        serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
+        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
+        try:
+            serving.export(str(target), format=kind, verbose=False)
+        except ImportError:
+            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
 
 
 def complete(values, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and with defaults that depend on the files there."""
-    training, folder = values.mode == "train", Path(values.checkpoint or ".")
+    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on the files there."""
+    training, folder, saved = values.mode == "train", Path(values.checkpoint or "."), {}
     if values.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all flags)")
     if values.checkpoint:
@@ -981,22 +962,22 @@ def complete(values, algorithm):
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
     args = types.SimpleNamespace(**values.flag_values_dict())
     if args.mode != "export" and not args.input_dir:
-        samples = Path(__file__).parent / "samples" / algorithm.default_data
-        default = algorithm.default_data if Path(algorithm.default_data).is_dir() else str(samples)
+        beside = Path(__file__).parent / "samples" / algorithm.default_data
+        default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])
         if not args.input_dir:
             raise UserError(f"no images for test beside {saved['input_dir']}: give --input_dir")
         print(f"no --input_dir given: using {args.input_dir}")
-    if training:
-        args.input_dir = str(Path(args.input_dir).resolve())
-        *_, parent, name = Path(args.input_dir).parts
-        args.output_dir = args.output_dir or (
-            str(folder) if args.checkpoint else f"{parent if name.startswith('train') else name}_train"
-        )
-    args.output_dir = args.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{args.mode}"
+    args.input_dir = str(Path(args.input_dir).resolve()) if training else args.input_dir
+    name = folder.resolve().name.removesuffix("_train")
+    if training and not args.checkpoint:
+        *_, parent, name = Path("/", args.input_dir).parts
+        name = parent if name.startswith("train") else name
+    default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
+    args.output_dir = args.output_dir or default
     if args.deterministic is None:
         args.deterministic = args.seed is not None or not training
-    args.seed = random.SystemRandom().randrange(2**24) if args.seed is None else args.seed
+    args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
     args.flip = args.flip and not args.no_flip
     return args
 

@@ -10,9 +10,9 @@
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of samples/hd
-the colours of the film; edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones, dark
-contours. An image of 1920x1280 takes 13 s and 0.8 GiB of memory, including the start of the program.
+Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of
+samples/hd the colours of the film; edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones,
+dark contours. An image of 1920x1280 takes 13 s and 0.8 GiB of memory, including the start of the program.
 
 docs/siamesegan.md explains every output file and number, and what the article leaves open.
 """
@@ -26,7 +26,6 @@ import html
 import json
 import math
 import os
-import random
 import re
 import signal
 import sys
@@ -70,19 +69,16 @@ string, integer, number, boolean, choice = (
 # ------------------------------------------------------------------------------------------------------------- flags
 # Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
 
-string("input_dir", None, "folder with trainA, trainB and testA, images of any size; test also takes a folder of images, or "
-       "one file; default: hd, else the samples")  # fmt: skip
-choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the style of B, or the reverse; a training learns one")
-integer("max_epochs", 200, "passes over the images, in total; in each an image gives --crops_per_image crops", lower_bound=1)
+string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
+choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the style of B, or back; a training learns one")
+integer("max_epochs", 200, "passes over the images, in total; each gives --crops_per_image crops in one", lower_bound=1)
 integer("decay_epochs", 0, "last epochs, in which the learning rates fall linearly to 0", lower_bound=0)
 integer("batch_size", 16, "crops of each domain in a training step; the content loss pairs them up", lower_bound=2)
 integer("tile", 64, "S, pixels, a multiple of 32: G translates SxS tiles, D sees 2Sx2S crops", lower_bound=32)
-integer("train_size", 640, "pixels; longer images are reduced to this before cropping, so that crops show objects; 0: never",
-        lower_bound=0)  # fmt: skip
+integer("train_size", 640, "pixels that longer images are reduced to, so that crops show more; 0: never", lower_bound=0)
 integer("crops_per_image", 64, "crops that each image gives in an epoch", lower_bound=1)
-number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less are drawn again, 7 times at most",
-       lower_bound=0)  # fmt: skip
-integer("cache_images", 500, "reduced images of each domain in memory; with more, this many are read at a time", lower_bound=1)
+number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less are drawn again", lower_bound=0)
+integer("cache_images", 500, "reduced images of each domain in memory; of more, this many at a time", lower_bound=1)
 integer("ngf", 48, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
 integer("vec_len", 128, "length of the discriminator's vectors", lower_bound=1)
@@ -93,20 +89,19 @@ boolean("combo", True, "D sees four joined tiles, with their borders; --nocombo:
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
 number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
-number("gan_weight", 1.0, "weight of the generator's adversarial loss, the squared length of its vectors", lower_bound=0)
+number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
-number("overlap_weight", 0, "weight of the overlap loss, our addition, which makes tiles match at their borders; try 100 once "
-       "the style has arrived", lower_bound=0)  # fmt: skip
-choice("stitch", "blend", ["blend", "tiles", "whole"], "how test covers an image: blended overlapping windows, joined SxS "
-       "tiles as in the article, or in one pass, which takes the most memory")  # fmt: skip
-integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT and ONNX exports", lower_bound=32)
+number("overlap_weight", 0, "weight of our overlap loss, which makes tiles fit; try 100 after a while", lower_bound=0)
+choice("stitch", "blend", ["blend", "tiles", "whole"],
+       "how test covers an image: overlapping windows blended, SxS tiles joined, or one pass")  # fmt: skip
+integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT, ONNX exports", lower_bound=32)
 
 # -------------------------------------------------------------------------------------------------------------- data
 
 
 def reduced_size(size, train_size, min_side):
-    """int32 [height, width] => the size for training: the longer side is at most train_size pixels, unless 0, and the shorter
-    side at least min_side."""
+    """int32 [height, width] => the size for training: the longer side at most train_size, unless 0, the shorter at
+    least min_side pixels."""
     sides = tf.cast(size, tf.float32)
     longer, shorter = tf.reduce_max(sides), tf.reduce_min(sides)
     scale = tf.minimum(1.0, train_size / longer) if train_size else 1.0
@@ -114,28 +109,27 @@ def reduced_size(size, train_size, min_side):
 
 
 def usable_images(paths, crop):
-    """The paths of images whose shorter side has at least half of `crop` pixels. Reads all of them, so an unreadable one is
-    found before training, and warns of those that are left out or enlarged."""
+    """The paths of images whose shorter side has at least half of `crop` pixels. It reads all of them, so that an
+    unreadable one is found before training, and warns of those that are left out or enlarged."""
     sizes = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: tf.shape(load_image(path))[:2], tf.data.AUTOTUNE)
     with naming_unreadable(paths, load_image):
-        shorter = [int(min(size)) for size in sizes.as_numpy_iterator()]
-    usable = [path for path, side in zip(paths, shorter, strict=True) if side >= crop / 2]
-    skipped = [path for path, side in zip(paths, shorter, strict=True) if side < crop / 2]
-    small = [path for path, side in zip(paths, shorter, strict=True) if crop / 2 <= side < crop]
-    for found, what in ((skipped, f"under {crop / 2:g} pixels high or wide: left out"), (small, f"enlarged to {crop} pixels")):
+        shorter = {path: min(size) for path, size in zip(paths, sizes.as_numpy_iterator(), strict=True)}
+    skipped = [path for path in paths if shorter[path] < crop / 2]
+    small = [path for path in paths if crop / 2 <= shorter[path] < crop]
+    for found, what in ((skipped, f"under {crop / 2:g} pixels: left out"), (small, f"enlarged to {crop} pixels")):
         if found:
             print(f"warning: {len(found)} of {len(paths)} images {what}, e.g. {found[0]}", file=sys.stderr)
-    if not usable:
+    if len(skipped) == len(paths):
         raise UserError(f"all images in {Path(paths[0]).parent} are too small for crops of {crop} pixels: lower --tile")
-    return usable
+    return [path for path in paths if path not in set(skipped)]
 
 
 def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed, start):
     """Endless training batches of random crops, from step `start` on: float32 [batch_size, crop, crop, 3] in [-1, 1].
 
-    Images are read and reduced to reduced_size(), `cache_images` at a time. If all fit, they stay in memory; else so many
-    give crops_per_image crops each before the next ones are read, in a new order in each epoch. A crop whose grey has a
-    standard deviation below min_contrast is drawn again, 7 times at most. All of it depends on (seed, position) alone.
+    Images are read and reduced to reduced_size(), `cache_images` at a time. If all fit, they stay in memory; else each
+    gives crops_per_image crops before the next ones are read, in a new order in each epoch. A crop whose grey has a
+    standard deviation below min_contrast is drawn again, 7 times at most. All depends on (seed, position) alone.
     """
     names, cached = tf.constant(paths), min(len(paths), cache_images)
     per_round = cached * crops_per_image if cached < len(paths) else 2**62  # crops that the images in memory give
@@ -171,8 +165,8 @@ def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_i
 
     with tf.device("cpu"):
         first_round = start * batch_size // per_round
-        images = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached).map(load_flat, tf.data.AUTOTUNE)
-        rounds = images.ragged_batch(cached).enumerate(first_round).flat_map(crops)
+        positions = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached)
+        rounds = positions.map(load_flat, tf.data.AUTOTUNE).ragged_batch(cached).enumerate(first_round).flat_map(crops)
         return with_own_threads(rounds.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
 
@@ -187,10 +181,9 @@ def reflect(x, pixels):
 def build_generator(ngf=48, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 16. A norm by the statistics of a tile or a batch would make the tiles of one image differ in
-    brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018, section 4.2)
-    and has a learned scale. upsample="resize": nearest x2 and a 3x3 convolution instead of the transposed ones (Odena et
-    al. 2016).
+    h and w are multiples of 16. A norm by the statistics of a tile or a batch would make the tiles of an image differ
+    in brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018,
+    section 4.2) and has a learned scale. upsample="resize": nearest x2 and a 3x3 convolution, not transposed ones.
     """
 
     def normed(x, name):
@@ -208,18 +201,14 @@ def build_generator(ngf=48, norm="pixel", upsample="resize"):
 
     x = inputs = keras.Input((None, None, 3))
     skips = [inputs]
-    # encoder_1: [batch, 64, 64, 3] => [batch, 32, 32, ngf]
-    # encoder_2: [batch, 32, 32, ngf] => [batch, 16, 16, ngf * 2]
-    # encoder_3: [batch, 16, 16, ngf * 2] => [batch, 8, 8, ngf * 4]
-    # encoder_4: [batch, 8, 8, ngf * 4] => [batch, 4, 4, ngf * 8]
+    # encoder_1 and encoder_2: [batch, 64, 64, 3] => [batch, 32, 32, ngf] => [batch, 16, 16, ngf * 2]
+    # encoder_3 and encoder_4: => [batch, 8, 8, ngf * 4] => [batch, 4, 4, ngf * 8]
     for level in range(1, 5):
         x = normed(conv(x, ngf * 2 ** (level - 1), 4, 2, f"encoder_{level}"), f"encoder_{level}")
         skips.append(x)
     skips.pop()
-    # decoder_4: [batch, 4, 4, ngf * 8] => [batch, 8, 8, ngf * 4 * 2]
-    # decoder_3: [batch, 8, 8, ngf * 4 * 2] => [batch, 16, 16, ngf * 2 * 2]
-    # decoder_2: [batch, 16, 16, ngf * 2 * 2] => [batch, 32, 32, ngf * 2]
-    # decoder_1: [batch, 32, 32, ngf * 2] => [batch, 64, 64, ngf / 4 + 3]
+    # decoder_4 and decoder_3: [batch, 4, 4, ngf * 8] => [batch, 8, 8, ngf * 4 * 2] => [batch, 16, 16, ngf * 2 * 2]
+    # decoder_2 and decoder_1: => [batch, 32, 32, ngf * 2] => [batch, 64, 64, ngf / 4 + 3]
     for level in range(4, 0, -1):
         filters = ngf * 2 ** (level - 2) if level > 1 else max(1, ngf // 4)  # few at full size, where they cost most
         x = normed(deconv(x, filters, f"decoder_{level}"), f"decoder_{level}")
@@ -227,25 +216,23 @@ def build_generator(ngf=48, norm="pixel", upsample="resize"):
     # decoder_0: [batch, 64, 64, ngf / 4 + 3] => [batch, 64, 64, 3]
     last = layers.Conv2D(3, 3, kernel_initializer=weights_init(), name="decoder_0")
     x = last(reflect(x, 1))
-    copy = np.zeros(last.kernel.shape, np.float32)
-    copy[1, 1, :3] = 1.25 * np.eye(3)  # an untrained generator copies its input; tanh takes off what 1.25 adds
-    last.kernel.assign(last.kernel + copy)
+    identity = np.zeros(last.kernel.shape, np.float32)
+    identity[1, 1, :3] = 1.25 * np.eye(3)  # an untrained generator copies its input; 1.25 makes up for tanh
+    last.kernel.assign(last.kernel + identity)
     return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x), name="generator")
 
 
 class SpectralConv2D(layers.Conv2D):
-    """Convolution whose kernel is divided by its largest singular value (Miyato et al. 2018), by one power iteration a call.
+    """Convolution whose kernel is divided by its largest singular value (Miyato et al. 2018), a power iteration a call.
 
-    As in PyTorch the gradient goes through the division. keras.layers.SpectralNormalization writes the divided kernel over the
-    weights instead, under mixed precision a rounded one.
+    As in PyTorch the gradient goes through the division. keras.layers.SpectralNormalization overwrites the weights with
+    the divided kernel, under mixed precision a rounded one.
     """
 
     def build(self, shape):
         super().build(shape)
-        start = keras.initializers.RandomNormal()
-        self.u = self.add_weight(
-            name="u", shape=[self.filters], initializer=start, trainable=False, dtype="float32", autocast=False
-        )
+        options = {"initializer": keras.initializers.RandomNormal(), "trainable": False}
+        self.u = self.add_weight(name="u", shape=[self.filters], dtype="float32", autocast=False, **options)
 
     def convolution_op(self, x, kernel):
         matrix = tf.reshape(tf.cast(kernel, tf.float32), [-1, self.filters])
@@ -261,30 +248,29 @@ def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True):
     """The discriminator, RGB [n, size, size, 3] in [-1, 1] => vectors [n, vec_len]. size is a multiple of 32."""
     convolution = SpectralConv2D if spectral_norm else layers.Conv2D
     x = inputs = keras.Input((size, size, 3))
-    # layer_1: [batch, 128, 128, 3] => [batch, 64, 64, ndf]
-    # layer_2: [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
-    # layer_3: [batch, 32, 32, ndf * 2] => [batch, 16, 16, ndf * 4]
-    # layer_4: [batch, 16, 16, ndf * 4] => [batch, 8, 8, ndf * 8]
-    # layer_5: [batch, 8, 8, ndf * 8] => [batch, 4, 4, ndf * 8]
+    # layer_1 and layer_2: [batch, 128, 128, 3] => [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
+    # layer_3 to layer_5: => [batch, 16, 16, ndf * 4] => [batch, 8, 8, ndf * 8] => [batch, 4, 4, ndf * 8]
     for level in range(1, 6):
         filters = ndf * min(2 ** (level - 1), 8)
         x = convolution(filters, 4, 2, "same", kernel_initializer="he_normal", name=f"layer_{level}")(x)
         x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
     # vector: [batch, 4, 4, ndf * 8] => [batch, vec_len]
-    x = layers.Conv2D(vec_len, size // 32, name="vector")(x)  # free to stretch what tells fakes from real pictures
+    x = layers.Conv2D(vec_len, size // 32, name="vector")(x)  # free to stretch what separates fakes from real images
     return keras.Model(inputs, layers.Flatten(dtype="float32", name="flatten")(x), name="discriminator")
 
 
 def cut(images):
-    """[n, 2S, 2S, 3] => tiles [4n, S, S, 3]: of each picture upper left, upper right, lower left, lower right."""
+    """[n, 2S, 2S, 3] => tiles [4n, S, S, 3]: of each image upper left, upper right, lower left, lower right."""
     n, side = images.shape[0], images.shape[1] // 2
-    return tf.reshape(tf.transpose(tf.reshape(images, [n, 2, side, 2, side, 3]), [0, 1, 3, 2, 4, 5]), [4 * n, side, side, 3])
+    tiles = tf.transpose(tf.reshape(images, [n, 2, side, 2, side, 3]), [0, 1, 3, 2, 4, 5])
+    return tf.reshape(tiles, [4 * n, side, side, 3])
 
 
 def join(tiles):
     """Tiles [4n, S, S, 3] => [n, 2S, 2S, 3]: the inverse of cut()."""
     n, side = tiles.shape[0] // 4, tiles.shape[1]
-    return tf.reshape(tf.transpose(tf.reshape(tiles, [n, 2, 2, side, side, 3]), [0, 1, 3, 2, 4, 5]), [n, 2 * side, 2 * side, 3])
+    images = tf.transpose(tf.reshape(tiles, [n, 2, 2, side, side, 3]), [0, 1, 3, 2, 4, 5])
+    return tf.reshape(images, [n, 2 * side, 2 * side, 3])
 
 
 def combo(generator, images):
@@ -307,20 +293,16 @@ def margin_loss(vectors, margin):
 
 
 def content_loss(vectors, translated):
-    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n images.
-
-    v [n, vec_len]: vectors of the images, t: of their translations. The difference between two images keeps its direction.
-    """
+    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n images: the difference between two
+    keeps its direction. v [n, vec_len]: vectors of the images, t: of their translations."""
     i, j = np.triu_indices(vectors.shape[0], 1)
     before, after = (tf.math.l2_normalize(tf.gather(v, i) - tf.gather(v, j), -1) for v in (vectors, translated))
     return tf.reduce_mean(1 - tf.reduce_sum(before * after, -1))
 
 
 def overlap_loss(generator, images, joined):
-    """Mean of |G(m) - m'|: a translation should not depend on where the image was cut.
-
-    m: the tile in the middle of crops [n, 2S, 2S, 3]; m': the same place in `joined`, where parts of four tiles meet.
-    """
+    """Mean of |G(m) - m'|: a translation should not depend on where the image was cut. m: the tile in the middle of
+    crops [n, 2S, 2S, 3]; m': the same place in `joined`, where parts of four tiles meet."""
     quarter = images.shape[1] // 4
     middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
     return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
@@ -334,9 +316,7 @@ class SiameseGAN:
 
     name, default_data = "siamesegan", "hd"
     losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
-    network_flags = (
-        "which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo",
-    )  # fmt: skip
+    network_flags = ("which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo")
     data_flags = ("train_size", "seed")
     multiple = 16  # the sides of what the generator takes are multiples of it
     aspect_ratio = 1.0
@@ -374,7 +354,7 @@ class SiameseGAN:
             fake_vectors = discriminator(fake)
             origin_term = origin_loss(style_vectors)  # D(style) => 0
             margin_term = margin_loss(fake_vectors, args.margin)  # |D(fake)| => at least margin
-            content_term = content_loss(content_vectors, fake_vectors)  # D(c1) - D(c2) and D(f1) - D(f2) => one direction
+            content_term = content_loss(content_vectors, fake_vectors)  # D(c1) - D(c2) parallel to D(f1) - D(f2)
             gan_term = origin_loss(fake_vectors)  # D(fake) => 0, for G
             total_g = args.gan_weight * gan_term + args.content_weight * content_term
             scaled_g = optimizer_g.scale_loss(total_g + args.overlap_weight * overlap_term)
@@ -409,12 +389,10 @@ class SiameseGAN:
         """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S, 3] in [-1, 1]."""
         args = self.args
         crops = 2 * args.tile, args.train_size, args.crops_per_image, args.min_contrast, args.cache_images
-        seeds = {"A": args.seed, "B": args.seed ^ 2**30}  # with one seed, folders of one size would always pair up alike
-        content, style = (
-            crop_batches(paths[domain], *crops, args.batch_size, args.flip, seeds[domain], start)
-            for domain in args.which_direction.split("to")
-        )
-        return tf.data.Dataset.zip((content, style))
+        rest = args.batch_size, args.flip
+        A = crop_batches(paths["A"], *crops, *rest, args.seed, start)
+        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start)  # one seed would pair up images alike
+        return tf.data.Dataset.zip((A, B) if args.which_direction == "AtoB" else (B, A))
 
     def translate_file(self, path, direction):
         """Path => uint8 RGB images by kind: inputs and outputs, at the size of the image; in training reduced."""
@@ -453,8 +431,8 @@ class SiameseGAN:
 def translate_tiles(translate, image, tile):
     """Translates an image of any size in tiles of tile x tile pixels and joins them, as the article does.
 
-    translate: uint8 [n, tile, tile, 3] => float [n, tile, tile, 3] in [0, 1]. uint8 [h, w, 3] => uint8 [h, w, 3]; the last
-    row and column of tiles are padded by reflection.
+    uint8 [h, w, 3] => uint8 [h, w, 3]; the last row and column of tiles are padded by reflection. translate: uint8
+    [n, tile, tile, 3] => float [n, tile, tile, 3] in [0, 1].
     """
     height, width = image.shape[:2]
     image = np.pad(image, [(0, -height % tile), (0, -width % tile), (0, 0)], "reflect")
@@ -469,11 +447,10 @@ def translate_tiles(translate, image, tile):
 
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
-# The algorithm ends here; the rest is the same in every algorithm file. It expects of an algorithm class:
+# The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
+#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
 #   losses                      names of what train_step returns
-#   network_flags               names of the flags that a checkpoint fixes
-#   data_flags                  names of the flags that test and export take over from the training, unless given
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
 #   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
@@ -499,13 +476,12 @@ boolean("deterministic", None, "repeat bit for bit on a CPU, some percent slower
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and on CPUs with AVX512-BF16")
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and CPUs with AVX512-BF16")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
 integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
 integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("histogram_freq", 0, "steps between TensorBoard histograms of the weights, 0: none", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
@@ -518,12 +494,11 @@ class UserError(Exception):
 
 # ------------------------------------------------------------------------------------------------------- image files
 
-
 def list_images(folder, split="", domain=""):
     """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. The name
-    is the file's without extension, or with it where a.jpg and a.png would share one.
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. Names
+    are those of the files without extension, or with it where a.jpg and a.png would share one.
     """
     folder = Path(folder)
     parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
@@ -546,9 +521,9 @@ def find_held_out(input_dir):
     """The test data of a training: the folder itself if it has testA or testB; val or test beside train; else None."""
     folder = Path(input_dir)
     names = [folder.name.replace("train", name, 1) for name in ("val", "test") if folder.name.startswith("train")]
-    beside = [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
-    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
-    return str(folder) if has_domains else str(beside[0]) if beside else None
+    found = [folder] if (folder / "testA").is_dir() or (folder / "testB").is_dir() else []
+    found += [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
+    return str(found[0]) if found else None
 
 
 def decode_image(contents):
@@ -582,10 +557,9 @@ def naming_unreadable(paths, load):
             try:
                 load(path)
             except tf.errors.OpError as error:
-                odd = re.search(r"even width, not\W*(\d+)", error.message)
-                hint = "a pair A|B needs an even width; in test, --nopaired takes single images"
+                reason = re.search("a pair .* images", error.message)  # see load_pair
                 damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
-                raise UserError(f"{path} {f'is {odd[1]} pixels wide: {hint}' if odd else damaged}") from None
+                raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
         raise UserError("an image could not be read, but now all can: start again") from None
 
 
@@ -640,16 +614,16 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
 
 
 def learning_rate_at(step, learning_rate, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps, or all."""
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps."""
     return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
 
 
 def translate_windows(translate, image, window, multiple, min_side=1, overlap=0.5):
     """Translates an image of any size, in memory bounded by the window. uint8 [h, w, 3] => uint8 [h, w, 3].
 
-    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple` and at least
-    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by windows
-    that share `overlap` of their length, at most 0.5, with the next one; squared sines blend them without seams.
+    translate: uint8 [1, h, w, 3] => float [1, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, at least
+    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by
+    windows that share `overlap` of their length, at most 0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
@@ -685,30 +659,23 @@ def to_uint8(rgb):
 
 # ------------------------------------------------------------------------------------------------------ output files
 
-
-def write_text(path, text):
-    """Writes a text file, which is replaced whole or not at all."""
+def write_text(path, content):
+    """Writes a text, or what is not a text as JSON. The file is replaced whole or not at all."""
     part = Path(f"{path}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
-
-
-def write_json(path, content):
-    """Writes a JSON file, which is replaced whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
     """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
     for kind, image in images.items():
-        if aspect_ratio != 1:
-            image = resize(image, [image.shape[0], round(image.shape[0] * aspect_ratio)])
         path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
+        image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
         tf.io.write_file(f"{path}.png", tf.io.encode_png(image))
         Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
         if width > 1024:
-            small = resize(image, [max(1, height * 512 // width), 512])
-            tf.io.write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(small))
+            preview = tf.io.encode_jpeg(resize(image, [max(1, height * 512 // width), 512]))
+            tf.io.write_file(f"{path}-preview.jpg", preview)
 
 
 def write_page(folder, title, columns, rows):
@@ -720,13 +687,13 @@ def write_page(folder, title, columns, rows):
         url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
         return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
 
+    def row(texts, names=(), tag="td"):
+        return "".join([f"<{tag}>{html.escape(text)}</{tag}>" for text in texts] + [cell(name) for name in names])
+
     style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
-    title, heads = html.escape(title), "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}'
-    page += f"img{{max-width:512px}}</style></head><body>\n<h1>{title}</h1>\n<table>\n<tr>{heads}</tr>\n"
-    for texts, names in rows:
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "".join(cell(name) for name in names)
-        page += f"<tr>{cells}</tr>\n"
+    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
+    page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
     write_text(folder / "index.html", f"{page}</table>\n</body></html>\n")
 
 
@@ -753,10 +720,11 @@ def read_options(checkpoint, algorithm):
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        if saved["script"] == algorithm.name and not required <= set(saved):
-            raise ValueError("flags are missing")
+        damaged = saved["script"] == algorithm.name and not required <= set(saved)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
-        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back") from None
+        damaged = True
+    if damaged:
+        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back")
     if saved["script"] != algorithm.name:
         raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {algorithm.name}.py: use the former")
     return saved
@@ -777,8 +745,8 @@ def restore(path, objects):
 
 
 def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time, on
-    all cores: several at once change the order of oneDNN's sums now and then, so that no training repeats bit for bit."""
+    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
+    several at once now and then change the order of oneDNN's sums, and no training repeats bit for bit."""
     tf.get_logger().setLevel("ERROR")  # a checkpoint that does not fit gets our one line alone
     gpus = tf.config.list_physical_devices("GPU")
     with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
@@ -791,9 +759,8 @@ def start_devices(deterministic):
 
 # ----------------------------------------------------------------------------------------------- train, test, export
 
-
 def train(args, algorithm):
-    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that ended it."""
+    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
     output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
     if set("*?[]\\") & set(str(output_dir.resolve())):
         raise UserError(f"{output_dir}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
@@ -816,7 +783,7 @@ def train(args, algorithm):
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_json(output_dir / "options.json", {"script": algorithm.name, **options})
+    write_text(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
@@ -865,15 +832,13 @@ def train(args, algorithm):
             scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
             if due(args.progress_freq):
                 epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
-                line = f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {minutes // 60}h{minutes % 60:02}m left"
-                print(line, *(f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses), sep="  ", flush=True)
+                left = f"{minutes // 60}h{minutes % 60:02}m left"
+                values = (f"{name} {scalars[f'loss/{name}']:.4f}" for name in model.losses)
+                print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}", *values, sep="  ", flush=True)
                 times = []
             with writer.as_default(step):
                 for name, value in scalars.items() if due(args.summary_freq) else ():
                     tf.summary.scalar(name, value)
-                for name, network in model.networks.items() if due(args.histogram_freq) else ():
-                    for weight in network.trainable_weights:
-                        tf.summary.histogram(f"{name}/{weight.path}", weight.value)
                 if samples and due(args.display_freq):
                     show_samples(model, samples, output_dir, step)
             if due(args.save_freq):
@@ -892,7 +857,7 @@ def train(args, algorithm):
 
 
 def show_samples(model, samples, output_dir, step):
-    """Translates the samples for TensorBoard and for the index.html of a training, which shows the newest step first."""
+    """Translates the samples for TensorBoard and for the index.html of a training, newest step first."""
     for name, path, direction in samples:
         with naming_unreadable([path], model.load):
             images = model.translate_file(path, direction)
@@ -930,7 +895,7 @@ def test(args, algorithm):
             print(f"{done}/{len(sources)} images", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
-        write_json(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
+        write_text(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
         print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
     if errors:
         raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
@@ -939,22 +904,15 @@ def test(args, algorithm):
 
 
 def export(args, algorithm):
-    """Writes the generator of args.checkpoint in args.export_format: uint8 RGB in, uint8 RGB out. Returns the exit code."""
-    model = algorithm(args, training=False)
+    """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
+    model, kind = algorithm(args, training=False), args.export_format
     restore(find_checkpoint(args.checkpoint), weights_of(model))
     files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
-    target = Path(args.output_dir) / files[args.export_format]
+    target = Path(args.output_dir) / files[kind]
     target.parent.mkdir(parents=True, exist_ok=True)
-    if args.export_format == "keras":
+    if kind == "keras":
         model.build_serving_model().save(target)
-    elif args.export_format in ("litert", "onnx"):  # of one size
-        serving = model.build_serving_model(*model.crop, batch_size=1 if args.export_format == "litert" else None)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            serving.export(str(target), format=args.export_format, verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
-    else:
+    elif kind == "saved_model":
         module = tf.Module()
         module.model = serving = model.build_serving_model()
 
@@ -970,13 +928,20 @@ def export(args, algorithm):
             return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
         tf.saved_model.save(module, str(target), {"serving_default": translate, "encoded": translate_encoded})
+    else:  # of one size
+        serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
+        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
+        try:
+            serving.export(str(target), format=kind, verbose=False)
+        except ImportError:
+            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
 
 
 def complete(values, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and with defaults that depend on the files there."""
-    training, folder = values.mode == "train", Path(values.checkpoint or ".")
+    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on the files there."""
+    training, folder, saved = values.mode == "train", Path(values.checkpoint or "."), {}
     if values.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all flags)")
     if values.checkpoint:
@@ -995,22 +960,22 @@ def complete(values, algorithm):
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
     args = types.SimpleNamespace(**values.flag_values_dict())
     if args.mode != "export" and not args.input_dir:
-        samples = Path(__file__).parent / "samples" / algorithm.default_data
-        default = algorithm.default_data if Path(algorithm.default_data).is_dir() else str(samples)
+        beside = Path(__file__).parent / "samples" / algorithm.default_data
+        default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])
         if not args.input_dir:
             raise UserError(f"no images for test beside {saved['input_dir']}: give --input_dir")
         print(f"no --input_dir given: using {args.input_dir}")
-    if training:
-        args.input_dir = str(Path(args.input_dir).resolve())
-        *_, parent, name = Path(args.input_dir).parts
-        args.output_dir = args.output_dir or (
-            str(folder) if args.checkpoint else f"{parent if name.startswith('train') else name}_train"
-        )
-    args.output_dir = args.output_dir or f"{folder.resolve().name.removesuffix('_train')}_{args.mode}"
+    args.input_dir = str(Path(args.input_dir).resolve()) if training else args.input_dir
+    name = folder.resolve().name.removesuffix("_train")
+    if training and not args.checkpoint:
+        *_, parent, name = Path("/", args.input_dir).parts
+        name = parent if name.startswith("train") else name
+    default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
+    args.output_dir = args.output_dir or default
     if args.deterministic is None:
         args.deterministic = args.seed is not None or not training
-    args.seed = random.SystemRandom().randrange(2**24) if args.seed is None else args.seed
+    args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
     args.flip = args.flip and not args.no_flip
     return args
 
