@@ -1,6 +1,6 @@
 """tools/dockrun.py with a stand-in `docker` on PATH that records what it is asked; and the Dockerfile's text.
 
-No Docker engine runs where these tests run. docs/docker.md says how the image's steps were tried.
+No Docker Engine runs where these tests run; docs/docker.md says what was tried on a real one.
 """
 
 import csv
@@ -38,6 +38,8 @@ match sys.argv[1:]:
             signal.signal(signal.SIGINT, lambda *_: sys.exit(42))
             print("running", flush=True)
             time.sleep(20)
+        if "--interactive" in sys.argv and not sys.stdin.isatty():
+            print(sys.stdin.read(), end="", flush=True)
         sys.exit(int((here / "code").read_text()) if (here / "code").exists() else 0)
 """
 
@@ -54,7 +56,7 @@ class House:
         shutil.copytree(ROOT / "docker", self.root / "docker")
         (self.root / "requirements.txt").write_text("tensorflow==2.21.0\n")
         self.program("docker", DOCKER.format(python=sys.executable))
-        self.command = [sys.executable, str(self.root / "tools" / "dockrun.py")]
+        self.command = [sys.executable, "-S", str(self.root / "tools" / "dockrun.py")]  # -S: no packages
 
     def program(self, name, text):
         (self.bin / name).write_text(text)
@@ -62,7 +64,9 @@ class House:
 
     def start(self, *words, **options):
         options = {"cwd": self.cwd, "env": {"PATH": str(self.bin)}, "text": True, "stdin": subprocess.DEVNULL} | options
-        return subprocess.Popen([*self.command, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        return subprocess.Popen(
+            [*self.command, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options
+        )
 
     def run(self, *words, code=0, **options):
         """Runs dockrun, checks its exit code, gives the words of the last `docker run` and what stderr said."""
@@ -92,7 +96,7 @@ def values(call, option):
 
 
 def mounts(call):
-    """The folders mounted, each checked to lie inside where it lies outside."""
+    """The folders mounted, each checked to have the same path inside and outside."""
     folders = []
     for kind, source, target in csv.reader(values(call, "--mount")):
         assert kind == "type=bind" and source.removeprefix("source=") == target.removeprefix("target=")
@@ -108,7 +112,7 @@ def test_command_runs_in_the_working_directory_as_the_caller(house):
     assert values(call, "--user") == [f"{os.getuid()}:{os.getgid()}"]
     assert "HOME=/tmp" in values(call, "--env")
     assert {"--rm", "--init"} <= set(call)
-    assert not {"--tty", "--interactive", "--gpus", "--publish"} & set(call)
+    assert not {"--tty", "--gpus", "--publish"} & set(call)
     assert "building" in said
 
 
@@ -120,7 +124,9 @@ def test_image_is_built_once_and_again_when_its_recipe_changes(house):
     again, said = house.run("true")
     assert len(builds()) == 1 and first[-2] == again[-2] and said == ""
     _, _, name, _, dockerfile, context = builds()[0]
-    assert name == first[-2] and Path(dockerfile) == house.root / "docker" / "Dockerfile" and Path(context) == house.root
+    assert (
+        name == first[-2] and Path(dockerfile) == house.root / "docker" / "Dockerfile" and Path(context) == house.root
+    )
     (house.root / "requirements.txt").write_text("tensorflow==2.22.0\n")
     other, _ = house.run("true")
     assert len(builds()) == 2 and other[-2] == builds()[1][2] != name
@@ -131,8 +137,23 @@ def test_paths_outside_are_mounted(house, tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "file" / "a.jpg").touch()
     (house.cwd / "inside").mkdir()
-    words = [f"--a={tmp_path / 'eq'}", "--b", tmp_path / "word", f"--out={tmp_path / 'gone' / 'new' / 'run'}", "--c", "../up"]
-    words += [tmp_path / "file" / "a.jpg", "--d", house.cwd / "inside", "inside", "--e=inside", "http://host/x", "--lr=0.1"]
+    words = [
+        f"--a={tmp_path / 'eq'}",
+        "--b",
+        tmp_path / "word",
+        f"--out={tmp_path / 'gone' / 'new' / 'run'}",
+        "--c",
+        "../up",
+    ]
+    words += [
+        tmp_path / "file" / "a.jpg",
+        "--d",
+        house.cwd / "inside",
+        "inside",
+        "--e=inside",
+        "http://host/x",
+        "--lr=0.1",
+    ]
     call, _ = house.run("python", *words)
     assert mounts(call) == sorted([house.cwd, *(tmp_path / name for name in ("eq", "word", "gone", "up", "file"))])
     assert call[-len(words) :] == [str(word) for word in words]  # the same words: paths mean the same inside
@@ -156,19 +177,32 @@ def test_system_folders_stay_the_images_own(house):
     assert mounts(call) == [house.cwd]
 
 
-def test_gpu_only_where_nvidia_smi_works(house):
+def test_gpu_only_where_nvidia_smi_works_and_is_wanted(house):
     house.program("nvidia-smi", "#!/bin/sh\necho 'GPU 0: a card'\n")
     call, _ = house.run("true")
     assert values(call, "--gpus") == ["all"]
+    call, _ = house.run("--no_gpu", "true")
+    assert "--gpus" not in call
     house.program("nvidia-smi", "#!/bin/sh\necho 'GPU access failed: no driver'\nexit 9\n")
     call, _ = house.run("true")
     assert "--gpus" not in call
 
 
+def test_piped_input_reaches_the_command(house):
+    process = house.start("python", stdin=subprocess.PIPE)
+    out, _ = process.communicate("one\ntwo\n", timeout=20)
+    assert out == "one\ntwo\n"
+
+
 def test_terminal_is_passed_on(house):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*house.command, "bash"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=house.cwd, env={"PATH": str(house.bin)}
+        [*house.command, "bash"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=house.cwd,
+        env={"PATH": str(house.bin)},
     )
     assert process.wait(20) == 0
     os.close(ours)
@@ -201,7 +235,7 @@ def test_errors(house, tmp_path):
     assert "--port" in house.fails("--port", "many", "true")
     assert "docker is not on PATH" in house.fails("true", env={"PATH": str(tmp_path)})
     assert "would replace the image's system" in house.fails("true", cwd="/")
-    assert "lies in /" in house.fails("python", "/no such folder here/x")
+    assert "is in /" in house.fails("python", "/no such folder here/x")
     (house.bin / "stopped").touch()
     assert "daemon does not answer: Cannot connect to the Docker daemon" in house.fails("true")
     (house.bin / "stopped").unlink()

@@ -1,5 +1,7 @@
-"""tools/evaluate.py: every metric beside a number from elsewhere, its command line, what a user can get wrong."""
+"""tools/evaluate.py, classify.py, report.py: each metric compared with a number from elsewhere; the command lines."""
 
+import base64
+import importlib
 import io
 import json
 import re
@@ -7,53 +9,46 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
-from conftest import ROOT, ParsedPage, assert_one_line, paint, plain_environment, save_picture, truncate
+from conftest import ROOT, ParsedPage, assert_one_line, paint, plain_environment, save_image, truncate
 from PIL import Image
+from run_tool import fails as assert_fails
+from run_tool import run_tool
 
-TOOL = ROOT / "tools" / "evaluate.py"
-sys.path.insert(0, str(TOOL.parent))
-import evaluate  # noqa: E402
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """tool(*arguments): the command with --json in this process. Returns its result; what it warned of is in tool.err."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments), "--json"])
-        capsys.readouterr()
-        evaluate.main()
-        out, run.err = capsys.readouterr()
-        return json.loads(out)
-
-    return run
+classify, common, evaluate = map(importlib.import_module, ("classify", "common", "evaluate"))
 
 
-@pytest.fixture
-def fails(tool):
-    """fails(*arguments): a call that the user got wrong => its one line."""
+def call(*arguments):
+    """("evaluate", "pairs", folder, ...): the tool with --json. Returns its result; .err is its stderr."""
+    done = run_tool(*arguments, "--json")
+    assert done.returncode == 0, done
+    result = Result(json.loads(done.stdout))
+    result.err = done.stderr
+    return result
 
-    def run(*arguments):
-        with pytest.raises(evaluate.UserError) as caught:
-            tool(*arguments)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
 
-    return run
+class Result(dict):
+    err = ""
+
+
+def fails(*arguments):
+    """As call(), for what a user can get wrong. Returns the line of the error."""
+    return assert_fails(run_tool(*arguments))
 
 
 def save_all(folder, pixels, end=".png"):
     """{name: uint8 [h, w, 3]} => files. Returns the folder."""
     for name, image in pixels.items():
-        save_picture(folder / f"{name}{end}", image)
+        save_image(folder / f"{name}{end}", image)
     return folder
 
 
 def paintings(count, seed=0, side=48):
-    return {f"p{number}": paint(side, side, seed + number) for number in range(count)}
+    """{name: pixels}."""
+    return {f"p{i}": paint(side, side, seed + i) for i in range(count)}
 
 
 @pytest.fixture
@@ -62,96 +57,136 @@ def tested(tmp_path):
     images = tmp_path / "a_test" / "images"
     for name, target in paintings(3).items():
         target = np.minimum(target, 245)
-        for kind, picture in (("inputs", 255 - target), ("outputs", target + 10), ("targets", target)):
-            save_picture(images / f"{name}-{kind}.png", np.uint8(picture))
+        for kind, image in (("inputs", 255 - target), ("outputs", target + 10), ("targets", target)):
+            save_image(images / f"{name}-{kind}.png", np.uint8(image))
     return images.parent
 
 
-# ------------------------------------------------------------------------------------------------------------- pairs
+# ---------------------------------------------------------------------------------------------------------------- pairs
 
 PLAIN = ["--metrics", "l1,psnr,ssim"]
 IMAGENET_MEAN = np.float32([103.939, 116.779, 123.68])  # blue, green, red
 
 
-def test_pairs_of_a_test_folder_by_hand(tool, tested):
-    result = tool("pairs", tested, *PLAIN)
+def test_pairs_of_a_test_folder_by_hand(tested):
+    result = call("evaluate", "pairs", tested, *PLAIN)
     assert list(result["images"]) == ["p0", "p1", "p2"]
     assert result["mean"]["l1"] == pytest.approx(10 / 255, rel=1e-4)
     assert result["mean"]["psnr"] == pytest.approx(20 * np.log10(25.5), rel=1e-4)
     assert 0.9 < result["mean"]["ssim"] < 1
-    assert tool("pairs", tested / "images", *PLAIN) == result
+    assert call("evaluate", "pairs", tested / "images", *PLAIN) == result
 
 
-def test_pairs_of_two_folders_match_by_stem(tool, tmp_path):
+def test_pairs_of_two_folders_match_by_stem(tmp_path):
     a = save_all(tmp_path / "a", paintings(2))
     b = save_all(tmp_path / "b", paintings(2), ".bmp")
-    assert tool("pairs", a, b, *PLAIN)["mean"] == {"l1": 0, "psnr": 100, "ssim": 1}
-    assert list(tool("pairs", a, b, "--metrics", "psnr")["mean"]) == ["psnr"]
+    assert call("evaluate", "pairs", a, b, *PLAIN)["mean"] == {"l1": 0, "psnr": 100, "ssim": 1}
+    assert list(call("evaluate", "pairs", a, b, "--metrics", "psnr")["mean"]) == ["psnr"]
 
 
-def test_psnr_and_ssim_as_scikit_image(tool, tmp_path):
+def test_psnr_and_ssim_as_scikit_image(tmp_path):
     metrics = pytest.importorskip("skimage.metrics")
     (a,), (b,) = paintings(1).values(), paintings(1, 50).values()
     save_all(tmp_path / "a", {"x": a}), save_all(tmp_path / "b", {"x": b})
-    mean = tool("pairs", tmp_path / "a", tmp_path / "b", *PLAIN)["mean"]
+    mean = call("evaluate", "pairs", tmp_path / "a", tmp_path / "b", *PLAIN)["mean"]
     assert mean["psnr"] == pytest.approx(metrics.peak_signal_noise_ratio(a, b), rel=1e-4)
     options = {"channel_axis": 2, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     _, every = metrics.structural_similarity(a, b, full=True, **options)
     assert mean["ssim"] == pytest.approx(every[5:-5, 5:-5].mean(), abs=1e-3)  # TensorFlow's takes whole windows only
 
 
-def random_weights(name, path, **options):
-    """Saves a network of keras.applications without its top; its norms fit the features of noise, so that these do not die."""
+VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
+
+
+@pytest.fixture
+def networks(monkeypatch, tmp_path):
+    """Tiny networks instead of keras.applications', and no weights to download: {name: (network, file of weights)}."""
+    import keras
+    from keras import layers
+
+    def vgg(x):
+        for name in VGG_LAYERS:
+            x = layers.Conv2D(6, 3, padding="same", activation="softplus", name=name)(x)
+            x = layers.MaxPooling2D()(x)
+        return x
+
+    def inception(x):
+        return layers.Conv2D(8, 32, 32, activation="softplus")(x)
+
+    def resnet(x):
+        return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 8, 8, use_bias=False)(x)))
+
+    found = {}
+    for name, body in (("VGG16", vgg), ("InceptionV3", inception), ("ResNet50", resnet)):
+
+        def build(include_top, weights, input_shape=(None, None, 3), pooling=None, name=name, body=body):
+            assert not include_top
+            if weights:  # Keras's own words
+                url = f"https://host/{name.lower()}_notop.h5"
+                raise Exception(f"URL fetch failure on {url}: None -- [Errno -2] Name or service not known")
+            inputs = keras.Input(input_shape)
+            outputs = body(inputs)
+            return keras.Model(inputs, layers.GlobalAveragePooling2D()(outputs) if pooling == "avg" else outputs)
+
+        keras.utils.set_random_seed(0)
+        network = build(False, None, pooling="avg" if name == "InceptionV3" else None)
+        network.save_weights(tmp_path / f"{name}.weights.h5")
+        found[name] = network, tmp_path / f"{name}.weights.h5"
+        monkeypatch.setattr(keras.applications, name, build)
+    return found
+
+
+def test_vgg_distance_by_hand(tmp_path, networks):
+    """From the layers' outputs one by one, with ImageNet's mean colours subtracted by hand."""
     import keras
 
-    keras.utils.set_random_seed(0)
-    network = getattr(keras.applications, name)(include_top=False, weights=None, **options)
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if norms:
-        for norm in norms:
-            norm.momentum = 0.0
-        network(np.random.default_rng(0).uniform(-1, 1, [4, 96, 96, 3]).astype(np.float32), training=True)
-    network.save_weights(path)
-    return network, path
-
-
-@pytest.fixture(scope="module")
-def vgg(tmp_path_factory):
-    return random_weights("VGG16", tmp_path_factory.mktemp("vgg") / "vgg.weights.h5")
-
-
-@pytest.fixture(scope="module")
-def inception(tmp_path_factory):
-    return random_weights("InceptionV3", tmp_path_factory.mktemp("inception") / "inception.weights.h5", pooling="avg")
-
-
-def test_vgg_distance_by_hand(tool, tmp_path, vgg):
-    """From the layers' outputs one by one, with the mean colours of ImageNet taken away by hand."""
-    import keras
-
-    network, weights = vgg
+    network, weights = networks["VGG16"]
     (a,), (b,) = paintings(1).values(), paintings(1, 50).values()
     save_all(tmp_path / "a", {"x": a}), save_all(tmp_path / "b", {"x": b})
-    result = tool("pairs", tmp_path / "a", tmp_path / "b", "--metrics", "vgg_distance", "--weights", weights)
+    flags = ["--metrics", "vgg_distance", "--weights", weights]
+    result = call("evaluate", "pairs", tmp_path / "a", tmp_path / "b", *flags)
     total = 0
-    for name in ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3"):
+    for name in VGG_LAYERS:
         part = keras.Model(network.input, network.get_layer(name).output)
         x, y = (part(image[None, ..., ::-1] - IMAGENET_MEAN).numpy()[0] for image in (a, b))
-        for row in range(x.shape[0]):
-            for column in range(x.shape[1]):
-                u, v = x[row, column], y[row, column]
-                total += np.sum((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2) / (x.shape[0] * x.shape[1])
-    assert result["mean"]["vgg_distance"] == pytest.approx(total, rel=1e-3)
-    same = tool("pairs", tmp_path / "a", tmp_path / "a", "--metrics", "vgg_distance", "--weights", weights)
-    assert same["mean"]["vgg_distance"] == 0
+        for u, v in zip(x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1]), strict=True):
+            total += np.sum((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2) / (x.shape[0] * x.shape[1])
+    assert result["mean"]["vgg_distance"] == pytest.approx(total, rel=1e-3) and total > 0.01
+    assert call("evaluate", "pairs", tmp_path / "a", tmp_path / "a", *flags)["mean"]["vgg_distance"] < 1e-12
 
 
-# ----------------------------------------------------------------------------------------------- labels
+def test_pairs_without_the_weights_of_vgg(tested, networks):
+    """A warning, and the other metrics; an error only where vgg_distance or the weights were asked for."""
+    result = call("evaluate", "pairs", tested)
+    assert list(result["mean"]) == ["l1", "psnr", "ssim"]
+    assert result.err.startswith("warning: no vgg_distance: ") and result.err.count("\n") == 1
+    assert "https://host/vgg16_notop.h5" in result.err and "--weights FILE" in result.err
+    for flags in (["--metrics", "vgg_distance"], ["--metrics", "l1,vgg_distance"], ["--weights", "missing.h5"]):
+        assert "VGG16" in fails("evaluate", "pairs", tested, *flags)
+    everything = call("evaluate", "pairs", tested, "--weights", networks["VGG16"][1])
+    assert list(everything["mean"]) == ["l1", "psnr", "ssim", "vgg_distance"] and everything.err == ""
+
+
+@pytest.mark.slow
+def test_the_real_networks_have_these_layers_and_features(tmp_path):
+    import keras
+
+    keras.applications.VGG16(include_top=False, weights=None).save_weights(tmp_path / "vgg.weights.h5")
+    keras.applications.InceptionV3(include_top=False, weights=None).save_weights(tmp_path / "inception.weights.h5")
+    save_all(tmp_path / "a", paintings(2)), save_all(tmp_path / "b", paintings(2, 50))
+    flags = ["--metrics", "vgg_distance", "--weights", tmp_path / "vgg.weights.h5"]
+    assert call("evaluate", "pairs", tmp_path / "a", tmp_path / "b", *flags)["mean"]["vgg_distance"] > 0
+    flags = ["--weights", tmp_path / "inception.weights.h5", "--cache", tmp_path / "cache"]
+    call("evaluate", "fid", tmp_path / "a", tmp_path / "b", *flags)
+    assert {np.load(path).shape for path in (tmp_path / "cache").iterdir()} == {(2, 2048)}
+
+
+# --------------------------------------------------------------------------------------------------------------- labels
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
 
-def test_labels_by_hand(tool, tmp_path):
+def test_labels_by_hand(tmp_path):
     """8 pixels: 4 red of which 3 are found, 4 green all found, so 5 are put in green; blue is only in the palette."""
     truth = np.uint8([[RED, RED, RED, RED], [GREEN, GREEN, GREEN, GREEN]])
     put = np.int32([[RED, RED, RED, GREEN], [GREEN, GREEN, GREEN, GREEN]])
@@ -159,15 +194,15 @@ def test_labels_by_hand(tool, tmp_path):
     save_all(tmp_path / "a", {"x": put}), save_all(tmp_path / "b", {"x": truth})
     palette = tmp_path / "palette.json"
     palette.write_text(json.dumps({"red": RED, "green": GREEN, "blue": BLUE}))
-    result = tool("labels", tmp_path / "a", tmp_path / "b", "--palette", palette)
+    result = call("evaluate", "labels", tmp_path / "a", tmp_path / "b", "--palette", palette)
     expected = {"pixel_accuracy": 7 / 8, "class_accuracy": (3 / 4 + 1) / 2, "class_iou": (3 / 4 + 4 / 5) / 2}
     assert result["scores"] == pytest.approx(expected)
     assert result["classes"]["red"] == {"share": 0.5, "accuracy": 0.75, "iou": 0.75}
     assert result["classes"]["blue"] == {"share": 0, "accuracy": None, "iou": None}
 
 
-def test_labels_count_pixels_of_all_pictures_and_a_class_that_is_put_but_not_there():
-    """Two pictures are one sum; a class that is in no truth has no accuracy, and an IoU of 0."""
+def test_labels_count_pixels_of_all_images_and_a_class_that_is_found_but_not_there():
+    """Two images are one sum; a class that is in no truth has no accuracy, and an IoU of 0."""
     scores, rows = evaluate.label_scores(np.array([[6, 2, 0], [0, 2, 2], [0, 0, 0]]))
     assert scores["pixel_accuracy"] == 8 / 12
     assert scores["class_accuracy"] == (6 / 8 + 2 / 4) / 2
@@ -175,29 +210,29 @@ def test_labels_count_pixels_of_all_pictures_and_a_class_that_is_put_but_not_the
     assert rows[2] == {"share": 0, "accuracy": None, "iou": 0}
 
 
-def test_labels_of_the_shipped_facades(tool, tmp_path):
+def test_labels_of_the_shipped_facades(tmp_path):
     """All 12 classes are there in JPEGs of labels; a labelling shifted by 2 pixels is mostly right, at edges wrong."""
     truth = {str(n): np.asarray(Image.open(ROOT / f"samples/facades/val/{n}.jpg"))[:, 256:] for n in (1, 2, 3)}
     a = save_all(tmp_path / "a", {name: np.roll(image, 2, 1) for name, image in truth.items()})
     b = save_all(tmp_path / "b", truth)
-    result = tool("labels", b, b)
+    result = call("evaluate", "labels", b, b)
     assert result["scores"] == {"pixel_accuracy": 1, "class_accuracy": 1, "class_iou": 1}
     assert sum(row["share"] > 0.001 for row in result["classes"].values()) == 12
-    assert 0.8 < tool("labels", a, b)["scores"]["pixel_accuracy"] < 0.99
+    assert 0.8 < call("evaluate", "labels", a, b)["scores"]["pixel_accuracy"] < 0.99
 
 
 @pytest.mark.realdata
 @pytest.mark.skipif(not (ROOT.parent / "shared/data/facades").is_dir(), reason="../shared/data is not here")
 def test_the_palette_is_that_of_facades():
     """Half of the pixels of real label JPEGs are within a few levels of their class; the rest are JPEG's edges."""
-    colours, medians = list(evaluate.read_palette(None).values()), []
+    colours, medians = list(evaluate.read_palette(ROOT / "samples" / "facades.json").values()), []
     for name in range(1, 101, 10):
         image = np.asarray(Image.open(ROOT.parent / f"shared/data/facades/val/{name}.jpg"))[:, 256:]
         medians.append(np.median(evaluate.nearest(image, colours)[1]))
     assert np.median(medians) < 5 and max(medians) < 24
 
 
-# ------------------------------------------------------------------------------------------------- seams
+# ---------------------------------------------------------------------------------------------------------------- seams
 
 
 def staircase(side=32, tile=8, step=1.0, seam=0.0):
@@ -206,43 +241,43 @@ def staircase(side=32, tile=8, step=1.0, seam=0.0):
     return np.uint8((line[:, None] + line[None])[..., None].repeat(3, -1))
 
 
-def test_seams_by_hand(tool, tmp_path):
+def test_seams_by_hand(tmp_path):
     """Pixels differ by 1 inside of a tile, by 1 + 4 over its border: a ratio of 5; without seams it is 1."""
     save_all(tmp_path / "a", {"seam": staircase(seam=4), "none": staircase()})
-    result = tool("seams", tmp_path / "a", "--tile", 8)
+    result = call("evaluate", "seams", tmp_path / "a", "--tile", 8)
     assert result["images"] == {"seam": {"seams": 5}, "none": {"seams": 1}}
     assert result["mean"] == {"seams": 3}
-    assert tool("seams", tmp_path / "a" / "seam.png", "--tile", 8)["mean"] == {"seams": 5}
+    assert call("evaluate", "seams", tmp_path / "a" / "seam.png", "--tile", 8)["mean"] == {"seams": 5}
 
 
-def test_seams_sees_borders_of_either_axis_and_in_one_channel(tool, tmp_path):
+def test_seams_sees_borders_of_either_axis_and_in_one_channel(tmp_path):
     """Rows alone, in red alone: 3 borders of 31 lines down, and as many across where nothing jumps."""
     image = np.zeros([32, 32, 3], np.uint8)
     image[..., 0] = np.uint8(np.arange(32)[:, None] * 3 + np.arange(32)[:, None] // 8 * 30)
     save_all(tmp_path / "a", {"x": image})
     ratio = (33 / 3 / 2) / (3 / 3 / 2)
-    assert tool("seams", tmp_path / "a", "--tile", 8)["mean"]["seams"] == pytest.approx(ratio)
+    assert call("evaluate", "seams", tmp_path / "a", "--tile", 8)["mean"]["seams"] == pytest.approx(ratio)
 
 
-def test_seams_offset(tool, tmp_path):
+def test_seams_offset(tmp_path):
     """Borders at 3, 11, 19, 27: at 8, 16, 24 there is nothing, and the borders count elsewhere: (28 + 4 · 4) / 28."""
     image = np.pad(staircase(40, seam=4), ((0, 0), (0, 0), (0, 0)))[5:37, 5:37]
     save_all(tmp_path / "a", {"x": image})
-    assert tool("seams", tmp_path / "a", "--tile", 8, "--offset", 3)["mean"]["seams"] == 5
-    assert tool("seams", tmp_path / "a", "--tile", 8)["mean"]["seams"] == pytest.approx(28 / (28 + 4 * 4))
+    assert call("evaluate", "seams", tmp_path / "a", "--tile", 8, "--offset", 3)["mean"]["seams"] == 5
+    assert call("evaluate", "seams", tmp_path / "a", "--tile", 8)["mean"]["seams"] == pytest.approx(28 / (28 + 4 * 4))
 
 
-def test_seams_beside_those_of_the_inputs(tool, tmp_path):
+def test_seams_and_those_of_the_inputs(tmp_path):
     images = tmp_path / "hd_test" / "images"
     save_all(images, {"x-outputs": staircase(seam=4), "x-inputs": staircase(seam=1), "x-targets": staircase(seam=9)})
     expected = {"x": {"seams": 5, "inputs": 2}}
-    assert tool("seams", images.parent, "--tile", 8)["images"] == expected
+    assert call("evaluate", "seams", images.parent, "--tile", 8)["images"] == expected
     save_all(tmp_path / "photos", {"x": staircase(seam=2), "other": staircase()})
     expected["x"]["inputs"] = 3
-    assert tool("seams", images.parent, "--tile", 8, "--inputs", tmp_path / "photos")["images"] == expected
+    assert call("evaluate", "seams", images.parent, "--tile", 8, "--inputs", tmp_path / "photos")["images"] == expected
 
 
-# ------------------------------------------------------------------------------------------------- fid, kid
+# ------------------------------------------------------------------------------------------------------------- fid, kid
 
 
 def with_moments(mean, covariance, count, seed=0):
@@ -273,7 +308,7 @@ def brute_frechet(a, b):
 
 @pytest.mark.parametrize("n, m, d", [(200, 300, 10), (12, 300, 10), (6, 9, 30)])
 def test_frechet_distance_as_brute_force(n, m, d):
-    """More pictures than features, fewer, and so few that both covariances are singular."""
+    """More images than features, fewer, and so few that both covariances are singular."""
     draw = np.random.default_rng(n)
     a, b = draw.normal(size=[n, d]) @ draw.normal(size=[d, d]), draw.normal(0.5, 2, [m, d])
     assert evaluate.frechet_distance(a, b) == pytest.approx(brute_frechet(a, b), rel=1e-5)
@@ -292,8 +327,8 @@ def test_kernel_distance_as_a_double_loop():
     assert evaluate.kernel_distance(a, b) == pytest.approx(expected)
 
 
-def test_kid_is_unbiased_and_its_error_is_that_of_fresh_pictures():
-    """100 times 60 fresh pictures: of one kind the mean is 0; of two, the estimates scatter as each says of itself."""
+def test_kid_is_unbiased_and_its_error_is_that_of_fresh_images():
+    """100 times 60 fresh images: of one kind the mean is 0; of two, the estimates scatter as each says of itself."""
     draw = np.random.default_rng(0)
     for shift in (0.0, 0.7):
         results = []
@@ -319,35 +354,35 @@ def test_resize_is_pillows_bicubic_unrounded():
     assert evaluate.resize_clean(painted * 0 + 255, 299).max() == 255
 
 
-def test_fid_and_kid_through_inception(tool, tmp_path, inception, monkeypatch):
-    """The features are those of the network on its own; the second time they come from the cache, unless a picture changed."""
-    network, weights = inception
+def test_fid_and_kid_through_the_network(tmp_path, networks, monkeypatch):
+    """The features are the network's own; the second time they come from the cache, unless an image has changed."""
+    network, weights = networks["InceptionV3"]
     a, b = save_all(tmp_path / "a", paintings(5)), save_all(tmp_path / "b", paintings(4, 50))
     flags = ["--weights", weights, "--cache", tmp_path / "cache"]
-    result = tool("fid", a, b, *flags)
-    assert "warning: 4 pictures" in tool.err and "biased upwards" in tool.err and tool.err.count("\n") == 1
+    result = call("evaluate", "fid", a, b, *flags)
+    assert "warning: 4 images" in result.err and "biased upwards" in result.err and result.err.count("\n") == 1
     features = []
     for pixels in (paintings(5), paintings(4, 50)):
         images = np.stack([evaluate.resize_clean(image, 299) for image in pixels.values()]) / 127.5 - 1
         features.append(network(images, training=False).numpy())
-    assert features[0].shape == (5, 2048) and features[0].std(0).max() > 1e-3
+    assert features[0].shape == (5, 8) and features[0].std(0).max() > 1e-3
     assert result["scores"]["fid"] == pytest.approx(evaluate.frechet_distance(*features), rel=1e-3)
-    assert result["pictures"] == [5, 4]
+    assert result["images"] == [5, 4]
 
     def no_network(*_, **__):
         raise AssertionError("the cache was not used")
 
     monkeypatch.setattr(evaluate, "build_network", no_network)
-    assert tool("fid", a, b, *flags) == result
-    kid = tool("kid", a, b, *flags)
-    assert kid["subset_size"] == 2 and kid["scores"]["kid_error"] > 0 and tool.err == ""
-    assert tool("kid", a, b, *flags) == kid != tool("kid", a, b, *flags, "--seed", 1)
-    save_picture(a / "p0.png", paint(48, 48, 7))
+    assert call("evaluate", "fid", a, b, *flags) == result
+    kid = call("evaluate", "kid", a, b, *flags)
+    assert kid["subset_size"] == 2 and kid["scores"]["kid_error"] > 0 and kid.err == ""
+    assert call("evaluate", "kid", a, b, *flags) == kid != call("evaluate", "kid", a, b, *flags, "--seed", 1)
+    save_image(a / "p0.png", paint(48, 48, 7))
     with pytest.raises(AssertionError, match="cache"):
-        tool("fid", a, b, *flags)
+        call("evaluate", "fid", a, b, *flags)
 
 
-def test_pictures_are_decoded_ahead_of_the_network():
+def test_images_are_decoded_ahead_of_the_network():
     """While a batch is in use the next two are being loaded, in order, and no more than that."""
     started, lock = [], threading.Lock()
 
@@ -356,7 +391,7 @@ def test_pictures_are_decoded_ahead_of_the_network():
             started.append(path)
         return np.full([2], path)
 
-    batches = evaluate.loaded(list(range(50)), load, 5)
+    batches = common.load_batches(list(range(50)), load, 5)
     first = next(batches)
     time.sleep(0.2)
     assert first[:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -364,15 +399,15 @@ def test_pictures_are_decoded_ahead_of_the_network():
     assert np.concatenate(list(batches))[:, 0].tolist() == list(range(5, 50))
 
 
-# ------------------------------------------------------------------------------------------- style, content
+# ------------------------------------------------------------------------------------------------------------- classify
 
 
 def tinted(folder, colour, count, seed):
-    """Pictures of noise with a tint."""
+    """Images of noise with a tint."""
     draw = np.random.default_rng(seed)
-    for number in range(count):
+    for index in range(count):
         pixels = np.clip(np.array(colour) + draw.normal(0, 40, [40, 40, 3]), 0, 255)
-        save_picture(folder / f"{number}.png", np.uint8(pixels))
+        save_image(folder / f"{index}.png", np.uint8(pixels))
     return folder
 
 
@@ -386,64 +421,66 @@ def styles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(styles):
-    """A tiny classifier of the two tints => its folder, the result of the training, its stderr."""
+    """A tiny classifier of the two tints: folder, result of the training. Read only."""
     flags = ["--output_dir", styles / "classifier", "--backbone", "small", "--image_size", 32]
     flags += ["--epochs", 4, "--batch_size", 8, "--lr", 0.003]
-    command = [sys.executable, TOOL, "train-style", "--styles", styles / "warm", f"cold={styles / 'cold'}", *flags, "--json"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=plain_environment())
-    assert result.returncode == 0, result.stderr
-    return styles / "classifier", json.loads(result.stdout), result.stderr
+    classes = ["--classes", styles / "warm", f"cold={styles / 'cold'}"]
+    result = call("classify", "train", "--kind", "style", *classes, *flags)
+    return types.SimpleNamespace(folder=styles / "classifier", result=result)
 
 
-def test_train_style_keeps_the_best_epoch(classifier):
-    folder, result, stderr = classifier
-    options = json.loads((folder / "options.json").read_text())
+@pytest.fixture
+def content(classifier, tmp_path):
+    """The folder of the same classifier, as one of content."""
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content" / "model.keras").write_bytes((classifier.folder / "model.keras").read_bytes())
+    options = json.loads((classifier.folder / "options.json").read_text()) | {"kind": "content"}
+    (tmp_path / "content" / "options.json").write_text(json.dumps(options))
+    return tmp_path / "content"
+
+
+def test_train_keeps_the_best_epoch(classifier):
+    options = json.loads((classifier.folder / "options.json").read_text())
     assert options["classes"] == ["warm", "cold"] and options["kind"] == "style" and options["from_scratch"]
-    assert options["pictures"] == {"train": 32, "val": 8}
-    lines = re.findall(r"epoch (\d)/4 .* accuracy ([\d.]+)(.*)", stderr)
-    assert len(lines) == stderr.count("\n") == 4
+    assert options["images"] == {"train": 32, "val": 8}
+    lines = re.findall(r"epoch (\d)/4 .* accuracy ([\d.]+)(.*)", classifier.result.err)
+    assert len(lines) == classifier.result.err.count("\n") == 4
     best = max(float(accuracy) for _, accuracy, _ in lines)
-    assert result["scores"]["val_accuracy"] == best == options["best"]["val_accuracy"] == 1
+    assert classifier.result["scores"]["val_accuracy"] == best == options["best"]["val_accuracy"] == 1
     kept = [int(epoch) for epoch, _, mark in lines if mark]
-    assert kept[-1] == result["epoch"]
-    assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "options.json"]
+    assert kept[-1] == classifier.result["epoch"]
+    assert sorted(path.name for path in classifier.folder.iterdir()) == ["model.keras", "options.json"]
 
 
-def test_style_scores_and_draws(tool, classifier, styles, tmp_path):
-    folder, *_ = classifier
-    result = tool("style", styles / "new warm", styles / "new cold", "--target", "cold", "--classifier", folder)
+def test_style_scores_and_draws(classifier, styles, tmp_path):
+    flags = ["--classifier", classifier.folder]
+    result = call("classify", "score", styles / "new warm", styles / "new cold", "--target", "cold", *flags)
     assert result["scores"]["style"] == pytest.approx(3 / 7)
-    assert result["classes"]["new warm"] == {"pictures": 4, "right": 0, "put in": {"warm": 4, "cold": 0}}
-    assert result["classes"]["new cold"] == {"pictures": 3, "right": 1, "put in": {"warm": 0, "cold": 3}}
-    page = tmp_path / "matrix.png"
-    pairs = [f"warm={styles / 'new warm'}", f"cold={styles / 'new cold'}"]
-    assert tool("style", *pairs, "--classifier", folder, "--matrix", page)["scores"] == {"style": 1}
-    assert Image.open(page).format == "PNG"
+    assert result["classes"]["new warm"] == {"images": 4, "right": 0, "put in": {"warm": 4, "cold": 0}}
+    assert result["classes"]["new cold"] == {"images": 3, "right": 1, "put in": {"warm": 0, "cold": 3}}
+    folders, matrix = [f"warm={styles / 'new warm'}", f"cold={styles / 'new cold'}"], tmp_path / "matrix.png"
+    assert call("classify", "score", *folders, *flags, "--matrix", matrix)["scores"] == {"style": 1}
+    assert Image.open(matrix).format == "PNG"
 
 
-def test_content_by_the_names_of_the_originals(tool, classifier, styles, tmp_path):
-    """Translations in one folder; the class of each is that of the original of its name, one is put in the wrong one."""
-    folder, *_ = classifier
-    content = tmp_path / "content"
-    content.mkdir()
-    (content / "model.keras").write_bytes((folder / "model.keras").read_bytes())
-    options = json.loads((folder / "options.json").read_text())
-    (content / "options.json").write_text(json.dumps(options | {"kind": "content"}))
+def test_content_by_the_names_of_the_originals(content, styles, tmp_path):
+    """Translations in one folder; the class of each is that of the original of its name, one is put in another."""
     images = tmp_path / "x_test" / "images"
     originals = {"a": "warm", "b": "warm", "c": "cold"}
     for name, kind in originals.items():
         pixels = np.asarray(Image.open(styles / kind / "0.png"))
-        save_picture(tmp_path / kind / f"{name}.png", pixels)
-        save_picture(images / f"{name}-inputs.png", pixels)
-        save_picture(images / f"{name}-outputs.png", pixels[..., ::-1] if name == "b" else pixels)
-    result = tool("content", images.parent, "--classifier", content, "--classes", tmp_path / "warm", tmp_path / "cold")
+        save_image(tmp_path / kind / f"{name}.png", pixels)
+        save_image(images / f"{name}-inputs.png", pixels)
+        save_image(images / f"{name}-outputs.png", pixels[..., ::-1] if name == "b" else pixels)
+    flags = ["--classifier", content, "--originals", tmp_path / "warm", tmp_path / "cold"]
+    result = call("classify", "score", images.parent, *flags)
     assert result["scores"]["content"] == pytest.approx(2 / 3)
-    assert result["classes"]["warm"] == {"pictures": 2, "right": 0.5, "put in": {"warm": 1, "cold": 1}}
+    assert result["classes"]["warm"] == {"images": 2, "right": 0.5, "put in": {"warm": 1, "cold": 1}}
     assert result["classes"]["cold"]["right"] == 1
 
 
 def test_the_matrix_is_darker_where_more_lies():
-    image = np.asarray(evaluate.draw_matrix(np.array([[9, 1], [0, 5]]), ["a", "b"], ["one", "two"]), float)
+    image = np.asarray(classify.draw_matrix(np.array([[9, 1], [0, 5]]), ["a", "b"], ["one", "two"]), float)
     assert image.shape[2] == 3
     height, width = image.shape[:2]
     cells = image[64:, 24:][: height - 64 - 12, : width - 24 - 12].mean(-1)
@@ -460,7 +497,7 @@ def test_views_are_crops_of_the_protocol():
     """Style: 150 of 256 in the middle of 224; content: 224 of 256. Scoring takes the corners and the middle."""
     image = np.arange(256, dtype=np.uint8)[:, None, None] + np.zeros([1, 256, 3], np.uint8)
     for kind, crop, margin in (("style", 150, 37), ("content", 224, 0)):
-        views = evaluate.Views(kind, 224)
+        views = classify.Views(kind, 224)
         view = views.cut(image[None], [(7, 3)])[0] + IMAGENET_MEAN
         assert (views.resized, views.crop) == (256, crop)
         np.testing.assert_allclose(view[margin : margin + crop, 112, 0], np.arange(7, 7 + crop), atol=1e-3)
@@ -470,19 +507,19 @@ def test_views_are_crops_of_the_protocol():
         def predict_on_batch(self, x):
             return x[:, 37, 112, :1] + IMAGENET_MEAN[0]
 
-    views = evaluate.Views("style", 224)
+    views = classify.Views("style", 224)
     assert views.probabilities(Top(), image[None])[0, 0] == pytest.approx(np.mean([0, 0, 106, 106, 53]), abs=1e-3)
 
 
 def test_validation_is_drawn_before_training():
     found = {"a": list(range(10)), "b": list(range(100, 107))}
-    train, val = evaluate.split_off(found, 3)
+    train, val = classify.split_off(found, 3)
     assert [len(val[name]) for name in "ab"] == [2, 1]
     assert all(sorted(train[name] + val[name]) == found[name] for name in "ab")
-    assert evaluate.split_off(found, 3) == (train, val) != evaluate.split_off(found, 4)
+    assert classify.split_off(found, 3) == (train, val) != classify.split_off(found, 4)
 
 
-# ------------------------------------------------------------------------------------------------ report
+# --------------------------------------------------------------------------------------------------------------- report
 
 
 @pytest.fixture
@@ -491,123 +528,117 @@ def runs(tmp_path):
     import tensorflow as tf
 
     folders = []
-    for number, name in enumerate(("one", '<two> & "more"', "three")):
+    for index, name in enumerate(("one", '<two> & "more"', "three")):
         folder = tmp_path / f"{name}_test"
-        for picture, target in paintings(3, side=300).items():
-            for kind, image in (("inputs", 255 - target), ("outputs", target // (number + 1)), ("targets", target)):
-                save_picture(folder / "images" / f"{picture}<-{kind}.png", image)
-        metrics = {"checkpoint": "x", "mean": {"l1": 0.1 * (number + 1), "psnr": 20.0 - number}, "images": {}}
+        for title, target in paintings(3, side=300).items():
+            for kind, image in (("inputs", 255 - target), ("outputs", target // (index + 1)), ("targets", target)):
+                save_image(folder / "images" / f"{title}<-{kind}.png", image)
+        metrics = {"checkpoint": "x", "mean": {"l1": 0.1 * (index + 1), "psnr": 20.0 - index}, "images": {}}
         (folder / "metrics.json").write_text(json.dumps(metrics))
         folders.append(folder)
-        if number < 2:
+        if index < 2:
             training = tmp_path / f"{name}_train"
             writer = tf.summary.create_file_writer(str(training))
             with writer.as_default():
                 for step in (10, 20, 30):
-                    tf.summary.scalar("loss/l1", 1.0 / step + number, step)
+                    tf.summary.scalar("loss/l1", 1.0 / step + index, step)
                     tf.summary.scalar("learning_rate/generator", 0.1, step)
             writer.close()
             (training / "checkpoint").write_text("")
             folders.append(training)
-    (folders[0] / "fid.json").write_text(json.dumps({"scores": {"fid": 55.5}, "pictures": [3, 3]}))
+    (folders[0] / "fid.json").write_text(json.dumps({"scores": {"fid": 55.5}, "images": [3, 3]}))
     return folders
 
 
-def test_report_is_one_page_that_needs_nothing_else(tool, runs, tmp_path):
+def test_report_is_one_page_that_needs_no_other_file(runs, tmp_path):
+    """A row for each image and a column for each run; curves go from left to right, and down as losses fall."""
     out = tmp_path / "page.html"
-    result = tool("report", *runs, "--output", out, "--pictures", 2, "--width", 100)
-    assert result == {"page": str(out), "runs": ["one", '<two> & "more"', "three"], "pictures": 2, "losses": ["l1"]}
+    result = call("report", *runs, "--output", out, "--images", 2, "--width", 100)
+    assert result == {"page": str(out), "runs": ["one", '<two> & "more"', "three"], "images": 2, "losses": ["l1"]}
     page = ParsedPage(out)
     assert page.rows[0] == ["", "one", '<two> & "more"', "three"]
     assert page.rows[1] == ["l1 ↓", "0.1", "0.2", "0.3"]
     assert page.rows[2] == ["psnr ↑", "20", "19", "18"]
     assert page.rows[3] == ["fid ↓", "55.5", "–", "–"]
     assert page.rows[4] == ["", "inputs", "one", '<two> & "more"', "three", "targets"]
-    assert [row[0] for row in page.rows[5:]] == ["p0<", "p1<"]
+    assert [row[0] for row in page.rows[5:]] == ["p0<", "p1<"] and "2 of 3 (--images shows more)" in page.text
     assert len(page.images) == 10 and page.links == []
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.images)
-    assert "http" not in page.text.replace("http-equiv", "")
-    assert page.text.count("<td class=\"best\">") == 2  # of l1 and of psnr, where there are several
-    import base64
-
+    assert "http" not in page.text
+    assert page.text.count('<td class="best">') == 2  # of l1 and of psnr, where there are several
     first = Image.open(io.BytesIO(base64.b64decode(page.images[1].partition(",")[2])))
     assert first.size == (100, 100)
     np.testing.assert_allclose(np.asarray(first, float).mean(), paint(300, 300, 0).mean(), atol=3)
-
-
-def test_report_draws_the_losses(tool, runs, tmp_path):
-    """Steps 10, 20 and 30 are places from left to right; a fallen loss is lower on the page."""
-    tool("report", *runs, "--output", tmp_path / "page.html")
-    lines = re.findall(r'<polyline points="([^"]+)"', (tmp_path / "page.html").read_text())
+    lines = re.findall(r'<polyline points="([^"]+)"', page.text)
     assert len(lines) == 2
     for line in lines:
         (x0, y0), (x1, y1), (x2, y2) = ([float(v) for v in point.split(",")] for point in line.split())
         assert x0 < x1 < x2 and x1 - x0 == pytest.approx(x2 - x1, abs=0.2) and y0 < y1 < y2
 
 
-def test_report_of_a_real_training(tool, trained, tmp_path):
-    losses = tool("report", trained.folder, "--output", tmp_path / "page.html")["losses"]
+def test_report_of_tests_of_which_one_lacks_an_image(runs, tmp_path):
+    (runs[0] / "images" / "p1<-outputs.png").unlink()
+    out = tmp_path / "page.html"
+    assert call("report", runs[0], runs[-1], "--output", out)["images"] == 2
+    assert [row[0] for row in ParsedPage(out).rows[-3:]] == ["", "p0<", "p2<"]
+    for path in (runs[0] / "images").glob("*-outputs.png"):
+        path.rename(path.with_name(f"other {path.name}"))
+    assert "no image of the same name" in fails("report", runs[0], runs[-1], "--output", out)
+
+
+def test_report_of_a_real_training(trained_of, tmp_path):
+    losses = call("report", trained_of("pix2pix").folder, "--output", tmp_path / "page.html")["losses"]
     assert losses == ["discrim", "gan", "l1"]
     ParsedPage(tmp_path / "page.html")
 
 
-# ------------------------------------------------------------------------------------- what a user can get wrong
+# -------------------------------------------------------------------------------------------- what a user can get wrong
 
 
-def test_unequal_names_are_listed(fails, tmp_path):
+def test_unequal_names_are_listed(tmp_path):
     a, b = save_all(tmp_path / "a", paintings(3)), save_all(tmp_path / "b", paintings(2) | {"other": paint(48, 48, 1)})
     for command in ("pairs", "labels"):
-        message = fails(command, a, b)
+        message = fails("evaluate", command, a, b)
         assert "p2.png" in message and "other.png" in message and "2 without a counterpart" in message
 
 
-def test_different_sizes(fails, tmp_path):
+def test_different_sizes(tmp_path):
     a = save_all(tmp_path / "a", {"x": paint(20, 30, 0)})
     b = save_all(tmp_path / "b", {"x": paint(20, 32, 0)})
-    assert re.search(r"a/x.png is 30x20 .*b/x.png 32x20", fails("pairs", a, b, *PLAIN))
-    assert "30x20" in fails("labels", a, b)
-    assert "30x20" in fails("seams", a, "--tile", 10, "--inputs", b)
+    assert re.search(r"a/x.png is 30x20 .*b/x.png 32x20", fails("evaluate", "pairs", a, b, *PLAIN))
+    assert "30x20" in fails("evaluate", "labels", a, b)
+    assert "30x20" in fails("evaluate", "seams", a, "--tile", 10, "--inputs", b)
 
 
-@pytest.mark.parametrize("name, flags", [("pairs", PLAIN), ("labels", []), ("seams", ["--tile", 8]), ("fid", []), ("kid", [])])
-def test_an_unreadable_picture_is_named(fails, tmp_path, name, flags, inception):
+@pytest.mark.parametrize("name", ["pairs", "labels", "seams", "fid", "kid"])
+def test_an_unreadable_image_is_named(tmp_path, name, networks):
     images = paintings(4)
     if name == "labels":
         images = {key: image * 0 + np.uint8([0, 0, 222]) for key, image in images.items()}
-    folders = [save_all(tmp_path / side, images) for side in ("a", "b")]
+    folders = [save_all(tmp_path / folder, images) for folder in ("a", "b")]
     truncate(folders[0] / "p3.png")
-    if name in ("fid", "kid"):
-        flags = ["--weights", inception[1], "--cache", tmp_path / "cache"]
-    message = fails(name, *folders[: 1 if name == "seams" else 2], *flags)
+    flags = {"pairs": PLAIN, "labels": [], "seams": ["--tile", 8]}.get(
+        name, ["--weights", networks["InceptionV3"][1], "--cache", tmp_path / "cache"]
+    )
+    message = fails("evaluate", name, *folders[: 1 if name == "seams" else 2], *flags)
     assert str(folders[0] / "p3.png") in message and "cannot be read" in message
 
 
-def test_too_few_pictures(fails, tmp_path):
+def test_too_few_images(tmp_path):
     one, four = save_all(tmp_path / "one", paintings(1)), save_all(tmp_path / "four", paintings(4))
-    assert "one holds 1 pictures; fid needs 2" in fails("fid", four, one)
-    assert "one holds 1 pictures; kid needs 4" in fails("kid", one, four)
-    message = fails("train-style", "--styles", one, four, "--output_dir", tmp_path / "out")
-    assert "one holds 1 pictures" in message and not (tmp_path / "out").exists()
+    assert "one holds 1 images; fid needs 2" in fails("evaluate", "fid", four, one)
+    assert "one holds 1 images; kid needs 4" in fails("evaluate", "kid", one, four)
+    flags = ["--kind", "style", "--output_dir", tmp_path / "out"]
+    assert "one holds 1 images" in fails("classify", "train", *flags, "--classes", one, four)
+    assert not (tmp_path / "out").exists()
 
 
-def test_kid_subsets_as_large_as_the_folder(fails, tmp_path, monkeypatch):
+def test_kid_subsets_as_large_as_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "inception_features", lambda paths, *_: np.eye(len(paths)))
     a, b = save_all(tmp_path / "a", paintings(4)), save_all(tmp_path / "b", paintings(5))
     for size in (4, 1):
-        assert f"--subset_size {size}: give at least 2 and less than 4" in fails("kid", a, b, "--subset_size", size)
-
-
-@pytest.mark.parametrize("weights", ["vgg", "text", "legacy", "missing", "folder"])
-def test_weights_of_another_network(fails, tmp_path, weights, vgg):
-    a = save_all(tmp_path / "a", paintings(2))
-    path = {"vgg": vgg[1], "folder": tmp_path}.get(weights, tmp_path / f"{weights}.weights.h5")
-    if weights == "text":
-        path.write_text("no weights")
-    if weights == "legacy":
-        path = tmp_path / "vgg16_notop.h5"
-        save_legacy(vgg[0], path)
-    message = fails("fid", a, a, "--weights", path, "--cache", tmp_path / "cache")
-    assert str(path) in message and ("InceptionV3" in message or weights in ("missing", "folder"))
+        message = fails("evaluate", "kid", a, b, "--subset_size", size)
+        assert f"--subset_size {size}: give at least 2 and less than 4" in message
 
 
 def save_legacy(network, path):
@@ -620,141 +651,147 @@ def save_legacy(network, path):
             group.attrs["weight_names"] = [weight.path.encode() for weight in layer.weights]
             for weight in layer.weights:
                 group.create_dataset(weight.path, data=weight.numpy())
+    return path
 
 
-def test_weights_in_the_layout_of_the_download(vgg, tmp_path):
-    network, _ = vgg
-    save_legacy(network, tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
-    again = evaluate.build_network("VGG16", tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
+@pytest.mark.parametrize("weights", ["vgg", "text", "legacy", "missing", "folder"])
+def test_weights_of_another_network(tmp_path, weights, networks):
+    a = save_all(tmp_path / "a", paintings(2))
+    network, file = networks["VGG16"]
+    path = {"vgg": file, "folder": tmp_path}.get(weights, tmp_path / f"{weights}.weights.h5")
+    if weights == "text":
+        path.write_text("no weights")
+    if weights == "legacy":
+        path = save_legacy(network, tmp_path / "vgg16_notop.h5")
+    message = fails("evaluate", "fid", a, a, "--weights", path, "--cache", tmp_path / "cache")
+    assert str(path) in message and ("InceptionV3" in message or weights in ("missing", "folder"))
+
+
+def test_weights_in_the_layout_of_the_download(networks, tmp_path):
+    network, _ = networks["VGG16"]
+    path = save_legacy(network, tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    again = common.build_network("VGG16", path)
     for mine, theirs in zip(again.weights, network.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
 
-def no_download(monkeypatch):
-    """Keras's own words when a host is not reached."""
-    import keras
-
-    def build(weights, input_shape=None, **_):
-        if weights == "imagenet":
-            raise Exception("URL fetch failure on https://host/vgg16_notop.h5: None -- [Errno -2] Name or service not known")
-        return evaluate.build_small(input_shape)  # which trains in no time
-
-    for name in ("VGG16", "InceptionV3", "ResNet50"):
-        monkeypatch.setattr(keras.applications, name, build)
-
-
-def test_no_download_names_url_and_flag(fails, tmp_path, monkeypatch):
-    no_download(monkeypatch)
+def test_no_download(networks, styles, tmp_path):
+    """fid has no other way; a classifier is trained from scratch, with a warning."""
     a = save_all(tmp_path / "a", paintings(2))
-    for command in (["fid", a, a, "--cache", tmp_path], ["pairs", a, a]):
-        message = fails(*command)
-        assert "https://host/vgg16_notop.h5" in message and "--weights FILE" in message
-    assert "--metrics" in fails("pairs", a, a)
-
-
-def test_no_download_trains_from_scratch_with_a_warning(tool, styles, tmp_path, monkeypatch):
-    no_download(monkeypatch)
+    message = fails("evaluate", "fid", a, a, "--cache", tmp_path)
+    assert "https://host/inceptionv3_notop.h5" in message and "--weights FILE" in message
     flags = ["--image_size", 32, "--epochs", 1, "--output_dir", tmp_path / "c"]
-    tool("train-content", "--classes", styles / "new warm", styles / "new cold", *flags)
-    assert tool.err.startswith("warning: ") and "from scratch" in tool.err.splitlines()[0]
+    classes = ["--classes", styles / "new warm", styles / "new cold"]
+    result = call("classify", "train", "--kind", "content", *classes, *flags)
+    assert result.err.startswith("warning: ") and "from scratch" in result.err.splitlines()[0]
     assert json.loads((tmp_path / "c" / "options.json").read_text())["from_scratch"]
+    flags = ["--weights", networks["VGG16"][1], "--output_dir", tmp_path / "d"]
+    assert "ResNet50" in fails("classify", "train", "--kind", "content", *classes, *flags)
+
+
+TRAIN = "classify train --kind style --output_dir {missing} --classes"
 
 
 @pytest.mark.parametrize(
-    "arguments, words",
+    "line, words",
     [
-        (["pairs", "{a}"], ["not the folder of a test", "two folders"]),
-        (["pairs", "{a}", "{a}", "{a}"], ["3 folders"]),
-        (["pairs", "{missing}", "{a}"], ["missing", "not a folder"]),
-        (["pairs", "{empty}", "{a}"], ["empty", "no pictures"]),
-        (["pairs", "{training}"], ["folder of a training", "--mode test"]),
-        (["pairs", "{untargeted}"], ["-targets.png"]),
-        (["pairs", "{a}", "{a}", "--metrics", "l1,lpips"], ["--metrics", "vgg_distance"]),
-        (["labels", "{a}", "{a}"], ["no label map", "--palette"]),
-        (["labels", "{a}", "{a}", "--palette", "{missing}"], ["missing", "JSON"]),
-        (["labels", "{a}", "{a}", "--palette", "{bad}"], ["bad.json", "JSON"]),
-        (["seams", "{a}", "--tile", "48"], ["p0.png", "no border", "--tile"]),
-        (["seams", "{a}", "--tile", "1"], ["no border", "--tile"]),
-        (["seams", "{a}", "--tile", "0"], ["--tile", "at least 1"]),
-        (["seams", "{flat}", "--tile", "8"], ["flat"]),
-        (["seams", "{a}"], ["--tile"]),
-        (["train-style", "--styles", "{a}", "--output_dir", "{missing}"], ["two classes"]),
-        (["train-style", "--styles", "{a}", "{a}", "--output_dir", "{missing}"], ["two folders are called a"]),
-        (["train-style", "--styles", "{a}", "{flat}", "--output_dir", "{a}"], ["not an empty folder"]),
-        (["train-style", "--styles", "{a}", "{flat}", "--output_dir", "{missing}", "--val", "{a}"], ["--val", "CLASS=DIR"]),
-        (["train-style", "--styles", "{a}", "{flat}", "--output_dir", "{missing}", "--image_size", "16"], ["--image_size"]),
-        (["style", "{a}", "--classifier", "{a}"], ["no classifier", "train-style"]),
-        (["content", "{a}", "--classifier", "{classifier}"], ["classifier of style", "train-content"]),
-        (["style", "{a}", "--classifier", "{classifier}"], ["a is no class", "warm, cold", "--target"]),
-        (["style", "{a}", "--classifier", "{classifier}", "--target", "hot"], ["hot is no class"]),
-        (["report", "{a}"], ["no training and no test"]),
-        (["report", "{training}", "{training}"], ["both be called"]),
-        (["nothing"], ["nothing", "--help"]),
-        ([], ["COMMAND"]),
+        ("evaluate pairs {a}", ["no images/", "two folders"]),
+        ("evaluate pairs {a} {a} {a}", ["3 folders"]),
+        ("evaluate pairs {missing} {a}", ["missing", "not a folder"]),
+        ("evaluate pairs {empty} {a}", ["empty", "no images"]),
+        ("evaluate pairs {training}", ["of a training", "--mode test"]),
+        ("evaluate pairs {untargeted}", ["-targets.png"]),
+        ("evaluate pairs {a} {a} --metrics l1,lpips", ["--metrics", "vgg_distance"]),
+        ("evaluate labels {a} {a}", ["no label map", "--palette"]),
+        ("evaluate labels {a} {a} --palette {missing}", ["missing", "JSON"]),
+        ("evaluate labels {a} {a} --palette {bad}", ["bad.json", "JSON"]),
+        ("evaluate seams {a} --tile 48", ["p0.png", "no border", "--tile"]),
+        ("evaluate seams {a} --tile 1", ["no border", "--tile"]),
+        ("evaluate seams {a} --tile 0", ["--tile", "at least 1"]),
+        ("evaluate seams {flat} --tile 8", ["flat"]),
+        ("evaluate seams {a}", ["--tile"]),
+        ("evaluate nothing", ["nothing", "--help"]),
+        ("evaluate", ["COMMAND"]),
+        (f"{TRAIN} {{a}}", ["two classes"]),
+        (f"{TRAIN} {{a}} {{a}}", ["two folders are called a"]),
+        (f"{TRAIN} {{a}} {{flat}} --output_dir {{a}}", ["not an empty folder"]),
+        (f"{TRAIN} {{a}} {{flat}} --val {{a}}", ["--val", "CLASS=DIR"]),
+        (f"{TRAIN} {{a}} {{flat}} --image_size 16", ["--image_size"]),
+        (f"{TRAIN} {{a}} {{flat}} --backbone small --weights {{bad}}", ["no --weights"]),
+        (f"{TRAIN} {{a}} {{flat}} --lr 0", ["--lr", "above 0"]),
+        ("classify train --classes {a} {flat} --output_dir {missing}", ["--kind"]),
+        ("classify score {a} --classifier {a}", ["no classifier", "classify.py train"]),
+        ("classify score {a} --classifier {classifier}", ["a is no class", "warm, cold", "--target"]),
+        ("classify score {a} --classifier {classifier} --target hot", ["hot is no class"]),
+        ("classify score {a} --classifier {classifier} --target warm --originals {a}", ["not allowed with"]),
+        ("classify", ["COMMAND"]),
+        ("report {a}", ["no training and of no test"]),
+        ("report {training} {training}", ["both be called"]),
+        ("report {missing}", ["not a folder"]),
+        ("report", ["RUN"]),
     ],
 )
-def test_what_a_user_can_get_wrong(fails, tmp_path, arguments, words, classifier):
+def test_what_a_user_can_get_wrong(tmp_path, line, words, classifier):
     save_all(tmp_path / "a", paintings(2))
-    save_all(tmp_path / "flat", {f"x{number}": np.full([32, 32, 3], 9, np.uint8) for number in range(2)})
+    save_all(tmp_path / "flat", {f"x{index}": np.full([32, 32, 3], 9, np.uint8) for index in range(2)})
     save_all(tmp_path / "untargeted" / "images", {"x-outputs": paint(32, 32, 0)})
     (tmp_path / "empty").mkdir()
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "checkpoint").write_text("")
     (tmp_path / "bad.json").write_text('{"sky": [0, 0, 256], "wall": [1, 2, 3]}')
     places = {name: tmp_path / name for name in ("a", "flat", "untargeted", "empty", "training", "missing")}
-    places |= {"bad": tmp_path / "bad.json", "classifier": classifier[0]}
-    message = fails(*[argument.format(**places) for argument in arguments])
+    places |= {"bad": tmp_path / "bad.json", "classifier": classifier.folder}
+    message = fails(*line.format(**places).split())
     for word in words:
         assert word in message, message
     assert not (tmp_path / "missing").exists()
 
 
-def test_content_of_unknown_names(fails, classifier, tmp_path):
-    content = tmp_path / "content"
-    content.mkdir()
-    options = json.loads((classifier[0] / "options.json").read_text())
-    (content / "options.json").write_text(json.dumps(options | {"kind": "content"}))
-    (content / "model.keras").write_bytes((classifier[0] / "model.keras").read_bytes())
+def test_originals_that_do_not_fit(content, tmp_path):
     new, old = save_all(tmp_path / "new", paintings(3)), save_all(tmp_path / "old", paintings(2))
-    flags = ["--classifier", content, "--classes", f"warm={old}"]
-    assert "p2.png" in fails("content", new, *flags)
-    assert "in warm and in cold" in fails("content", new, *flags, f"cold={old}")
-    assert "give one" in fails("content", new, *flags, "--target", "warm")
+    flags = ["--classifier", content, "--originals", f"warm={old}"]
+    assert "p2.png" in fails("classify", "score", new, *flags)
+    assert "in warm and in cold" in fails("classify", "score", new, *flags, f"cold={old}")
     (content / "model.keras").write_text("x")
-    assert "model.keras cannot be read" in fails("content", old, *flags)
+    assert "model.keras cannot be read" in fails("classify", "score", old, *flags)
 
 
 def test_exit_codes_and_streams_as_a_user_sees_them(tmp_path):
     a, b = save_all(tmp_path / "a", paintings(2)), save_all(tmp_path / "b", paintings(2, 9))
 
     def run(*arguments):
-        command = [sys.executable, str(TOOL), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=plain_environment())
+        command = [sys.executable, ROOT / "tools" / "evaluate.py", *arguments]
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=plain_environment())
 
     good = run("pairs", a, b, *PLAIN, "--json")
     assert (good.returncode, good.stderr) == (0, "")
     assert set(json.loads(good.stdout)["mean"]) == {"l1", "psnr", "ssim"}
-    people = run("seams", a, "--tile", 16)
-    assert people.returncode == 0 and [line.split()[0] for line in people.stdout.splitlines()] == ["seams", "p0", "p1", "mean"]
+    table = run("seams", a, "--tile", 16)
+    words = [line.split()[0] for line in table.stdout.splitlines()]
+    assert (table.returncode, table.stderr, words) == (0, "", ["seams", "p0", "p1", "mean"])
     bad = run("seams", tmp_path / "missing", "--tile", 8)
     assert bad.returncode == 2 and bad.stdout == ""
     assert_one_line(bad.stderr, "missing")
-    weights = tmp_path / "x.weights.h5"
-    weights.write_text("no weights")
-    bad = run("fid", a, b, "--weights", weights, "--cache", tmp_path / "cache")
-    assert bad.returncode == 2
-    assert_one_line(bad.stderr, weights, "InceptionV3")
 
 
-@pytest.mark.parametrize(
-    "command", ["pairs", "labels", "seams", "fid", "kid", "train-style", "train-content", "style", "content", "report"]
-)
-def test_help_says_what_the_numbers_mean(tool, command, capsys):
-    with pytest.raises(SystemExit) as caught:
-        tool(command, "--help")
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert "--json" in text
+@pytest.mark.parametrize("result, lines", [
+    ({"scores": {"fid": 1.23456}, "images": [3, 4]}, ["fid 1.235", "images: [3, 4]"]),
+    ({"scores": {"style": 0.5}, "classes": {"warm": {"images": 2, "right": None, "put in": {"warm": 1, "cold": 0}}}},
+     ["warm: images 2, right –; put in warm 1", "style 0.5"]),
+])  # fmt: skip
+def test_results_for_people(result, lines, capsys):
+    common.print_result(lambda args: result, types.SimpleNamespace(json=False))
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+COMMANDS = ["evaluate pairs", "evaluate labels", "evaluate seams", "evaluate fid", "evaluate kid"]
+COMMANDS += ["classify train", "classify score", "report"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_the_numbers_mean(command):
+    done = run_tool(*command.split(), "--help")
+    assert done.returncode == 0 and "--json" in done.stdout
     if command != "report":
-        assert re.search("lower is\\s+better|higher is\\s+better", text)
-        assert re.search(r"0 to 1|0 to 10|0 to infinity|upwards", text)
+        assert re.search(r"lower\s+is\s+better|higher\s+is\s+better", done.stdout)
+        assert re.search(r"0 to 1|0\s+to\s+10|0 to infinity|upwards", done.stdout)

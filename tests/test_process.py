@@ -1,43 +1,64 @@
 """tools/process.py through its command line: what comes out pixel by pixel, what is read, and what goes wrong."""
 
+import contextlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import ROOT, assert_one_line, save_image
 from PIL import Image
+from run_tool import run_tool
 
-PROCESS = Path(__file__).parents[1] / "tools" / "process.py"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+module = importlib.import_module("process")
 
 
-def command(operation, input_dir, output_dir, *options):
+def words(operation, input_dir, output_dir, *options):
     folders = ["--input_dir", input_dir, "--output_dir", output_dir]
-    return [sys.executable, PROCESS, "--operation", operation, "--workers", "1", *folders, *options]
+    return ["--operation", operation, "--workers", "1", *folders, *options]
 
 
-def process(*arguments, code=0, env=None):
-    """Runs the command, checks its exit code, gives (stdout, stderr)."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=env)
+def command(*arguments):
+    """The command as a process of its own."""
+    return [sys.executable, ROOT / "tools" / "process.py", *words(*arguments)]
+
+
+@contextlib.contextmanager
+def threads():
+    """Threads do the work of the processes, whose start takes longer than the work on a few small images."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ProcessPoolExecutor", lambda count, context, start: ThreadPoolExecutor(count))
+        yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def process(*arguments, code=0, as_user=False):
+    """Runs the command, checks its exit code, gives (stdout, stderr). as_user: with processes."""
+    if as_user:
+        done = subprocess.run(command(*arguments), capture_output=True, text=True)
+    else:
+        with threads():
+            done = run_tool("process", *words(*arguments))
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
 
-def fails(*arguments, code=2, env=None):
+def fails(*arguments, code=2, as_user=False):
     """Runs a command that the user got wrong; gives its message, which has to be one line."""
-    _, message = process(*arguments, code=code, env=env)
-    assert message.startswith("error: ") and message.count("\n") == 1, message
+    _, message = process(*arguments, code=code, as_user=as_user)
+    assert_one_line(message)
     return message
 
 
 def save(path, pixels, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.asarray(pixels, np.uint8))
-    image.save(path, **options)
+    save_image(path, pixels if isinstance(pixels, Image.Image) else np.asarray(pixels, np.uint8), **options)
 
 
 def load(path):
@@ -79,7 +100,7 @@ def test_resize_cuts_the_centre_to_the_aspect(inp, out):
         np.testing.assert_array_equal(load(out / f"{name}.png"), np.full((20, 20, 3), BLUE))
 
 
-def test_resize_keeps_a_picture_of_the_right_size_and_defaults_to_256(inp, out):
+def test_resize_keeps_an_image_of_the_right_size_and_defaults_to_256(inp, out):
     pixels = noise(256, 256)
     save(inp / "a.png", pixels)
     process("resize", inp, out)
@@ -144,7 +165,7 @@ def test_combine_puts_a_left_and_matches_by_stem(inp, out, tmp_path):
 
 
 def test_combine_compares_sizes_as_they_are_seen(inp, out, tmp_path):
-    """A phone's upright picture is stored sideways: 48x32 in the file, 32x48 to the eye."""
+    """A phone's upright image is stored sideways: 48x32 in the file, 32x48 to the eye."""
     exif = Image.Exif()
     exif[0x0112] = 6
     save(inp / "x.jpg", np.full((32, 48, 3), RED), exif=exif)
@@ -158,7 +179,9 @@ def test_edges_are_thin_black_lines_on_white(inp, out):
     pixels = np.full((128, 128, 3), WHITE)
     pixels[32:96, 32:96] = (40, 90, 160)
     save(inp / "square.png", pixels)
-    save(inp / "equal.png", np.where(pixels == WHITE, np.array([178, 100, 100]), np.array([100, 130, 150])))  # in brightness
+    save(
+        inp / "equal.png", np.where(pixels == WHITE, np.array([178, 100, 100]), np.array([100, 130, 150]))
+    )  # in brightness
     save(inp / "flat.png", np.full((64, 64, 3), 90))
     save(inp / "faint.png", np.clip(128 + np.random.default_rng(0).normal(0, 3, (128, 128, 1)), 0, 255).repeat(3, 2))
     process("edges", inp, out)
@@ -175,11 +198,10 @@ def test_edges_are_thin_black_lines_on_white(inp, out):
     assert (load(out / "flat.png") == 255).all() and (load(out / "faint.png") == 255).all()
 
 
-def test_edges_without_opencv_say_how_to_get_it(inp, out, tmp_path):
+def test_edges_without_opencv_say_how_to_get_it(inp, out, monkeypatch):
     save(inp / "a.png", noise(8, 8))
-    (tmp_path / "cv2.py").write_text("raise ImportError")
-    message = fails("edges", inp, out, env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert "pip install opencv-python-headless" in message and not out.exists()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert "pip install opencv-python-headless" in fails("edges", inp, out) and not out.exists()
 
 
 # What is read and written
@@ -200,7 +222,7 @@ def test_phone_jpeg_comes_out_upright(inp, out):
             assert image.getexif().get(0x0112) is None  # not to be turned again
 
 
-def test_every_kind_of_picture_is_read(inp, out):
+def test_every_kind_of_image_is_read(inp, out):
     ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
     save(inp / "grey16.png", Image.fromarray(ramp))
     save(inp / "grey16tif.tif", Image.fromarray(ramp))
@@ -216,7 +238,12 @@ def test_every_kind_of_picture_is_read(inp, out):
     palette = Image.fromarray(quadrants(8).astype(np.uint8)).convert("P", palette=Image.Palette.ADAPTIVE)
     save(inp / "palette.png", palette)
     save(inp / "palette_clear.png", Image.new("P", (16, 16), 0), transparency=0)
-    save(inp / "two.gif", Image.new("RGB", (16, 16), RED), save_all=True, append_images=[Image.new("RGB", (16, 16), BLUE)])
+    save(
+        inp / "two.gif",
+        Image.new("RGB", (16, 16), RED),
+        save_all=True,
+        append_images=[Image.new("RGB", (16, 16), BLUE)],
+    )
     save(inp / "bilevel.bmp", Image.new("1", (16, 16), 1))
     process("resize", inp, out, "--size", "16")
     grey = np.arange(256).reshape(16, 16, 1).repeat(3, axis=2)
@@ -263,7 +290,7 @@ def test_second_run_skips_what_exists_and_makes_what_is_missing(inp, out):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_stopped_in_the_middle_leaves_whole_pictures_and_goes_on(inp, out, sent):
+def test_stopped_in_the_middle_leaves_whole_images_and_goes_on(inp, out, sent):
     pixels = noise(600, 600)
     for number in range(60):
         save(inp / f"{number}.bmp", pixels)
@@ -291,7 +318,9 @@ def test_stopped_in_the_middle_leaves_whole_pictures_and_goes_on(inp, out, sent)
 
 def test_killed_amid_a_file_leaves_nothing_under_its_name(inp, out):
     save(inp / "a.bmp", noise(1500, 1500))
-    running = subprocess.Popen(command("resize", inp, out, "--size", "2500"), stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(
+        command("resize", inp, out, "--size", "2500"), stderr=subprocess.DEVNULL, start_new_session=True
+    )
     while not out.exists() or not any(path.stat().st_size for path in out.iterdir()):
         assert running.poll() is None
         time.sleep(0.001)
@@ -307,7 +336,7 @@ def test_workers_give_the_same_pixels(inp, out, tmp_path):
     for number in range(6):
         save(inp / f"{number}.png", noise(50, 40, seed=number))
     process("resize", inp, out, "--size", "30")
-    process("resize", inp, tmp_path / "two", "--size", "30", "--workers", "2")
+    process("resize", inp, tmp_path / "two", "--size", "30", "--workers", "2", as_user=True)
     for number in range(6):
         np.testing.assert_array_equal(load(out / f"{number}.png"), load(tmp_path / "two" / f"{number}.png"))
 
@@ -315,13 +344,13 @@ def test_workers_give_the_same_pixels(inp, out, tmp_path):
 # Errors
 
 
-def test_unreadable_pictures_are_named_and_the_others_done(inp, out):
+def test_unreadable_images_are_named_and_the_others_done(inp, out):
     save(inp / "good.png", noise(20, 20))
     save(inp / "cut.png", noise(90, 90))
     (inp / "cut.png").write_bytes((inp / "cut.png").read_bytes()[:5000])
-    (inp / "text.jpg").write_text("not a picture")
+    (inp / "text.jpg").write_text("not an image")
     save(inp / "float.tif", Image.new("F", (9, 9), 0.5))
-    said, errors = process("resize", inp, out, "--size", "8", code=1)
+    said, errors = process("resize", inp, out, "--size", "8", code=1, as_user=True)
     assert "1 made, 0 there already, 3 failed" in said
     lines = errors.splitlines()
     assert len(lines) == 3 and all(str(inp / name) in errors for name in ("cut.png", "text.jpg", "float.tif"))
@@ -351,11 +380,11 @@ def test_combine_refuses_unequal_sizes_and_lists_ten(inp, out, tmp_path):
     assert not out.exists()
 
 
-def test_combine_names_an_unreadable_picture_and_does_the_others(inp, out, tmp_path):
+def test_combine_names_an_unreadable_image_and_does_the_others(inp, out, tmp_path):
     for name in "ab":
         save(inp / f"{name}.png", noise(8, 8))
         save(tmp_path / "b" / f"{name}.png", noise(8, 8))
-    (tmp_path / "b" / "a.png").write_text("not a picture")
+    (tmp_path / "b" / "a.png").write_text("not an image")
     assert str(tmp_path / "b" / "a.png") in fails("combine", inp, out, "--b_dir", tmp_path / "b", code=1)
     assert [path.name for path in out.iterdir()] == ["b.png"]
 
@@ -383,7 +412,7 @@ def test_wrong_options(inp, out, operation, options, says):
 
 
 def test_wrong_folders(inp, out, tmp_path):
-    assert "holds no pictures" in fails("resize", inp, out)
+    assert "holds no images" in fails("resize", inp, out)
     assert "is not a folder" in fails("resize", tmp_path / "nowhere", out)
     save(inp / "a.png", noise(8, 8))
     assert "input folder too" in fails("resize", inp, f"{inp}/../in")
@@ -399,10 +428,10 @@ def test_wrong_folders(inp, out, tmp_path):
 def test_output_that_cannot_be_written(inp):
     """/proc/self/fd is a folder in which nobody, not even root, can make a file."""
     save(inp / "a.png", noise(8, 8))
-    assert "cannot write /proc/self/fd/a.png" in fails("resize", inp, "/proc/self/fd")
+    assert "cannot write /proc/self/fd/a.png" in fails("resize", inp, "/proc/self/fd", as_user=True)
 
 
 def test_help_has_a_line_for_every_option():
-    said = subprocess.run([sys.executable, PROCESS, "--help"], capture_output=True, text=True, check=True).stdout
+    said = run_tool("process", "--help").stdout
     for option in ("input_dir", "output_dir", "operation", "b_dir", "size", "pad", "format", "workers"):
         assert f"  --{option} " in said

@@ -1,36 +1,22 @@
 """tools/split.py through its command line."""
 
-import importlib.util
+import functools
+import importlib
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import save_image
+from run_tool import fails, run_tool
 
-TOOL = pathlib.Path(__file__).parent.parent / "tools" / "split.py"
-
-
-def tool(*args):
-    return subprocess.run([sys.executable, str(TOOL), *map(str, args)], capture_output=True, text=True, timeout=60)
-
-
-def fails(result, *words):
-    """The command ended as a user error does: code 2, one line on stderr that holds all the words."""
-    assert result.returncode == 2, result
-    assert result.stderr.count("\n") == 1, result.stderr
-    for word in words:
-        assert str(word) in result.stderr
-    return True
+tool = functools.partial(run_tool, "split")
 
 
 def paint(folder, count, prefix=""):
-    """Makes `count` small pictures, no two alike; returns {name: bytes}."""
-    folder.mkdir(parents=True)
+    """Makes `count` small images, no two alike; returns {name: bytes}."""
     for i in range(count):
-        Image.fromarray(np.full((4, 8, 3), i, np.uint8)).save(folder / f"{prefix}{i}.png")
+        save_image(folder / f"{prefix}{i}.png", np.full((4, 8, 3), i, np.uint8))
     return contents(folder)
 
 
@@ -46,7 +32,7 @@ def pairs(tmp_path):
 
 
 def check(output, source, sizes):
-    """Each picture of `source` is in exactly one folder of `output`, unchanged, and the folders have these sizes."""
+    """Each image of `source` is in exactly one folder of `output`, unchanged, and the folders have these sizes."""
     parts = {path.name: contents(path) for path in output.iterdir()}
     assert {name: len(part) for name, part in parts.items()} == sizes
     assert sum(sizes.values()) == len(contents(source))
@@ -89,15 +75,15 @@ def test_the_seed_decides(pairs, tmp_path):
         outs[name] = {part: contents(tmp_path / name / part) for part in ("train", "val")}
     assert outs["a"] == outs["b"] != outs["c"]
     # a draw, and not the last or first few in order
-    assert outs["a"]["val"].keys() not in ({"16.png", "17.png", "18.png", "19.png"}, {"0.png", "1.png", "2.png", "3.png"})
+    assert outs["a"]["val"].keys() not in (
+        {"16.png", "17.png", "18.png", "19.png"},
+        {"0.png", "1.png", "2.png", "3.png"},
+    )
 
 
-def test_the_order_on_disk_does_not_decide(monkeypatch):
+def test_the_order_on_disk_does_not_decide():
     """1.png and 01.png are equal in natural order, so a folder can list them either way."""
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-    spec = importlib.util.spec_from_file_location("split_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("split")
     paths = [pathlib.Path(f"{zeros}{i}.png") for i in range(10) for zeros in ("", "0")]
     fractions = {"train": 0.8, "val": 0.2, "test": 0.0}
     assert module.split(paths, fractions, seed=1) == module.split(paths[::-1], fractions, seed=1)
@@ -113,7 +99,9 @@ def test_unpaired(tmp_path):
     assert parts["trainB"] | parts["testB"] == paintings
 
 
-@pytest.mark.parametrize("fractions", [["--test_frac", 0.1], ["--train_frac", 0.9], ["--train_frac", 0.9, "--test_frac", 0.1]])
+@pytest.mark.parametrize(
+    "fractions", [["--test_frac", 0.1], ["--train_frac", 0.9], ["--train_frac", 0.9, "--test_frac", 0.1]]
+)
 def test_unpaired_fractions(pairs, tmp_path, fractions):
     paint(tmp_path / "b", 10)
     assert tool("--unpaired", pairs, tmp_path / "b", "--output_dir", tmp_path / "out", *fractions).returncode == 0
@@ -128,7 +116,7 @@ def test_counterparts_by_name_stay_together(tmp_path):
     assert contents(tmp_path / "out/testA").keys() == contents(tmp_path / "out/testB").keys()
 
 
-def test_link_makes_hard_links_to_the_picture_itself(pairs, tmp_path):
+def test_link_makes_hard_links_to_the_image_itself(pairs, tmp_path):
     (pairs / "0.png").rename(tmp_path / "elsewhere.png")
     (pairs / "0.png").symlink_to("../elsewhere.png")
     assert tool("--dir", pairs, "--output_dir", tmp_path / "out", "--link").returncode == 0
@@ -162,14 +150,14 @@ def test_an_empty_output_folder_is_taken(pairs, tmp_path):
     check(tmp_path / "out", pairs, {"train": 16, "val": 4})
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_written(pairs, tmp_path):
+def test_an_image_that_cannot_be_read_is_named_and_nothing_is_written(pairs, tmp_path):
     (pairs / "gone.png").symlink_to("nowhere")
     assert fails(tool("--dir", pairs, "--output_dir", tmp_path / "out"), "gone.png", "nothing was written")
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
 
 def test_other_files_are_left_out(pairs, tmp_path):
-    (pairs / "notes.txt").write_text("no picture")
+    (pairs / "notes.txt").write_text("no image")
     assert tool("--dir", pairs, "--output_dir", tmp_path / "out").returncode == 0
     assert len(list((tmp_path / "out").rglob("*.*"))) == 20
 
@@ -183,16 +171,16 @@ def test_other_files_are_left_out(pairs, tmp_path):
         (["--dir", "{pairs}", "--train_frac", "nan"], ["--train_frac nan"]),
         (["--dir", "{pairs}", "--test_frac", "-0.1"], ["--test_frac -0.1"]),
         (["--dir", "{pairs}", "--train_frac", "most"], ["--train_frac", "most"]),
-        (["--dir", "{pairs}", "--train_frac", "0.99"], ["val would be empty", "20 pictures"]),
+        (["--dir", "{pairs}", "--train_frac", "0.99"], ["val would be empty", "20 images"]),
         (["--dir", "{pairs}", "--train_frac", "0"], ["train would be empty"]),
         (["--unpaired", "{pairs}", "{pairs}"], ["same folder"]),
         (["--unpaired", "{pairs}", "{other}", "--val_frac", "0.1"], ["--val_frac"]),
-        (["--unpaired", "{pairs}", "{other}"], ["test would be empty", "2 pictures"]),
+        (["--unpaired", "{pairs}", "{other}"], ["test would be empty", "2 images"]),
         (["--unpaired", "{pairs}", "{missing}"], ["missing", "not a folder"]),
         (["--unpaired", "{pairs}"], ["--unpaired"]),
         (["--unpaired", "{pairs}", "{other}", "--dir", "{pairs}"], ["not allowed"]),
         (["--dir", "{missing}"], ["missing", "not a folder"]),
-        (["--dir", "{empty}"], ["empty", "no pictures"]),
+        (["--dir", "{empty}"], ["empty", "no images"]),
         (["--dir", "{pairs}", "--nope"], ["--nope", "--help"]),
         ([], ["--dir", "--unpaired"]),
     ],
@@ -209,5 +197,14 @@ def test_what_a_user_can_get_wrong(pairs, tmp_path, arguments, words):
 def test_help_has_a_line_for_every_option():
     result = tool("--help")
     assert result.returncode == 0
-    for option in ("--dir", "--unpaired", "--output_dir", "--train_frac", "--val_frac", "--test_frac", "--seed", "--link"):
+    for option in (
+        "--dir",
+        "--unpaired",
+        "--output_dir",
+        "--train_frac",
+        "--val_frac",
+        "--test_frac",
+        "--seed",
+        "--link",
+    ):
         assert option in result.stdout

@@ -1,15 +1,14 @@
-"""How fast an algorithm trains: steady state, input pipeline alone, first step, memory.
+"""Measures how fast an algorithm trains: the training step, the input pipeline alone, the first step, memory.
 
     python tools/benchmark.py pix2pix
     python tools/benchmark.py pix2pix --steps 50 --json -- --mixed_precision bfloat16 --batch_size 4
-    python tools/benchmark.py cyclegan --yardstick "python tests/reference_torch.py cyclegan --crop_size 128" -- --crop_size 128
+    python tools/benchmark.py pix2pix --yardstick "python tests/reference/reference_torch.py pix2pix"
 
-What follows -- are the algorithm's own flags. Without --input_dir among them the pictures are random (64 of them, made
-for the run: pairs A|B, trainA and trainB, of the size that training scales to).
+The algorithm's own flags follow after --. Without --input_dir among them it trains on 64 random images, or 64 in each
+domain, of the size that training scales to.
 """
 
 import argparse
-import importlib
 import json
 import os
 import resource
@@ -22,67 +21,62 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import Parser, UserError, run
-
-ROOT = Path(__file__).resolve().parent.parent
+from common import Parser, UserError, load_algorithm, run
 
 
-def make_pictures(folder, count, height, width):
-    """Random smooth JPEGs of height x width pixels: they cost as much to decode as real pictures."""
+def make_images(folder, count, height, width):
+    """Writes random smooth JPEGs of height x width pixels, which take as long to decode as photographs."""
     import numpy as np
     from PIL import Image
 
     generator = np.random.default_rng(0)
     for index in range(count):
         noise = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=90)
+        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(
+            folder / f"{index}.jpg", quality=90
+        )
 
 
 def process_age():
-    """Seconds since this process was started, by the kernel's clock."""
+    """Seconds since this process started, by the kernel's clock."""
     started = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def summary(seconds, images):
-    """Median, least and most of a list of times, and images/s at the median."""
+    """Median, minimum and maximum of a list of times, and images per second at the median."""
     median = statistics.median(seconds)
     return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
 
 
 def measure(args, folder):
-    """All figures of one configuration, as a dict."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        algorithm = importlib.import_module(args.algorithm)
-    except ModuleNotFoundError as error:
-        if error.name != args.algorithm:
-            raise
-        raise UserError(f"there is no {args.algorithm}.py in {ROOT}") from None
+    """All figures of one run, as a dict. folder: an empty one, for random images."""
+    module, algorithm = load_algorithm(args.algorithm)
     import keras
     import tensorflow as tf
 
     try:
-        algorithm.FLAGS([args.algorithm, *args.flags])
-    except algorithm.flags.Error as error:
+        module.FLAGS([args.algorithm, *args.flags])
+    except module.flags.Error as error:
         raise UserError(str(error).replace("\n", " ")) from None
-    o = SimpleNamespace(**algorithm.FLAGS.flag_values_dict())
-    algorithm.start_devices(exact=o.seed is not None)
-    o.seed = o.seed or 0
-    if not o.input_dir:
-        if "scale_size" in vars(o):
-            _, scale = algorithm.parse_sizes(o.crop_size, o.scale_size)
+    options = SimpleNamespace(**module.FLAGS.flag_values_dict())
+    device = module.start_devices(options.seed is not None if options.deterministic is None else options.deterministic)
+    options.seed = options.seed or 0
+    if not options.input_dir:
+        if "scale_size" in vars(options):
+            _, scale = module.parse_sizes(options.crop_size, options.scale_size)
         else:  # siamesegan
-            scale = o.train_size * 2 // 3 or 1280, o.train_size or 1920
-        make_pictures(folder, 64, scale[0], 2 * scale[1])
+            scale = options.train_size * 2 // 3 or 1280, options.train_size or 1920
+        make_images(folder, 64, scale[0], 2 * scale[1])
         for name in ("trainA", "trainB"):
             (folder / name).mkdir()
-            make_pictures(folder / name, 64, *scale)
-        o.input_dir = str(folder)
-    keras.config.set_dtype_policy({"off": "float32"}.get(o.mixed_precision, f"mixed_{o.mixed_precision}"))
+            make_images(folder / name, 64, *scale)
+        options.input_dir = str(folder)
+    precision = options.mixed_precision
+    keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")
 
-    model = algorithm.ALGORITHM(o, training=True)
-    batches = iter(model.batches(model.find_training_pictures(), 0))
+    model = algorithm(options, training=True)
+    batches = iter(model.batches(model.find_training_images(), 0))
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
@@ -101,36 +95,41 @@ def measure(args, folder):
     first_step = process_age() - args.waited
     timed(train_step, args.warmup)
     steps = timed(train_step, args.steps)
-    timed(lambda: next(batches), 4 * args.warmup)  # what was prefetched while the steps ran does not count
+    timed(lambda: next(batches), 4 * args.warmup)  # batches prefetched during the steps do not count
     pipeline = timed(lambda: next(batches), 200)
     return {
         "algorithm": args.algorithm,
         "flags": args.flags,
-        "step": summary(steps, o.batch_size),
-        "input_pipeline": {"images_per_second": 200 * o.batch_size / sum(pipeline), "seconds": sum(pipeline) / 200},
+        "step": summary(steps, options.batch_size),
+        "input_pipeline": {
+            "images_per_second": 200 * options.batch_size / sum(pipeline),
+            "seconds": sum(pipeline) / 200,
+        },
         "seconds_to_first_step": first_step,
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "device": algorithm.describe_device(),
+        "device": device,
         "cores": os.cpu_count(),
     }
 
 
 def yardstick(command):
-    """Runs the program to compare with. Its last line is JSON with seconds_per_step. Returns the dict."""
+    """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that as a dict."""
     result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
     try:
         return json.loads(result.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
-        raise UserError(f"--yardstick {command!r} printed no JSON at its end: {result.stderr.strip()[-200:]}") from None
+        error = result.stderr.strip()[-200:]
+        raise UserError(f"--yardstick {command!r}: its last line is not JSON: {error}") from None
 
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", help="name of the script: pix2pix, cyclegan, ...")
-    parser.add_argument("--steps", type=int, default=20, help="training steps that count (20)")
-    parser.add_argument("--warmup", type=int, default=5, help="training steps before them that do not (5)")
+    parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla or siamesegan")
+    parser.add_argument("--steps", type=int, default=20, help="training steps to measure (20)")
+    parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--yardstick", help="a command to run before and after, whose last line is JSON with seconds_per_step")
+    parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last line "
+                        "is JSON with seconds_per_step")  # fmt: skip
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args = parser.parse_args(sys.argv[1:cut])
     args.flags = sys.argv[cut + 1 :]

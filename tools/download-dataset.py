@@ -4,8 +4,8 @@
     python tools/download-dataset.py facades                  # -> facades/{train,val,test}
     python tools/download-dataset.py monet2photo              # -> monet2photo/{trainA,trainB,testA,testB}
 
-An interrupted download goes on where it stopped when the same command is run again. The folder takes its name only when it
-is complete. See docs/data.md.
+Run the same command again to continue an interrupted download. The folder appears only when it is complete. See
+docs/data.md.
 """
 
 import collections
@@ -34,100 +34,75 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common import EXTENSIONS, Parser, Progress, UserError, run
+from common import EXTENSIONS, Parser, UserError, run
+from tqdm import tqdm
 
 MARKER = ".download.json"  # in a folder this tool completed: where it came from
-MB = 1_000_000
 TIMEOUT = 60  # seconds without a byte before a connection counts as lost
 
-# ---------------------------------------------------------------------------------------------------------------- catalogue
+# ------------------------------------------------------------------------------------------------------------ catalogue
 
 
 class Dataset(NamedTuple):
-    """One name of --list. A fact that is not known is "?"; sha256 None means that no checksum is on record."""
+    """One name of --list. A fact that is not known is "?"."""
 
     family: str  # "pairs", "cyclegan" or "animegan": how it is fetched and laid out
-    source: str  # the archive's base name (pairs), the tensorflow-datasets config (cyclegan), the style's folder (animegan)
+    source: str  # name of the archive (pairs), tensorflow-datasets config (cyclegan), folder of the style (animegan)
     size: str
-    pictures: str
+    counts: str
     terms: str
     cite: str
-    sha256: str | None = None
 
 
 PIX2PIX = "Isola et al., CVPR 2017, arXiv:1611.07004"
 CYCLEGAN = "Zhu et al., ICCV 2017, arXiv:1703.10593"
 ANIMEGAN = "Chen, Liu, Chen: AnimeGAN, ISICA 2019, github.com/TachibanaYoshino/AnimeGAN"
+TYLECEK = f"Tyleček, Šára, GCPR 2013; {PIX2PIX}"
 CMP = "the CMP Facade Database's, cmp.felk.cvut.cz/~tylecr1/facade"
+CITYSCAPES = "research, non-commercial: cityscapes-dataset.com/license", f"Cordts et al., CVPR 2016; {PIX2PIX}"
 GOOGLE = "tiles of Google Maps, Google's terms of service"
+SHOES = "UT Zappos50K: academic, non-commercial use", f"Yu, Grauman, CVPR 2014; {PIX2PIX}"
+BAGS = "product images from Amazon; no licence stated", f"Zhu et al., ECCV 2016; {PIX2PIX}"
+NIGHT = "the Transient Attributes set's; no licence known", f"Laffont et al., SIGGRAPH 2014; {PIX2PIX}"
 PAINTINGS = "paintings from WikiArt, photos from Flickr; no licence stated"
 FLICKR = "photos from Flickr; no licence stated"
-IMAGENET = "pictures from ImageNet: non-commercial research and education"
+IMAGENET = "images from ImageNet: non-commercial research and education"
 FILM = "frames of films, rights with their studios; the repository allows non-commercial use"
+YOSEMITE = "summer2winter_yosemite"
+ANIME = "trainA 6656 photos, trainB ?, testA ?"
 
-# Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets' checksum file and catalogue.
-DATASETS = {
-    "facades": Dataset(
-        "pairs", "facades", "31 MB", "train 400, val 100, test 106", CMP, f"Tyleček, Šára, GCPR 2013; {PIX2PIX}"
-    ),
-    "cityscapes": Dataset(
-        "pairs",
-        "cityscapes",
-        "113 MB",
-        "train 2975, val 500",
-        "research, non-commercial: cityscapes-dataset.com/license",
-        f"Cordts et al., CVPR 2016; {PIX2PIX}",
-    ),
-    "maps": Dataset("pairs", "maps", "246 MB", "train 1096, val 1098", GOOGLE, PIX2PIX),
-    "edges2shoes": Dataset(
-        "pairs",
-        "edges2shoes",
-        "2.2 GB",
-        "train 49825, val 200",
-        "UT Zappos50K: academic, non-commercial use",
-        f"Yu, Grauman, CVPR 2014; {PIX2PIX}",
-    ),
-    "edges2handbags": Dataset(
-        "pairs",
-        "edges2handbags",
-        "8.6 GB",
-        "train 138567, val 200",
-        "product pictures from Amazon; no licence stated",
-        f"Zhu et al., ECCV 2016; {PIX2PIX}",
-    ),
-    "night2day": Dataset(
-        "pairs",
-        "night2day",
-        "?",
-        "train 17823, val ?, test ?",
-        "the Transient Attributes set's; no licence known",
-        f"Laffont et al., SIGGRAPH 2014; {PIX2PIX}",
-    ),
-    "monet2photo": Dataset("cyclegan", "monet2photo", "305 MB", "A 1072+121, B 6287+751", PAINTINGS, CYCLEGAN),
-    "vangogh2photo": Dataset("cyclegan", "vangogh2photo", "307 MB", "A 400+400, B 6287+751", PAINTINGS, CYCLEGAN),
-    "cezanne2photo": Dataset("cyclegan", "cezanne2photo", "280 MB", "A 525+58, B 6287+751", PAINTINGS, CYCLEGAN),
-    "ukiyoe2photo": Dataset("cyclegan", "ukiyoe2photo", "293 MB", "A 562+263, B 6287+751", PAINTINGS, CYCLEGAN),
-    "horse2zebra": Dataset("cyclegan", "horse2zebra", "117 MB", "A 1067+120, B 1334+140", IMAGENET, CYCLEGAN),
-    "apple2orange": Dataset("cyclegan", "apple2orange", "78 MB", "A 995+266, B 1019+248", IMAGENET, CYCLEGAN),
-    "summer2winter_yosemite": Dataset(
-        "cyclegan", "summer2winter_yosemite", "133 MB", "A 1231+309, B 962+238", FLICKR, CYCLEGAN
-    ),
-    "iphone2dslr_flower": Dataset("cyclegan", "iphone2dslr_flower", "340 MB", "?", FLICKR, CYCLEGAN),
-    "maps_unpaired": Dataset("cyclegan", "maps", "1477 MB", "A 1096+1098, B 1096+1098", GOOGLE, CYCLEGAN),
-    "facades_unpaired": Dataset("cyclegan", "facades", "35 MB", "A 400+106, B 400+106", CMP, CYCLEGAN),
-    "miyazaki": Dataset("animegan", "Hayao", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
-    "shinkai": Dataset("animegan", "Shinkai", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
-    "paprika": Dataset("animegan", "Paprika", "?", "trainA 6656 photos, trainB ?, testA ?", FILM, ANIMEGAN),
-}
+# Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets' checksums and catalogue.
+# fmt: off
+DATASETS = [
+    ("facades", "pairs", "facades", "31 MB", "train 400, val 100, test 106", CMP, TYLECEK),
+    ("cityscapes", "pairs", "cityscapes", "113 MB", "train 2975, val 500", *CITYSCAPES),
+    ("maps", "pairs", "maps", "246 MB", "train 1096, val 1098", GOOGLE, PIX2PIX),
+    ("edges2shoes", "pairs", "edges2shoes", "2.2 GB", "train 49825, val 200", *SHOES),
+    ("edges2handbags", "pairs", "edges2handbags", "8.6 GB", "train 138567, val 200", *BAGS),
+    ("night2day", "pairs", "night2day", "?", "train 17823, val ?, test ?", *NIGHT),
+    ("monet2photo", "cyclegan", "monet2photo", "305 MB", "A 1072+121, B 6287+751", PAINTINGS, CYCLEGAN),
+    ("vangogh2photo", "cyclegan", "vangogh2photo", "307 MB", "A 400+400, B 6287+751", PAINTINGS, CYCLEGAN),
+    ("cezanne2photo", "cyclegan", "cezanne2photo", "280 MB", "A 525+58, B 6287+751", PAINTINGS, CYCLEGAN),
+    ("ukiyoe2photo", "cyclegan", "ukiyoe2photo", "293 MB", "A 562+263, B 6287+751", PAINTINGS, CYCLEGAN),
+    ("horse2zebra", "cyclegan", "horse2zebra", "117 MB", "A 1067+120, B 1334+140", IMAGENET, CYCLEGAN),
+    ("apple2orange", "cyclegan", "apple2orange", "78 MB", "A 995+266, B 1019+248", IMAGENET, CYCLEGAN),
+    ("summer2winter_yosemite", "cyclegan", YOSEMITE, "133 MB", "A 1231+309, B 962+238", FLICKR, CYCLEGAN),
+    ("iphone2dslr_flower", "cyclegan", "iphone2dslr_flower", "340 MB", "?", FLICKR, CYCLEGAN),
+    ("maps_unpaired", "cyclegan", "maps", "1477 MB", "A 1096+1098, B 1096+1098", GOOGLE, CYCLEGAN),
+    ("facades_unpaired", "cyclegan", "facades", "35 MB", "A 400+106, B 400+106", CMP, CYCLEGAN),
+    ("miyazaki", "animegan", "Hayao", "?", ANIME, FILM, ANIMEGAN),
+    ("shinkai", "animegan", "Shinkai", "?", ANIME, FILM, ANIMEGAN),
+    ("paprika", "animegan", "Paprika", "?", ANIME, FILM, ANIMEGAN),
+]
+# fmt: on
+DATASETS = {name: Dataset(*facts) for name, *facts in DATASETS}
 
 FAMILIES = {
     "pairs": "pix2pix: side-by-side pairs in train, val, test (no checksum on record)",
     "cyclegan": "CycleGAN, by tensorflow-datasets: trainA+testA, trainB+testB (checksums on record)",
     "animegan": "AnimeGAN release: photos in trainA and testA, film frames in trainB; no testB (no checksum on record)",
 }
-GANILLA = (
-    "GANILLA's illustrations cannot be redistributed, so nothing here downloads them; docs/ganilla.md says how to lay out scans"
-)
+GANILLA = "GANILLA's illustrations cannot be redistributed, so nothing is downloaded; see docs/ganilla.md for scans"
 
 
 def listing():
@@ -137,7 +112,7 @@ def listing():
         lines += [title, ""]
         for name, dataset in DATASETS.items():
             if dataset.family == family:
-                lines.append(f"  {name:<24}{dataset.size:>8}   {dataset.pictures}")
+                lines.append(f"  {name:<24}{dataset.size:>8}   {dataset.counts}")
                 lines += [f"      terms: {dataset.terms}", f"      cite:  {dataset.cite}"]
         lines.append("")
     return "\n".join([*lines, f"{GANILLA}."])
@@ -153,47 +128,38 @@ def lookup(name):
     raise UserError(f"unknown data set '{name}'; {hint} --list shows all")
 
 
-# ----------------------------------------------------------------------------------------------------------------- download
+# ------------------------------------------------------------------------------------------------------------- download
 
 
 class Dropped(Exception):
-    """A transfer that may succeed when it is tried again."""
+    """A failed transfer that may succeed when it is tried again."""
 
 
-@contextlib.contextmanager
-def megabytes(size):
-    """Progress in MB over `size` bytes, given as a function of the bytes done so far; a size that is None shows nothing."""
-    progress = Progress(size // MB + 1, "MB") if size is not None else None
-    try:
-        yield lambda done: progress and progress.step(max(0, done // MB - progress.done))
-        if progress:
-            progress.step(progress.total - progress.done)
-    except BaseException:
-        if progress and sys.stderr.isatty():
-            print(file=sys.stderr)  # what is said next starts on a line of its own
-        raise
+def byte_progress(size):
+    """Progress bar over `size` bytes, or None if the size is not known. Quiet if stderr is no terminal."""
+    return tqdm(total=size, unit="B", unit_scale=True, disable=None)
 
 
 def validator(headers):
-    """What If-Range may name (RFC 9110, 13.1.5): a strong ETag, or the date; None if the server gives neither."""
+    """What If-Range may name (RFC 9110, 13.1.5): a strong ETag, or the date; None if the server sends neither."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
 def state_of(archive):
-    """The file beside a download that says what it is: its url, validator, size, and whether this tool completed it."""
+    """The file next to a download that describes it: url, validator, size, and whether this tool completed it."""
     return archive.with_name(f"{archive.name}.state.json")
 
 
 def read_state(archive):
     try:
         return json.loads(state_of(archive).read_text())
-    except (FileNotFoundError, ValueError):  # ValueError: cut short by a crash, which costs a fresh start and no more
+    except (FileNotFoundError, ValueError):  # ValueError: cut short by a crash; then the download starts over
         return {}
 
 
 def fetch(url, archive, retries):
-    """Downloads url to `archive` by way of `archive`.part, going on with a part that is there."""
+    """Downloads url to `archive` through `archive`.part, and continues a part that is there."""
     partial = archive.with_name(f"{archive.name}.part")
     for tried in range(retries + 1):
         try:
@@ -201,7 +167,7 @@ def fetch(url, archive, retries):
             break
         except Dropped as error:
             if tried == retries:
-                raise UserError(f"{error}; run the same command again to go on") from error
+                raise UserError(f"{error}; run the same command again to continue") from error
             print(f"{error}; trying again in {2**tried} s", file=sys.stderr)
             time.sleep(2**tried)
     os.replace(partial, archive)
@@ -209,7 +175,7 @@ def fetch(url, archive, retries):
 
 
 def open_url(url, headers):
-    """The open response; UserError where trying again cannot help, Dropped where it can, None for "no such range"."""
+    """The open response, or None for "no such range". Raises Dropped if trying again can help, else UserError."""
     host = urllib.parse.urlsplit(url).netloc
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
@@ -228,7 +194,7 @@ def open_url(url, headers):
             why = f"its certificate is not valid: {why.verify_message}"
         elif isinstance(why, socket.gaierror):
             why = "its name is not known"
-        if "Range" in headers:  # it answered before, so this may be a network that comes and goes
+        if "Range" in headers:  # it answered before, so the network may come back
             raise Dropped(f"cannot reach {host} ({why})") from error
         raise UserError(f"cannot reach {host} ({why}); check the network, or give a mirror with --url") from error
     except (OSError, http.client.HTTPException) as error:
@@ -236,7 +202,7 @@ def open_url(url, headers):
 
 
 def transfer(url, archive, partial):
-    """One connection: gets what is missing of `partial`, or all of it where the rest might be of another version."""
+    """One connection: gets what is missing of `partial`, or all of it if the rest may be of another version."""
     known = read_state(archive)
     have = partial.stat().st_size if partial.exists() and known.get("url") == url else 0
     size = known.get("size")
@@ -247,17 +213,9 @@ def transfer(url, archive, partial):
     if resuming:
         headers |= {"Range": f"bytes={have}-", "If-Range": known["validator"]}
     response = open_url(url, headers)
-    # some servers honour Range but not If-Range; a 206 may leave the validator out
-    if response is None or (
-        response.status == 206
-        and not (
-            resuming
-            and response.headers.get("Content-Range") == f"bytes {have}-{size - 1}/{size}"
-            and validator(response.headers) in (None, known["validator"])
-        )
-    ):
+    if response is None or (response.status == 206 and not (resuming and continues(response.headers, have, known))):
         partial.unlink(missing_ok=True)
-        raise Dropped(f"{url}: the file has changed, so the part that was there is dropped")
+        raise Dropped(f"{url}: the file has changed, so the part that was there is removed")
     with response:
         if response.status != 206:
             if resuming:
@@ -268,38 +226,39 @@ def transfer(url, archive, partial):
             if not have:  # after the old part was emptied, so that a crash here cannot mix two versions
                 state = {"url": url, "validator": validator(response.headers), "size": size}
                 state_of(archive).write_text(json.dumps(state))
-            about = "size unknown" if size is None else f"{size / MB:.1f} MB"
+            about = "size unknown" if size is None else f"{size / 1e6:.1f} MB"
             print(f"{'continuing' if have else 'downloading'} {url} ({about})", flush=True)
             copy_body(response, out, None if size is None else size - have)
 
 
+def continues(headers, have, known):
+    """Whether a 206 fits the part that is there: some servers honour Range but not If-Range."""
+    whole = headers.get("Content-Range") == f"bytes {have}-{known['size'] - 1}/{known['size']}"
+    return whole and validator(headers) in (None, known["validator"])  # a 206 may leave out the validator
+
+
 def copy_body(response, out, size):
-    """Copies the body of `size` bytes (None: not known) to the open file. Dropped if the connection is lost on the way."""
-    copied, lost = 0, None
-    with megabytes(size) as show:
-        while True:
+    """Copies the body of `size` bytes (None: unknown) to the open file. Raises Dropped if the connection is lost."""
+    chunk, copied, lost = b"-", 0, None
+    with byte_progress(size) as progress:
+        while chunk:
             try:
                 chunk = response.read1(1 << 16)
             except (OSError, http.client.HTTPException) as error:
                 chunk, lost = b"", error
-            if not chunk:
-                break
             out.write(chunk)
             copied += len(chunk)
-            show(copied)
-        if lost or size not in (None, copied):
-            raise Dropped(f"the connection was lost ({lost or 'closed early'}); {out.tell()} bytes are in {out.name}")
+            progress.update(len(chunk))
+    if lost or size not in (None, copied):
+        raise Dropped(f"the connection was lost ({lost or 'closed early'}); {out.tell()} bytes are in {out.name}")
 
 
 def sha256_of(path):
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------------------ extract
+# -------------------------------------------------------------------------------------------------------------- extract
 
 
 class BadArchive(UserError):
@@ -311,22 +270,22 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib
 
 
 def entries(archive):
-    """Yields (name, stream) for each file of a zip or tar.gz.
+    """Yields (name, stream) for each file of a zip or tar.gz. Raises BadArchive where extraction would not be safe.
 
-    No link is ever made on disk: a tar link to a file of the same archive is read as that file; any other link, and a
-    device, is refused, and so is a name that is absolute or climbs.
+    No link is ever made on disk: a tar link to a file of the same archive is read as that file. Any other link is
+    refused, and so are devices and names that are absolute or contain "..".
     """
-    with archive.open("rb") as file, megabytes(archive.stat().st_size) as show:
-        for name, stream in zip_members(file) if archive.suffix == ".zip" else tar_members(file):
+    members = zip_members if archive.suffix == ".zip" else tar_members
+    with archive.open("rb") as file, byte_progress(archive.stat().st_size) as progress:
+        for name, stream in members(file):
             path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) or "\0" in name:
-                raise BadArchive(f"{archive} is not safe: '{name}' would be written outside its folder")
-            if stream == UNSAFE:
-                raise BadArchive(f"{archive} is not safe: '{name}' is a link out of its folder, or a device")
+            leaves = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) or "\0" in name
+            if leaves or stream == UNSAFE:
+                raise BadArchive(f"{archive} is not safe: '{name}' is a device, or leads out of the archive's folder")
             if stream:
                 with stream:
                     yield name, stream
-            show(file.tell())
+            progress.update(file.tell() - progress.n)
 
 
 UNSAFE = "unsafe"
@@ -342,20 +301,23 @@ def zip_members(file):
 
 
 def tar_members(file):
-    """As zip_members, for a tar.gz."""
+    """As zip_members, for a tar.gz; checked by Python's filter "data" (from 3.11.4; Debian 12 has 3.11.2)."""
+    check = getattr(tarfile, "data_filter", lambda info, folder: info)
     with tarfile.open(fileobj=file, mode="r:gz") as archive:
         for info in archive:
             try:  # extractfile follows a link to another member, and to nothing else; it gives None for a device
-                yield info.name, None if info.isdir() else archive.extractfile(info) or UNSAFE
-            except (KeyError, RecursionError):
-                yield info.name, UNSAFE
+                check(info, f"{file.name}.d")
+                stream = None if info.isdir() else archive.extractfile(info) or UNSAFE
+            except (tarfile.TarError, KeyError, RecursionError):
+                stream = UNSAFE
+            yield info.name, stream
         # tarfile takes a damaged header for the end of the archive: reading on to gzip's own end checks its CRC
         while archive.fileobj.read(1 << 20):
             pass
 
 
 def unpack(archive, content, layout, required):
-    """Writes the files whose folder ends in a key of `layout`, {"Hayao/style": "trainB"}, to the folder of its value."""
+    """Writes the files whose folder ends in a key of `layout`, e.g. {"Hayao/style": "trainB"}, to its value."""
     for name, stream in entries(archive):
         path = PurePosixPath(name)
         for source, target in layout.items():
@@ -369,7 +331,7 @@ def unpack(archive, content, layout, required):
                     raise BadArchive(f"{archive} holds two files for {target}/{path.name}") from error
     missing = [source for source, target in layout.items() if target in required and not count(content / target)]
     if missing:
-        raise BadArchive(f"{archive} holds no pictures in {', '.join(missing)}; is it the right archive?")
+        raise BadArchive(f"{archive} holds no images in {', '.join(missing)}; is it the right archive?")
 
 
 def ends_with(folder, tail):
@@ -382,7 +344,7 @@ def count(folder):
 
 
 def animegan_layout(archive, style):
-    """The photos and one style. Where the test photos lie differs between releases: the first of these that is there."""
+    """The layout for the photos and one style. The folder of the test photos differs between releases."""
     folders = {PurePosixPath(name).parent for name, _ in entries(archive)}
     for test in ("test/test_photo", "test/real", "test/HR_photo", "test", "val"):
         if any(ends_with(folder, test) for folder in folders):
@@ -390,30 +352,29 @@ def animegan_layout(archive, style):
     raise BadArchive(f"{archive} holds no test photos (test/..., val); is it the right archive?")
 
 
-# ------------------------------------------------------------------------------------------------------- tensorflow-datasets
+# -------------------------------------------------------------------------------------------------- tensorflow-datasets
 
 
 def import_tfds():
-    """Imports tensorflow-datasets late: it is slow, and only the CycleGAN sets need it."""
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # nothing here needs a GPU, and TensorFlow would take its memory
+    """Imports tensorflow-datasets, which is slow and needed for the CycleGAN sets only."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # or TensorFlow would take a GPU's memory
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise UserError(f"the CycleGAN sets need tensorflow-datasets ({error}): pip install -r requirements.txt") from error
+        reason = f"the CycleGAN sets need tensorflow-datasets ({error})"
+        raise UserError(f"{reason}: pip install -r requirements.txt") from error
     return tensorflow_datasets
 
 
 @contextlib.contextmanager
 def quiet():
     """Hides what tfds prints and what TensorFlow's C++ logs at import, which no setting turns off."""
-    sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         os.dup2(null.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
             os.dup2(saved, 2)
             os.close(saved)
 
@@ -426,14 +387,15 @@ def tfds_builder(config, scratch):
 
 
 def write_with_tfds(builder, archive, content):
-    """Runs tfds' builder on the archive and writes its examples out as the very bytes they were, under their old names."""
+    """Runs tfds' builder on the archive and writes its examples, byte for byte, under their original names."""
     names = collections.defaultdict(list)  # tfds does not give an example's file name: find it by the bytes
     for name, stream in entries(archive):
         path = PurePosixPath(name)
         names[path.parent.name, hashlib.sha256(stream.read()).digest()].append(path.name)
     tfds = import_tfds()
     # tfds takes an archive in manual_dir instead of downloading it, and checks it against the same checksum
-    config = tfds.download.DownloadConfig(manual_dir=archive.parent, try_download_gcs=False, force_checksums_validation=True)
+    options = {"try_download_gcs": False, "force_checksums_validation": True}
+    config = tfds.download.DownloadConfig(manual_dir=archive.parent, **options)
     try:
         with quiet():
             builder.download_and_prepare(download_dir=content.parent / "tfds", download_config=config)
@@ -450,16 +412,16 @@ def write_with_tfds(builder, archive, content):
         raise UserError(f"tensorflow-datasets cannot prepare {archive}, which is kept: {reason}") from error
 
 
-# --------------------------------------------------------------------------------------------------------------------- main
+# ----------------------------------------------------------------------------------------------------------------- main
 
 
 def official(dataset, scratch):
-    """Where a set's archive is: its address, the name it gets here, tfds' builder and record of it (None: not tfds')."""
+    """A set's archive: its address, the name it gets here, tfds' builder and tfds' record of it (else None, None)."""
     if dataset.family == "cyclegan":
         builder, url, record = tfds_builder(dataset.source, scratch)
         return url, record.filename, builder, record
     if dataset.family == "pairs":
-        # https: with no checksum on record, TLS is what vouches for the archive
+        # https, as no checksum is on record
         file = f"{dataset.source}.tar.gz"
         return f"https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/{file}", file, None, None
     url = "https://github.com/TachibanaYoshino/AnimeGAN/releases/download/dataset-1/dataset.zip"
@@ -467,7 +429,7 @@ def official(dataset, scratch):
 
 
 def verify(archive, size, sha256):
-    """The archive's sha256, compared with what is expected. A copy that differs is kept: the expectation may be at fault."""
+    """The archive's sha256, compared with the expected one. If it differs the archive is kept: either may be wrong."""
     digest, actual = sha256_of(archive), archive.stat().st_size
     advice = f"delete {archive} to download it again, or give --sha256 {digest} if you trust it"
     if size not in (None, actual):
@@ -497,13 +459,11 @@ def obtain(name, dataset, folder, args):
         fetch(url, archive, args.retries)
     ours = read_state(archive).get("complete")  # else the user put it there, and it stays there
     try:
-        if args.sha256 or not record:
-            digest = verify(archive, None, args.sha256 or dataset.sha256)
-        else:
-            digest = verify(archive, int(record.size), record.checksum)
+        expected = (None, args.sha256) if args.sha256 or not record else (int(record.size), record.checksum)
+        digest = verify(archive, *expected)
         print(f"extracting {archive}", flush=True)
         if dataset.family == "cyclegan":
-            # differs from the record after --sha256 only: a repacked mirror, and tfds shall hold it to that checksum
+            # these differ from the record only after --sha256, for a repacked mirror
             length = type(record.size)(archive.stat().st_size)
             builder.url_infos[source] = dataclasses.replace(record, checksum=digest, size=length)
             write_with_tfds(builder, archive, content)
@@ -512,33 +472,35 @@ def obtain(name, dataset, folder, args):
         else:
             unpack(archive, content, animegan_layout(archive, dataset.source), required={"trainA", "trainB", "testA"})
         counts = {path.name: count(path) for path in sorted(content.iterdir())}
-        (content / MARKER).write_text(json.dumps({"name": name, "url": url, "sha256": digest, "pictures": counts}, indent=1))
+        marker = {"name": name, "url": url, "sha256": digest, "images": counts}
+        (content / MARKER).write_text(json.dumps(marker, indent=1))
         content.rename(folder)
     except (BadArchive, *BROKEN) as error:
-        what = error if isinstance(error, BadArchive) else f"{archive} is not a whole archive ({error}); is the address right?"
-        if not ours:
-            raise UserError(what) from error
-        archive.unlink()
-        state_of(archive).unlink()
-        raise UserError(f"{what} (the download was removed)") from error
+        broken = f"{archive} is not a whole archive ({error}); is the address right?"
+        reason = str(error) if isinstance(error, BadArchive) else broken
+        if ours:
+            archive.unlink()
+            state_of(archive).unlink()
+            reason += " (the download was removed)"
+        raise UserError(reason) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if ours:
         state_of(archive).unlink()
         if not args.keep_archive:
             archive.unlink()
-    print(f"{folder}: {', '.join(f'{each} {number}' for each, number in counts.items())} pictures")
+    print(f"{folder}: {', '.join(f'{each} {number}' for each, number in counts.items())} images")
 
 
 def parse():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", help="name of the data set, as --list shows it")
-    parser.add_argument("--output_dir", default=".", help="folder that gets a folder NAME (default: here)")
+    parser.add_argument("--output_dir", default=".", help="folder in which the folder NAME is made (default: here)")
     parser.add_argument("--url", help="mirror: address of the archive, or of the folder that holds it")
-    parser.add_argument("--sha256", help="checksum the archive must have, instead of the one on record if there is one")
-    parser.add_argument("--retries", type=int, default=4, help="times to go on after a lost connection (default: 4)")
-    parser.add_argument("--keep_archive", action="store_true", help="leave the archive beside the folder; a later run uses it")
-    parser.add_argument("--list", action="store_true", help="print every name with size, image counts, terms and citation")
+    parser.add_argument("--sha256", help="checksum that the archive must have, instead of the one on record")
+    parser.add_argument("--retries", type=int, default=4, help="times to continue after a lost connection (4)")
+    parser.add_argument("--keep_archive", action="store_true", help="keep the archive, for a later run")
+    parser.add_argument("--list", action="store_true", help="print all names with size, counts, terms and citation")
     args = parser.parse_args()
     if not args.name and not args.list:
         raise UserError("give the name of a data set; --list shows them")
@@ -565,20 +527,20 @@ def main():
     if (folder / MARKER).exists():
         made = json.loads((folder / MARKER).read_text())
         if args.sha256 not in (None, made["sha256"]):
-            raise UserError(f"{folder} is there, made from another archive (sha256 {made['sha256']}); move or remove it")
+            raise UserError(f"{folder} exists, made from another archive (sha256 {made['sha256']}); move or remove it")
         print(f"{folder} is complete already (from {made['url']}, sha256 {made['sha256']}): nothing to do")
         return 0
     if os.path.lexists(folder):
-        raise UserError(f"{folder} is in the way and was not completed by this tool; move it, or give another --output_dir")
+        raise UserError(f"{folder} is in the way: not completed by this tool; move it, or give another --output_dir")
     try:
         obtain(args.name, dataset, folder, args)
     except KeyboardInterrupt:
-        print("interrupted; what was downloaded is kept: run the same command again to go on", file=sys.stderr)
+        print("interrupted; what was downloaded is kept: run the same command again to continue", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno == errno.ENOSPC:
             where = f"the disk of {folder.parent.resolve()} is full"
-            raise UserError(f"{where}; make room and run the same command again: the download goes on") from error
+            raise UserError(f"{where}; make room and run the same command again: the download continues") from error
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
     return 0
 

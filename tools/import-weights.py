@@ -1,4 +1,4 @@
-"""Makes a checkpoint of weights from pytorch-CycleGAN-and-pix2pix or GANILLA, and a .pth file with their names of a checkpoint.
+"""Converts weights of pytorch-CycleGAN-and-pix2pix and GANILLA to a checkpoint, and a checkpoint to a .pth file.
 
     python tools/import-weights.py horse2zebra.pth zebra2horse.pth --script cyclegan --output_dir horse2zebra
     python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos
@@ -7,42 +7,40 @@
 Needs PyTorch to read and write .pth files: pip install torch. See docs/pretrained.md.
 """
 
-import importlib
+import copy
 import json
 import os
 import re
 import shutil
-import sys
 import types
 import warnings
 from pathlib import Path
 
-from common import Parser, UserError, run, written_whole
+from common import Parser, UserError, load_algorithm, run, written_whole
 
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA"}  # and the generator that each has
+SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA"}  # name: its generator
 DIRECTIONS = ("AtoB", "BtoA")
 # [h, w, in, out] => [out, in, h, w]; of transposed convolutions [h, w, out, in] => [in, out, h, w]
 TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 1: (0,)}, {4: (2, 3, 1, 0), 1: (0,)}
-NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}  # what the originals do not vary
+# flags that the original repositories do not have, with the values that give their networks
+NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}
 
 
 # ------------------------------------------------------------------------------------------------------------- names
 
 
 def original_modules(network):
-    """{name of a layer: name of the module in the original repository}, for a generator of pix2pix.py, cyclegan.py or
-    ganilla.py."""
+    """{name of a layer: name of its module in the original repository}, of a generator of one of SCRIPTS."""
     layers = {layer.name for layer in network.layers}
-    if "encoder_1" in layers:  # each level of the U-Net is a module inside of the one above
+    if "encoder_1" in layers:  # each level of the U-Net is a module within the one above
         halvings = sum(bool(re.fullmatch(r"encoder_\d+", layer)) for layer in layers)
-        modules, inside = {"encoder_1": "model.model.0", "decoder_1": "model.model.3"}, "model.model.1.model"
+        modules, prefix = {"encoder_1": "model.model.0", "decoder_1": "model.model.3"}, "model.model.1.model"
         for level in range(2, halvings):
-            modules |= {f"encoder_{level}": f"{inside}.1", f"encoder_{level}_norm": f"{inside}.2"}
-            modules |= {f"decoder_{level}": f"{inside}.5", f"decoder_{level}_norm": f"{inside}.6"}
-            inside += ".3.model"
-        modules |= {f"encoder_{halvings}": f"{inside}.1", f"decoder_{halvings}": f"{inside}.3"}
-        return modules | {f"decoder_{halvings}_norm": f"{inside}.4"}
+            modules |= {f"encoder_{level}": f"{prefix}.1", f"encoder_{level}_norm": f"{prefix}.2"}
+            modules |= {f"decoder_{level}": f"{prefix}.5", f"decoder_{level}_norm": f"{prefix}.6"}
+            prefix += ".3.model"
+        modules |= {f"encoder_{halvings}": f"{prefix}.1", f"decoder_{halvings}": f"{prefix}.3"}
+        return modules | {f"decoder_{halvings}_norm": f"{prefix}.4"}
     if "down_1" in layers:
         n_blocks = sum(bool(re.fullmatch(r"block_\d+_1", layer)) for layer in layers)
         modules = {"first": "model.1", "down_1": "model.4", "down_2": "model.7"}
@@ -63,14 +61,14 @@ def original_modules(network):
 def original_weights(network, modules=original_modules):
     """{name in the original's state dict: our weight}."""
     modules, kinds = modules(network), {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
-    places = [weight.path.split("/") for weight in network.weights]  # layer, kind
-    return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(places, network.weights, strict=True)}
+    paths = [weight.path.split("/") for weight in network.weights]  # layer, kind
+    return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(paths, network.weights, strict=True)}
 
 
 def recognise(state):
-    """The script whose generator has a state dict {name: array}, and its network flags. UserError if no generator has it."""
+    """The script to whose generator a state dict {name: array} belongs, and its network flags. Else UserError."""
 
-    def sizes(name):  # of the kernel of a convolution, which tells how wide the network is
+    def kernel_shape(name):  # of a convolution, which shows how wide the network is
         if name not in state or state[name].ndim != 4:
             raise UserError(f"{name}, the kernel of a convolution, is missing")
         return state[name].shape
@@ -79,10 +77,10 @@ def recognise(state):
         halvings = max(name.split(".").count("model") for name in state) - 1
         if not 5 <= halvings <= 8:
             raise UserError(f"a U-Net of {halvings} halvings; pix2pix.py's has 5 to 8")
-        ngf, channels_in = sizes("model.model.0.weight")[:2]
-        channels_out = sizes("model.model.3.weight")[1]
+        ngf, channels_in = kernel_shape("model.model.0.weight")[:2]
+        channels_out = kernel_shape("model.model.3.weight")[1]
         flags = {"ngf": ngf, "crop_size": str(2**halvings)}
-        if (channels_in, channels_out) in ((1, 2), (2, 1)):  # lightness and colour
+        if (channels_in, channels_out) in ((1, 2), (2, 1)):  # lightness to colour, or back
             flags |= {"lab_colorization": True, "which_direction": DIRECTIONS[channels_in - 1]}
         elif (channels_in, channels_out) != (3, 3):
             found = f"a U-Net from {channels_in} to {channels_out} channels"
@@ -90,37 +88,37 @@ def recognise(state):
         return "pix2pix", flags
     if any(".conv_block." in name for name in state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
-        return "cyclegan", {"ngf": sizes("model.1.weight")[0], "n_blocks": n_blocks}
+        return "cyclegan", {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks}
     if any(name.startswith("layer1.") for name in state):
-        return "ganilla", {"ngf": sizes("conv1.weight")[0]}
-    raise UserError(f"no U-Net, ResNet or GANILLA generator, but: {few(list(state))}")
+        return "ganilla", {"ngf": kernel_shape("conv1.weight")[0]}
+    raise UserError(f"not a U-Net, ResNet or GANILLA generator: {abbreviate(list(state))}")
 
 
-def few(names):
-    """The first of a list of names, and how many there are."""
+def abbreviate(names):
+    """The first five of a list of names, and how many there are."""
     return ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
 
 
 def fill(network, state, modules=original_modules):
-    """Gives a network the weights of a state dict {name: array}, all of them, or raises UserError."""
+    """Gives a network all weights of a state dict {name: array}. Raises UserError if they do not fit."""
     weights, wrong = original_weights(network, modules), []
     for name, weight in weights.items():
         shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
         if name in state and list(state[name].shape) != shape:
-            wrong.append(f"{name} is {list(state[name].shape)} and not {shape}")
+            wrong.append(f"{name} is {list(state[name].shape)}, not {shape}")
     faults = {
         "missing": [name for name in weights if name not in state],
-        "left over": [name for name in state if name not in weights],
-        "of another size": wrong,
+        "unknown": [name for name in state if name not in weights],
+        "of another shape": wrong,
     }
     if any(faults.values()):
-        raise UserError("; ".join(f"{fault}: {few(names)}" for fault, names in faults.items() if names))
+        raise UserError("; ".join(f"{fault}: {abbreviate(names)}" for fault, names in faults.items() if names))
     for name, weight in weights.items():
         weight.assign(state[name].transpose(FROM_TORCH[state[name].ndim]))
 
 
 def extract(network, modules=original_modules):
-    """The state dict {name: array} that a network has in the original repository."""
+    """A network's state dict {name: array} in the original repository."""
     weights = {name: weight.numpy() for name, weight in original_weights(network, modules).items()}
     return {name: values.transpose(TO_TORCH[values.ndim]).copy() for name, values in weights.items()}
 
@@ -137,48 +135,40 @@ def import_torch():
 
 
 def read_state(path):
-    """The state dict {name: float32 array} in a .pth file, without `module.` of DataParallel, running statistics and the place
-    that dropout takes in a residual block. The file is read as data: no code of it runs."""
+    """The state dict {name: float32 array} in a .pth file. The file is read as data: no code in it runs.
+
+    The names are those of a network without DataParallel, running statistics and dropout in residual blocks.
+    """
     torch = import_torch()
     if not path.is_file():
         raise UserError("no such file")
     hint = "in PyTorch: torch.save(network.state_dict(), FILE)"
     try:
-        with warnings.catch_warnings(action="ignore"):  # of PyTorch about its own old formats
+        with warnings.catch_warnings(action="ignore"):  # PyTorch warns of its old formats
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
-                raise UserError(f"no state dict, which is tensors by name; {hint}")
+                raise UserError(f"not a state dict, that is, tensors by name; {hint}")
             state = {str(name): value.detach().float().numpy() for name, value in state.items()}
     except (UserError, PermissionError):
         raise
-    except Exception as error:  # nearly any kind comes out of a damaged file
+    except Exception as error:  # a damaged file may raise nearly any
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
-            raise UserError(f"refused: it is more than tensors, its {code[1]} could run code; {hint}") from None
-        raise UserError("no state dict of PyTorch, or damaged: download or save it again") from None
+            raise UserError(f"refused: more than tensors, {code[1]} in it could run code; {hint}") from None
+        raise UserError("not a state dict of PyTorch, or damaged: download or save it again") from None
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     names = {name: re.sub(r"(\.conv_block)\.6\.", r"\1.5.", name.removeprefix("module.")) for name in state}
     return {names[name]: value for name, value in state.items() if not name.endswith(statistics)}
 
 
-def load_script(name):
-    """The module of an algorithm."""
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    module = importlib.import_module(name)
-    module.start_devices(exact=False)
-    module.tf.get_logger().setLevel("ERROR")  # it would list what a damaged checkpoint has beside the one line that we print
-    return module
-
-
-def write_checkpoint(module, options, networks, folder):
-    """Writes networks and options as training does. The folder appears complete or not at all."""
+def write_checkpoint(module, options, model, folder):
+    """Writes the networks of a model and their options as training does. The folder appears complete or not at all."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    checkpoint = module.tf.train.Checkpoint(**{name: module.variables(network) for name, network in networks.items()})
+    checkpoint = module.tf.train.Checkpoint(**module.weights_of(model))
     try:
         temporary.mkdir(parents=True)
         module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(checkpoint_number=0)
-        module.write_json(temporary / "options.json", {"script": module.SCRIPT, **options})
+        module.write_text(temporary / "options.json", {"script": model.name, **options})
         os.replace(temporary, folder)
     except (OSError, module.tf.errors.OpError) as error:
         raise UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}") from None
@@ -190,11 +180,11 @@ def write_checkpoint(module, options, networks, folder):
 
 
 def import_files(paths, script, folder, direction):
-    """Makes a checkpoint folder of one generator, or of the two of an unpaired script, that of `direction` first."""
+    """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of `direction` first."""
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
     if set("*?[]\\") & set(str(folder.resolve())):
-        raise UserError(f"{folder}: TensorFlow finds nothing in folders with * ? [ ] or \\ in the name: choose another")
+        raise UserError(f"{folder}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
     if len(paths) > 1 and script == "pix2pix":
         raise UserError(f"{paths[1]}: pix2pix.py has one generator: import one file")
     states, found = [], []
@@ -207,44 +197,48 @@ def import_files(paths, script, folder, direction):
         except PermissionError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         if found[-1][0] != script:
-            raise UserError(f"{path}: a {SCRIPTS[found[-1][0]]} generator; {script}.py has another: --script {found[-1][0]}")
+            kind = SCRIPTS[found[-1][0]]
+            raise UserError(f"{path}: a {kind} generator, not that of {script}.py: give --script {found[-1][0]}")
     if found[0] != found[-1]:
-        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {found[0][1]}, {found[1][1]}; import one at a time")
+        sizes = f"{found[0][1]}, {found[1][1]}"
+        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {sizes}; import one at a time")
     flags = dict(found[0][1])
     if direction and direction != flags.get("which_direction", direction):
         raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
     direction = flags.get("which_direction", direction or "AtoB")
-    # the file stands where training puts its data, so that test, which finds no pictures there, says so
+    # input_dir is the .pth file instead of training data; test then says that it finds no images beside it
     flags |= {"input_dir": str(paths[0].resolve()), "which_direction": direction, "seed": 0}
 
-    module = load_script(script)
-    module.FLAGS.unparse_flags()
-    module.FLAGS([script])
-    options = {name: value for name, value in module.FLAGS.flag_values_dict().items() if name not in module.RUN_FLAGS} | flags
-    networks = module.ALGORITHM(types.SimpleNamespace(**options), training=False).networks
-    order = sorted(networks, key=lambda name: not name.endswith(direction))
+    module, algorithm = load_algorithm(script)
+    module.start_devices(deterministic=False)
+    values = copy.deepcopy(module.FLAGS)
+    values([script])
+    options = {name: value for name, value in values.flag_values_dict().items() if name not in module.RUN_FLAGS} | flags
+    model = algorithm(types.SimpleNamespace(**options), training=False)
+    order = sorted(model.networks, key=lambda name: not name.endswith(direction))
     for path, state, name in zip(paths, states, order, strict=False):
         try:
-            fill(networks[name], state)
+            fill(model.networks[name], state)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    for name in order[len(paths) :]:  # its pictures are grey, which nobody takes for a translation
-        for weight in networks[name].weights:
+    for name in order[len(paths) :]:  # all its images are grey, which nobody takes for a translation
+        for weight in model.networks[name].weights:
             weight.assign(module.tf.zeros_like(weight.value))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    write_checkpoint(module, options, networks, folder)
+    write_checkpoint(module, options, model, folder)
 
-    print(f"{folder}: {SCRIPTS[script]} generator, {', '.join(f'{name} {value}' for name, value in found[0][1].items())}")
+    sizes = ", ".join(f"{name} {value}" for name, value in found[0][1].items())
+    print(f"{folder}: {SCRIPTS[script]} generator, {sizes}")
     if len(paths) < len(order):
         other = DIRECTIONS[direction == "AtoB"]
-        print(f"no file for {other}: that generator, which `recovered` pictures in test need too, makes grey ones")
-    pictures = "--nopaired --input_dir PICTURES" if script == "pix2pix" else "--input_dir PICTURES"
-    way = f" --which_direction {direction}" if len(order) > 1 else ""
-    print(f"next: python {script}.py --mode test --checkpoint {folder}{way} {pictures}")
+        print(f"no file for {other}: that generator, which makes the `recovered` images of test too, gives grey images")
+    images = "--nopaired --input_dir IMAGES" if script == "pix2pix" else "--input_dir IMAGES"
+    flag = f" --which_direction {direction}" if len(order) > 1 else ""
+    print(f"next: python {script}.py --mode test --checkpoint {folder}{flag} {images}")
 
 
 def export_file(checkpoint, script, target, direction):
-    """Writes a generator of a checkpoint as a .pth file that the original repositories read."""
+    """Writes a generator of a checkpoint as a .pth file for the original repository."""
     torch = import_torch()
     if os.path.lexists(target):
         raise UserError(f"{target} exists; nothing was written: give --export another name")
@@ -255,28 +249,29 @@ def export_file(checkpoint, script, target, direction):
         raise UserError(f"{checkpoint}: no options.json there; give the --output_dir of a training") from None
     if trained_by not in SCRIPTS or script not in (None, trained_by):
         raise UserError(f"{checkpoint} was trained by {trained_by}.py" + (f", not by {script}.py" if script else ""))
-    module = load_script(trained_by)
+    module, algorithm = load_algorithm(trained_by)
+    module.start_devices(deterministic=False)
     try:
-        options = module.read_options(str(checkpoint))
+        options = module.read_options(str(checkpoint), algorithm)
         for name, value in NO_COUNTERPART.items():
             if options.get(name, value) != value:
                 raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
-        networks = module.ALGORITHM(types.SimpleNamespace(**options), training=False).networks
-        if len(networks) > 1:
+        model = algorithm(types.SimpleNamespace(**options), training=False)
+        if len(model.networks) > 1:
             name = f"generator_{direction or 'AtoB'}"
         elif direction in (None, options["which_direction"]):
             name = "generator"
         else:
             raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
-        module.restore(module.find_checkpoint(str(checkpoint)), **{name: module.variables(networks[name])})
+        module.restore(module.find_checkpoint(str(checkpoint)), {name: module.weights_of(model)[name]})
     except module.UserError as error:
         raise UserError(str(error)) from None
-    state = {key: torch.from_numpy(values) for key, values in extract(networks[name]).items()}
+    state = {key: torch.from_numpy(values) for key, values in extract(model.networks[name]).items()}
     if not any(values.any() for values in state.values()):
-        raise UserError(f"{checkpoint}: it was made without {name}; --which_direction names the other")
+        raise UserError(f"{checkpoint} was made without {name}: give --which_direction for the other")
     norms = [key.removesuffix("weight") for key, values in state.items() if values.ndim == 1 and key.endswith("weight")]
     count = len(state)
-    for norm in norms:  # ours has no running statistics, but PyTorch wants some: those of a new network
+    for norm in norms:  # we have no running statistics, but PyTorch needs some: those of a new network
         width = len(state[f"{norm}weight"])
         state |= {f"{norm}running_mean": torch.zeros(width), f"{norm}running_var": torch.ones(width)}
         state[f"{norm}num_batches_tracked"] = torch.tensor(0)
@@ -285,21 +280,23 @@ def export_file(checkpoint, script, target, direction):
         with written_whole(target) as temporary:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{target} cannot be written: {getattr(error, 'strerror', None) or 'the disk may be full'}") from None
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise UserError(f"{target} cannot be written: {reason}") from None
     print(f"{target}: {name} of {checkpoint}, {count} tensors")
     if norms:
-        print("its running statistics are those of a new network: test with the statistics of the batch, without --eval")
+        print("its running statistics are those of a new network: test with those of the batch, without --eval")
 
 
 def parse():
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help=".pth file to import; with --export: folder of a training, or DIR/model-2000")
-    parser.add_argument("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")
-    parser.add_argument("--script", choices=SCRIPTS, help="what the checkpoint is for")
-    parser.add_argument("--output_dir", type=Path, help="folder of the checkpoint to make; it must not exist, or be empty")
-    parser.add_argument("--which_direction", choices=DIRECTIONS, help="what the first file, or the one to write, translates "
-                        "(default: AtoB); pix2pix: which half of a pair it takes")  # fmt: skip
-    parser.add_argument("--export", type=Path, metavar="FILE.pth", help="write a generator of a checkpoint to this file")
+    add = parser.add_argument
+    add("source", type=Path, help=".pth file to import; with --export: folder of a training, or DIR/model-2000")
+    add("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")
+    add("--script", choices=SCRIPTS, help="what the checkpoint is for")
+    add("--output_dir", type=Path, help="folder of the checkpoint to make; it must not exist, or be empty")
+    add("--which_direction", choices=DIRECTIONS, help="direction of the first file, or of the one to write (default: "
+        "AtoB); pix2pix: which half of a pair is translated")  # fmt: skip
+    add("--export", type=Path, metavar="FILE.pth", help="write a generator of a checkpoint to this file")
     args = parser.parse_args()
     if args.export and (args.output_dir or args.second):
         parser.error("--export takes one checkpoint, and no --output_dir")

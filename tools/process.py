@@ -1,11 +1,11 @@
-"""Prepares folders of pictures for training: resize, blank, combine, grayscale, edges, pad.
+"""Prepares folders of images for training: resize, blank, combine, grayscale, edges, pad.
 
     python tools/process.py --operation resize --input_dir photos --output_dir resized --size 256
     python tools/process.py --operation blank --input_dir resized --output_dir blanked
     python tools/process.py --operation combine --input_dir resized --b_dir blanked --output_dir pairs
 
 Reads what Pillow reads (8 and 16 bit, grey, palette, CMYK, RGBA over white, EXIF rotation applied), writes 8-bit RGB.
-Pictures already in the output folder are skipped, so an interrupted run continues. docs/process.md says what each does.
+Images already in the output folder are skipped, so an interrupted run continues. docs/process.md says what each does.
 """
 
 import argparse
@@ -20,27 +20,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
-from common import Parser, Progress, UserError, find_images, run, written_whole
+from common import Parser, UserError, by_stem, check_pairs, first_ten, positive_integer, read, run, written_whole
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 WHITE = (255, 255, 255)
 # JPEG without colour subsampling: thin edges and the seam of a pair stay sharp.
 SAVE = {"png": {"format": "PNG"}, "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0}}
-WRITING = threading.Lock()
-
-
-def read(path):
-    """The picture as 8-bit RGB, upright. Raises whatever Pillow raises for a file that it can't read."""
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)  # loads it; of an animation, the first frame
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips all above 255 to white
-        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a channel have no agreed white; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
-    return image.convert("RGB")
+WRITING = threading.Lock()  # held while a worker writes a file
 
 
 def size_upright(path):
@@ -51,14 +38,14 @@ def size_upright(path):
 
 
 def resize(image, size, pad):
-    """To `size` (width, height): the rest beside its aspect is cut off, or with `pad` filled up with white."""
+    """To `size` (width, height): what exceeds its aspect is cut off, or with `pad` white is added."""
     if pad:
         return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=WHITE)
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 def blank(image):
-    """White square in the centre, 0.3 times as wide as the shorter side: what an inpainting network is to fill."""
+    """White square in the centre, 0.3 times as wide as the shorter side, for an inpainting network to fill."""
     side = int(min(image.size) * 0.3)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image.paste(WHITE, (left, top, left + side, top + side))
@@ -66,7 +53,7 @@ def blank(image):
 
 
 def combine(a, b):
-    """A pair side by side, A on the left."""
+    """A pair in one image, A on the left."""
     pair = Image.new("RGB", (a.width + b.width, a.height))
     pair.paste(a, (0, 0))
     pair.paste(b, (a.width, 0))
@@ -76,8 +63,8 @@ def combine(a, b):
 def edges(image):
     """Black lines one pixel thin on white, along the main contours. The numbers were chosen by looking at results.
 
-    OpenCV's Canny over all channels of Lab, so that contours between colours of one brightness count. What is smoothed
-    away, how strong a contour must be and how long a line grow with the picture: the drawing is alike at 256 and at 2000.
+    OpenCV's Canny over all channels of Lab, so that contours between colours of one brightness count. Smoothing, least
+    strength of a contour and least length of a line grow with the image: drawings at 256 and at 2000 pixels are alike.
     """
     import cv2
 
@@ -88,10 +75,10 @@ def edges(image):
         lab = cv2.bilateralFilter(lab, d=9, sigmaColor=40, sigmaSpace=5)
     sigma = max(0.8, 0.6 * shorter / 256)
     lab = cv2.GaussianBlur(lab.astype(np.float32), (0, 0), sigma)
-    # Canny takes 16-bit slopes. Times 16, rounding does not break soft lines; times sigma, they don't depend on the size.
+    # Canny takes 16-bit slopes: times 16, so that rounding does not break soft lines; times sigma, for the size.
     dx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=16 * sigma)
     dy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=16 * sigma)
-    # Only the strongest tenth of the slopes can start a line; the least value keeps noise of flat pictures out.
+    # Only the strongest tenth of the slopes can start a line; the least value keeps out the noise of flat images.
     strong = max(np.percentile(cv2.magnitude(dx, dy)[::2, ::2].max(axis=2), 90), 768)
     lines = cv2.Canny(dx.astype(np.int16), dy.astype(np.int16), 0.3 * strong, strong, L2gradient=True)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
@@ -100,7 +87,7 @@ def edges(image):
 
 
 def process(job):
-    """One output picture, in a worker process. Returns None, or why the picture could not be made."""
+    """One output image, in a worker process. Returns None, or why the image could not be made."""
     operation, paths, output, size, pad, save = job
     try:
         images = [read(path) for path in paths]
@@ -114,18 +101,21 @@ def process(job):
                 result = ImageOps.grayscale(result).convert("RGB")
             elif operation in ("blank", "edges"):
                 result = {"blank": blank, "edges": edges}[operation](result)
-    except Exception as error:  # decoders raise a dozen types; whichever it is, the other pictures are still done
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever it is, the other images are still done
         return f"{' + '.join(map(str, paths))}: {' '.join(str(error).split()) or type(error).__name__}"
     try:
         with WRITING, written_whole(output) as temporary:
             result.save(temporary, **save)
     except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror or error}; make room or choose another --output_dir") from None
+        reason = error.strerror or error
+        raise UserError(f"cannot write {output}: {reason}; make room or choose another --output_dir") from None
     return None
 
 
 def start_worker():
-    """A worker ends by itself when its parent is killed, though not amid a file; else it would wait for work for ever."""
+    """Makes a worker end when its parent is killed, though not amid a file; else it would wait for work for ever."""
 
     def watch():
         multiprocessing.parent_process().join()
@@ -135,38 +125,14 @@ def start_worker():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def first_ten(items):
-    items = list(items)
-    return ", ".join(map(str, items[:10])) + (f" and {len(items) - 10} more" if len(items) > 10 else "")
-
-
-def by_stem(folder):
-    """{stem: path} of a folder's pictures, in natural order."""
-    paths = {}
-    for path in find_images(folder):
-        if path.stem in paths:
-            raise UserError(f"{paths[path.stem]} and {path} would both become {path.stem}; rename or remove one")
-        paths[path.stem] = path
-    return paths
-
-
-def check_pairs(a, b, a_dir, b_dir):
-    """Raises UserError unless both folders hold the same names."""
-    alone = [str(path) for paths, other in ((a, b), (b, a)) for stem, path in paths.items() if stem not in other]
-    if alone:
-        raise UserError(f"{a_dir} and {b_dir} do not match: {len(alone)} without a counterpart: {first_ten(alone)}")
-
-
 def check_sizes(jobs):
-    """Raises UserError unless the two pictures of every pair are of one size. Unreadable ones are reported later, by name."""
-    unequal, progress = [], Progress(len(jobs), "pairs checked")
-    for _, (a, b), *_ in jobs:
+    """Raises UserError unless both images of every pair have one size. Unreadable ones are reported later."""
+    unequal = []
+    for _, (a, b), *_ in tqdm(jobs, unit=" pairs checked", disable=None):
         try:
             sizes = size_upright(a), size_upright(b)
         except Exception:
             continue
-        finally:
-            progress.step()
         if sizes[0] != sizes[1]:
             unequal.append("{} {}x{} / {}x{}".format(a.name, *sizes[0], *sizes[1]))
     if unequal:
@@ -180,33 +146,27 @@ def parse_size(text):
     height, _, width = text.partition("x")
     size = int(width or height), int(height)
     if min(size) < 1:
-        raise argparse.ArgumentTypeError(f"a size of {text} holds no picture: give at least 1")
+        raise argparse.ArgumentTypeError(f"a size of {text} holds no image: give at least 1")
     return size
-
-
-def parse_workers(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} workers can do no work: give at least 1")
-    return int(text)
 
 
 def parse():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input_dir", required=True, type=Path, help="folder of pictures (combine: of the A side, left)")
+    parser.add_argument("--input_dir", required=True, type=Path, help="folder of images (combine: of domain A, left)")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made if missing")
     operations = ["resize", "blank", "combine", "grayscale", "edges", "pad"]
-    parser.add_argument("--operation", required=True, choices=operations, help="what to do with every picture")
-    parser.add_argument("--b_dir", type=Path, help="combine: folder of the B side (right), the same names and sizes as A")
-    parser.add_argument("--size", type=parse_size, help="256, or 256x512 (height x width), pixels; resize: 256 if not given")
-    parser.add_argument("--pad", action="store_true", help="reach --size by a white border instead of cutting the centre out")
+    parser.add_argument("--operation", required=True, choices=operations, help="what to do with every image")
+    parser.add_argument("--b_dir", type=Path, help="combine: folder of domain B (right), with the names and sizes of A")
+    parser.add_argument("--size", type=parse_size, help="256, or 256x512 (height x width), pixels (resize: 256)")
+    parser.add_argument("--pad", action="store_true", help="add white to reach --size, rather than cut off the rest")
     parser.add_argument("--format", choices=list(SAVE), default="png", help="file format of the results (png)")
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--workers", type=parse_workers, default=workers, help=f"processes (all cores, here {workers})")
+    parser.add_argument("--workers", type=positive_integer, default=workers, help=f"processes (all cores: {workers})")
     args = parser.parse_args()
     if (args.operation == "combine") != (args.b_dir is not None):
         raise UserError("--operation combine needs --b_dir, and no other operation takes it")
     if args.operation == "combine" and (args.size or args.pad):
-        raise UserError("combine joins pictures as they are; use --operation resize on both folders first")
+        raise UserError("combine joins images as they are; use --operation resize on both folders first")
     if args.operation == "resize" and not args.size:
         args.size = (256, 256)
     if args.pad and not args.size:
@@ -242,35 +202,35 @@ def main():
     try:
         args.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {args.output_dir}: {error.strerror}; choose another --output_dir") from None
+        reason = f"cannot make the folder {args.output_dir}: {error.strerror}"
+        raise UserError(f"{reason}; choose another --output_dir") from None
 
     names = {outputs[stem].name for stem in sources}
     for part in args.output_dir.glob(".*.part"):  # left over where a worker was killed
         if part.name[1:].rsplit(".", 2)[0] in names:
             part.unlink()
 
-    failures, progress = [], Progress(len(jobs))
+    failures = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # spawn: a fork of a process with OpenCV's threads may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(max(1, min(args.workers, len(jobs))), context, start_worker)
     try:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C lets workers end their picture
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: on Ctrl-C workers finish their image
         pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
         signal.signal(signal.SIGINT, interrupt)
-        for failure in pool.map(process, jobs):
-            failures += [failure] if failure else []
-            progress.step()
+        with tqdm(pool.map(process, jobs), total=len(jobs), unit=" images", disable=None) as progress:
+            failures = [failure for failure in progress if failure]
     except BrokenProcessPool:
-        raise UserError("a worker was killed, perhaps out of memory; run again with fewer --workers to do the rest") from None
+        reason = "a worker was killed, perhaps out of memory"
+        raise UserError(f"{reason}; run again with fewer --workers to do the rest") from None
     finally:
         pool.shutdown(cancel_futures=True)  # also of an end while map() still hands out the work
 
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
-    print(
-        f"{args.output_dir}: {len(jobs) - len(failures)} made, {len(sources) - len(jobs)} there already, {len(failures)} failed"
-    )
+    made, skipped = len(jobs) - len(failures), len(sources) - len(jobs)
+    print(f"{args.output_dir}: {made} made, {skipped} there already, {len(failures)} failed")
     return 1 if failures else 0
 
 

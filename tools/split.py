@@ -1,9 +1,9 @@
-"""Splits a folder of pictures into train, val and test, or two folders into trainA, trainB, testA and testB.
+"""Splits a folder of images into train, val and test, or two folders into trainA, trainB, testA and testB.
 
     python tools/split.py --dir pairs --output_dir facades --train_frac 0.8 --test_frac 0.1     # the rest, 0.1, is val
     python tools/split.py --unpaired photos paintings --output_dir photo2painting --train_frac 0.9
 
-The same seed gives the same split. The output folder takes its name only when it is complete. See docs/data.md.
+The same seed gives the same split. The output folder appears only when it is complete. See docs/data.md.
 """
 
 import errno
@@ -12,7 +12,8 @@ import random
 import shutil
 from pathlib import Path
 
-from common import Parser, Progress, UserError, find_images, run
+from common import Parser, UserError, find_images, run
+from tqdm import tqdm
 
 
 def shares(train, val, test, paired):
@@ -32,13 +33,14 @@ def shares(train, val, test, paired):
         train = train if train is not None else 0.8 if test is None else round(1 - test, 9)
         test = round(1 - train, 9) if test is None else test
     if abs(train + val + test - 1) > 1e-6:
-        raise UserError(f"the fractions train {train:g}, val {val:g} and test {test:g} add up to {train + val + test:g}, not 1")
+        total = train + val + test
+        raise UserError(f"the fractions train {train:g}, val {val:g} and test {test:g} add up to {total:g}, not 1")
     return {"train": train, "val": val, "test": test}
 
 
 def split(paths, fractions, seed):
-    """{"train": [...], ...} of the paths, each in one list. A list that should hold some and would hold none is a UserError."""
-    # by plain name: natural order can hold ties (1.jpg, 01.jpg), which would depend on the order of the folder on disk
+    """{"train": [...], ...} of the paths, each in one list. UserError if one with a share above 0 would be empty."""
+    # by plain name: natural order has ties (1.jpg, 01.jpg), whose order would be that of the folder on disk
     paths = sorted(paths, key=lambda path: path.name)
     random.Random(seed).shuffle(paths)
     sizes = {name: round(len(paths) * fractions[name]) for name in ("val", "test")}
@@ -48,7 +50,7 @@ def split(paths, fractions, seed):
         parts[name], paths = paths[: sizes[name]], paths[sizes[name] :]
         if not parts[name] and (fractions[name] or name == "train"):
             total = sum(sizes.values())
-            raise UserError(f"{name} would be empty: {total} pictures are too few for a share of {fractions[name]:g}")
+            raise UserError(f"{name} would be empty: {total} images are too few for a share of {fractions[name]:g}")
     return parts
 
 
@@ -56,16 +58,16 @@ def place(parts, output, link):
     """Puts {folder name: paths} into a new folder `output`, which appears complete or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
-    progress = Progress(sum(len(paths) for paths in parts.values()))
     try:
-        for name, paths in parts.items():
+        for name in parts:
             (temporary / name).mkdir(parents=True)
-            for path in paths:
+        files = [(path, temporary / name / path.name) for name, paths in parts.items() for path in paths]
+        with tqdm(files, unit=" images", disable=None) as progress:
+            for path, target in progress:
                 if link:
-                    os.link(path.resolve(), temporary / name / path.name)
+                    os.link(path.resolve(), target)
                 else:
-                    shutil.copy2(path, temporary / name / path.name)
-                progress.step()
+                    shutil.copy2(path, target)
         os.replace(temporary, output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -74,7 +76,7 @@ def place(parts, output, link):
 def parse():
     parser = Parser(description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dir", "--input_dir", type=Path, help="folder of pictures or pairs, for train, val and test")
+    source.add_argument("--dir", "--input_dir", type=Path, help="folder of images or pairs, for train, val and test")
     source.add_argument(
         "--unpaired", type=Path, nargs=2, metavar=("A_DIR", "B_DIR"), help="two folders, for trainA, trainB, ..."
     )
@@ -83,7 +85,7 @@ def parse():
     parser.add_argument("--val_frac", type=float, help="share of val (default: the rest; not with --unpaired)")
     parser.add_argument("--test_frac", type=float, help="share of test (default: 0; with --unpaired the rest)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: 0)")
-    parser.add_argument("--link", action="store_true", help="hard links instead of copies: no space, but the same disk only")
+    parser.add_argument("--link", action="store_true", help="hard links, not copies: no space, but the same disk only")
     return parser.parse_args()
 
 
@@ -98,9 +100,9 @@ def main():
     if args.unpaired:
         a, b = args.unpaired
         if a.resolve() == b.resolve():
-            raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each side")
-        halves = {side: split(find_images(folder), fractions, args.seed) for side, folder in (("A", a), ("B", b))}
-        parts = {f"{name}{side}": halves[side][name] for name in ("train", "test") for side in "AB"}
+            raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each domain")
+        domains = {domain: split(find_images(folder), fractions, args.seed) for domain, folder in (("A", a), ("B", b))}
+        parts = {f"{name}{domain}": domains[domain][name] for name in ("train", "test") for domain in "AB"}
     else:
         parts = split(find_images(args.dir), fractions, args.seed)
     parts = {name: paths for name, paths in parts.items() if paths}

@@ -1,11 +1,13 @@
-"""Draws the small data sets in samples/: python tools/make-samples.py facades
+"""Draws the small data sets in this folder: python samples/make-samples.py facades monet2photo miyazaki hd
 
-The pictures are generated, so nobody owns them, and seeded, so they are the same every time. Each set gets real structure
-to learn: in facades the photo follows from the labels and a style per building; in the unpaired sets the two folders show
-the same kind of landscape in two styles, and the test folders show the very same scenes, file name by file name.
+Frozen: it draws what is committed here, and stays as it is. The images are generated, so nobody owns them, and seeded,
+so they are the same every time. Each set has real structure to learn: in facades the photo follows from the labels and
+a style for each building; in the unpaired sets the two domains show the same kind of landscape in two styles, and the
+test folders show the very same scenes, file name by file name.
 """
 
 import argparse
+import json
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -13,28 +15,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from common import Progress, UserError, run, written_whole
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
-SIZE = 256  # of one picture; everything below is measured in these pixels
+SIZE = 256  # of one image; everything below is measured in these pixels
 SCALE = 3  # everything is drawn this many times larger,
 AVERAGED = 3  # and so many of its pixels are averaged to one, so that edges are smooth
 
-# The 12 classes of CMP Facades in the colours they have in the pix2pix data set.
-PALETTE = {
-    "background": (0, 0, 222),  # sky and street
-    "facade": (0, 48, 255),
-    "window": (0, 128, 255),
-    "door": (0, 207, 255),
-    "cornice": (33, 255, 224),  # the hood over one window
-    "sill": (112, 255, 144),
-    "balcony": (192, 255, 63),
-    "blind": (255, 240, 0),
-    "deco": (255, 159, 0),
-    "molding": (255, 80, 0),  # a band across the whole facade
-    "pillar": (255, 0, 0),
-    "shop": (174, 0, 0),
-}
+# The 12 classes of CMP Facades in the colours they have in the pix2pix data set. background is sky and street, cornice
+# the hood over one window, molding a band across the whole facade.
+PALETTE = json.loads(Path(__file__).with_name("facades.json").read_text())
 CLASSES = list(PALETTE)
 
 
@@ -42,7 +32,7 @@ CLASSES = list(PALETTE)
 
 
 def generator(*key):
-    """A random generator of its own for every picture, e.g. generator(0, "facades", "train", 7)."""
+    """A random generator of its own for every image, e.g. generator(0, "facades", "train", 7)."""
     return np.random.default_rng([zlib.crc32(str(part).encode()) for part in key])
 
 
@@ -52,7 +42,7 @@ def rgb(*colour):
 
 
 def mix(a, b, t):
-    """a where t is 0, b where t is 1; an (h, w) t mixes two colours into an (h, w, 3) picture."""
+    """a where t is 0, b where t is 1; an (h, w) t mixes two colours into an (h, w, 3) image."""
     t = np.asarray(t, np.float32)
     t = t[..., None] if t.ndim == 2 else t
     return a * (1 - t) + b * t
@@ -92,9 +82,9 @@ def shrink(field, factor):
     return field.reshape(height, factor, width, factor, *field.shape[2:]).mean((1, 3))
 
 
-def eight_bit(picture):
+def eight_bit(image):
     """0..1 to uint8."""
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def develop(rng, light, grain=0.007):
@@ -138,21 +128,31 @@ LIGHTS = [  # noon, summer haze, golden evening, overcast, dusk
           rgb(38, 56, 112), rgb(240, 178, 134), rgb(150, 132, 160), lit=0.45, softness=1.5),
 ]  # fmt: skip
 WALLS = [  # plaster and stone in the colours of European streets
-    (232, 202, 142), (214, 158, 124), (176, 190, 164), (238, 230, 212), (158, 178, 196), (226, 184, 178), (204, 194, 176),
-    (212, 176, 92), (148, 160, 172), (242, 236, 228), (190, 132, 104), (196, 206, 186), (224, 206, 182), (172, 152, 130),
+    (232, 202, 142), (214, 158, 124), (176, 190, 164), (238, 230, 212), (158, 178, 196), (226, 184, 178),
+    (204, 194, 176), (212, 176, 92), (148, 160, 172), (242, 236, 228), (190, 132, 104), (196, 206, 186),
+    (224, 206, 182), (172, 152, 130),
 ]  # fmt: skip
 BRICKS = [(172, 84, 62), (142, 70, 56), (196, 118, 80), (188, 160, 122), (122, 84, 72), (206, 176, 140)]
 TRIMS = [(240, 234, 220), (222, 210, 188), (204, 194, 178), (248, 246, 242), (176, 160, 140)]
-PAINTS = [(36, 74, 58), (44, 62, 92), (112, 40, 34), (88, 58, 38), (60, 62, 66), (150, 170, 176), (84, 112, 84), (136, 96, 58)]
+PAINTS = [
+    (36, 74, 58),
+    (44, 62, 92),
+    (112, 40, 34),
+    (88, 58, 38),
+    (60, 62, 66),
+    (150, 170, 176),
+    (84, 112, 84),
+    (136, 96, 58),
+]
 FRAMES = [(244, 242, 236), (236, 230, 214), (84, 56, 38), (48, 52, 56), (226, 226, 226), (62, 84, 74)]
 ROOFS = [(146, 88, 68), (122, 82, 68), (84, 88, 96), (96, 84, 80), (104, 120, 112)]
 
 
 class Canvas:
-    """One facade picture in the making: what each pixel is (labels) and what it looks like.
+    """One facade image in the making: what each pixel is (labels) and what it looks like.
 
-    labels: (256, 256) class numbers. At SCALE: colour (n, n, 3) linear reflectance, height (n, n) how far a surface stands
-    out of the wall in pixels (all shadows come from it), glow (n, n, 3) light of its own: sky, lamps, reflections.
+    labels: (256, 256) class numbers. At SCALE: colour (n, n, 3) linear reflectance, height (n, n) how far a surface
+    stands out of the wall in pixels (all shadows come from it), glow (n, n, 3) light of its own: sky, lamps, mirrors.
     """
 
     def __init__(self):
@@ -164,7 +164,7 @@ class Canvas:
 
     @staticmethod
     def grid(box, scale):
-        """The part of the canvas under a box as slices, and its pixel centres in pixels from the box's upper left corner."""
+        """The part of the canvas under a box as slices, and its pixel centres in pixels from the box's upper left."""
         x0, y0, x1, y1 = (round(value * scale) for value in box)
         left, top, right, bottom = (min(max(value, 0), SIZE * scale) for value in (x0, y0, x1, y1))
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
@@ -186,7 +186,7 @@ class Canvas:
             field[where][inside] = np.broadcast_to(value, field[where].shape)[inside]
 
     def shade(self, light, side):
-        """The picture in linear light (n, n, 3): sun from above, on the left (side -1) or the right (side 1)."""
+        """The image in linear light (n, n, 3): sun from above, on the left (side -1) or the right (side 1)."""
         reach = np.full_like(self.height, -99)  # how high a surface must stand here to be out of all shadows
         for step in range(2, 16 * SCALE, 2):
             dy, dx = step, round(side * step * 0.55)
@@ -223,11 +223,15 @@ def masonry(rng, kind, colour):
     high, wide = (2.7, 7.0) if kind == "brick" else (8.0, 19.0)
     row = (y / high).astype(int)
     across = x / wide + 0.5 * (row % 2)
-    tone = rng.normal(0, 0.13 if kind == "brick" else 0.05, (row.max() + 1, int(across.max()) + 1))[row, across.astype(int)]
+    tone = rng.normal(0, 0.13 if kind == "brick" else 0.05, (row.max() + 1, int(across.max()) + 1))[
+        row, across.astype(int)
+    ]
     edge = np.minimum(np.minimum(y % high, high - y % high), np.minimum(across % 1, 1 - across % 1) * wide)
     joint = np.clip(1 - edge / (0.35 if kind == "brick" else 0.6), 0, 1)
     mortar = mix(colour, rgb(190, 180, 168), 0.6) if kind == "brick" else colour * 0.7
-    wall = mix(colour * (1 + tone + stains + grain * 0.05)[..., None], mortar, joint * (0.6 if kind == "brick" else 0.8))
+    wall = mix(
+        colour * (1 + tone + stains + grain * 0.05)[..., None], mortar, joint * (0.6 if kind == "brick" else 0.8)
+    )
     return wall, grain * 0.05 - joint * (0.12 if kind == "brick" else 0.5)
 
 
@@ -256,7 +260,7 @@ class Building:
         self.canvas.paint(box, wall[where], bumps[where], "facade")
 
     def glass(self, box, shape=None, panes=None, recess=3.0, label="window", lit=None):
-        """A window: frame and bars, behind them a room with curtains or a lamp, on the glass a reflection of the sky."""
+        """A window: frame and bars, behind them a room with curtains or a lamp, on the glass the sky's reflection."""
         rng, (x0, y0, x1, y1) = self.rng, box
         width, height = x1 - x0, y1 - y0
         columns, rows = panes or self.panes
@@ -400,7 +404,9 @@ class Building:
 
         def lettering(x, y):
             inside = (np.abs(y - sign / 2) < sign * 0.22) & (np.abs(x - width / 2) < width * 0.3)
-            return mix(paint, rgb(240, 214, 150), inside & letters[(y % 4).astype(int), np.minimum(x, width).astype(int)])
+            return mix(
+                paint, rgb(240, 214, 150), inside & letters[(y % 4).astype(int), np.minimum(x, width).astype(int)]
+            )
 
         self.canvas.paint((x0, y0, x1, y0 + sign), lettering, 1.4)
         lit = rng.random() < 0.15 + 1.5 * self.light.lit
@@ -408,7 +414,9 @@ class Building:
         for x in np.arange(x0 + 4, x1 - 6, 5.0):  # the goods in the window
             tall_goods = rng.uniform(2, tall * 0.22)
             goods = rgb(*rng.integers(60, 240, 3)) * 0.6
-            self.canvas.paint((x, y1 - 5 - tall_goods, x + rng.uniform(2, 4), y1 - 5), goods, -2.4, glow=goods * 0.35 * lit)
+            self.canvas.paint(
+                (x, y1 - 5 - tall_goods, x + rng.uniform(2, 4), y1 - 5), goods, -2.4, glow=goods * 0.35 * lit
+            )
         if rng.random() < 0.6:
             cloth = rgb(*rng.choice(PAINTS)) * 1.3
 
@@ -619,11 +627,12 @@ FLOWERS = [(196, 62, 48), (222, 196, 84), (226, 222, 214), (150, 112, 170), (214
 
 
 class Landscape:
-    """One scene, as fields (n, n) or (n, n, 3) at SCALE from which each style makes its picture.
+    """One scene, as fields (n, n) or (n, n, 3) at SCALE from which each style makes its image.
 
-    colour: linear reflectance of what is there; light: 0 in full shade to about 1.2 in full sun; texture: fine detail around 0;
-    haze: 0 near to 1 far; thing: a number per object, for contours; sky: 1 where the sky is, also in the water; cloud: 0..1;
-    water: 1 on water; wisps: 0..1, veils high in the sky. grain, leaves and blades are noise that things take as texture.
+    colour: linear reflectance of what is there; light: 0 in full shade to about 1.2 in full sun; texture: fine detail
+    around 0; haze: 0 near to 1 far; thing: a number per object, for contours; sky: 1 where the sky is, also in water;
+    cloud: 0..1; water: 1 on water; wisps: 0..1, veils high in the sky. grain, leaves and blades are noise that things
+    take as texture.
     """
 
     def __init__(self, rng, light):
@@ -631,7 +640,9 @@ class Landscape:
         size = SIZE * SCALE
         self.y, self.x = np.mgrid[0:size, 0:size].astype(np.float32) / SCALE
         self.colour = np.zeros((size, size, 3), np.float32)
-        self.light, self.texture, self.haze, self.cloud, self.water = (np.zeros((size, size), np.float32) for _ in range(5))
+        self.light, self.texture, self.haze, self.cloud, self.water = (
+            np.zeros((size, size), np.float32) for _ in range(5)
+        )
         self.thing, self.things = np.zeros((size, size), np.int32), 0
         self.sky = np.ones((size, size), np.float32)
         self.grain = noise(rng, (size, size), 5 * SCALE, octaves=3)
@@ -639,7 +650,9 @@ class Landscape:
         self.wisps = np.clip(noise(rng, (size, size), 70 * SCALE, 2.5, 6) * 0.5, 0, 0.35)
         self.horizon = self.front = int(rng.integers(108, 158))
         near = np.clip((self.y - self.horizon) / 80, 0.15, 1.2)
-        self.blades = near * (noise(rng, (size, size), 4 * SCALE, 0.3, 3) + 0.6 * noise(rng, (size, size), 14 * SCALE, 2, 3))
+        self.blades = near * (
+            noise(rng, (size, size), 4 * SCALE, 0.3, 3) + 0.6 * noise(rng, (size, size), 14 * SCALE, 2, 3)
+        )
 
         self.add_clouds()
         for ridge in range(rng.integers(0, 4)):
@@ -673,7 +686,7 @@ class Landscape:
             field[mask] = 0
 
     def balls(self, centres, smooth=0.7):
-        """Overlapping balls (x, y, radius), as clouds and leaves are: depth (n, n), 0 outside, and light from their form."""
+        """Overlapping balls (x, y, radius), as clouds and leaves are: depth (n, n), 0 outside, and light by form."""
         depth = np.zeros_like(self.light)
         for x, y, radius in centres:
             where, dx, dy = Canvas.grid((x - radius, y - radius, x + radius, y + radius), SCALE)
@@ -687,16 +700,18 @@ class Landscape:
         """Noise (n, n) that lies on the ground: fine at the horizon, coarse in front."""
         texture, below = noise(self.rng, (512, 512), 64), np.maximum(self.y - horizon, 0) + 7
         u, v = (self.x - SIZE / 2) / below * detail, np.log(below) * detail * 5
-        row, column = (np.abs((place + 300).astype(int) % 1022 - 511) for place in (v * 2, u * 9))  # there and back: no seams
+        row, column = (
+            np.abs((place + 300).astype(int) % 1022 - 511) for place in (v * 2, u * 9)
+        )  # there and back: no seams
         return texture[row, column]
 
     def ridge(self, base, high, cell):
-        """A mask (n, n) of everything below a line that wanders up to `high` pixels above `base`, and that line (n,)."""
+        """A mask (n, n) of all that is below a line that wanders up to `high` pixels above `base`; that line (n,)."""
         line = base - high * (0.5 + 0.6 * noise(self.rng, (1, SIZE * SCALE), cell * SCALE, octaves=6)[0])
         return self.y > line, line
 
     def add_clouds(self):
-        """Heaps of balls on a flat base, larger towards the top of the picture."""
+        """Heaps of balls on a flat base, larger towards the top of the image."""
         rng, centres = self.rng, []
         for _ in range(rng.integers(1, 5)):
             x, base, size = rng.uniform(0, SIZE), rng.uniform(45, self.horizon - 12), rng.uniform(0.35, 1.25)
@@ -728,7 +743,9 @@ class Landscape:
         """A green hill with woods along its top."""
         rng = self.rng
         mask, line = self.ridge(self.horizon, high, 90)
-        forest = [(x, line[int(x * SCALE)] + rng.uniform(-2, 2), rng.uniform(2, 5)) for x in rng.uniform(0, SIZE - 1, 90)]
+        forest = [
+            (x, line[int(x * SCALE)] + rng.uniform(-2, 2), rng.uniform(2, 5)) for x in rng.uniform(0, SIZE - 1, 90)
+        ]
         depth, light = self.balls(forest if rng.random() < 0.7 else forest[:12])
         woods = depth > 0
         self.add(mask, rgb(*rng.choice(GRASS)), 0.95, self.grain * 0.12, haze)
@@ -780,7 +797,9 @@ class Landscape:
             middle, down = rng.choice([70, 186]), rng.uniform(12, bottom - top, 50)
             pads = [(rng.normal(middle, 40), top + y, 1.4 + y / 13, 0.5 + y / 45) for y in down]
             self.add(self.discs(pads), rgb(104, 128, 74), 0.9 + self.grain * 0.15)
-            self.add(self.discs([(x, y - tall, wide * 0.4, tall) for x, y, wide, tall in pads[::4]]), rgb(222, 160, 170), 1.1)
+            self.add(
+                self.discs([(x, y - tall, wide * 0.4, tall) for x, y, wide, tall in pads[::4]]), rgb(222, 160, 170), 1.1
+            )
         line = bottom + 7 * noise(rng, (1, SIZE * SCALE), 50 * SCALE)[0] + (self.x - 128) * rng.uniform(-0.15, 0.15)
         self.add(self.y > line, rgb(*rng.choice(GRASS)), 0.9 + 0.25 * self.ground_noise(top, 4), self.blades * 0.25)
         self.front = bottom + 12
@@ -788,13 +807,18 @@ class Landscape:
     def add_boat(self, x, y, horizon, unbroken):
         """A sailing boat, and under it its reflection, which the ripples break."""
         size = 3 + (y - horizon) / 6
-        sail, hull = rgb(*self.rng.choice([(238, 232, 216), (196, 104, 76), (220, 180, 116)])), rgb(*self.rng.choice(PAINTS))
+        sail, hull = (
+            rgb(*self.rng.choice([(238, 232, 216), (196, 104, 76), (220, 180, 116)])),
+            rgb(*self.rng.choice(PAINTS)),
+        )
         for down, dim, mask in ((-1, 0.5, unbroken), (1, 1.0, True)):
             deck, boom, mast, keel = (y - rise * size * down for rise in (0.1, 0.4, 3.4, -0.5))
             self.add(self.polygon((x, boom), (x, mast), (x + size, boom)) & mask, sail * dim, 0.8)
             self.add(self.polygon((x, boom), (x, mast), (x - 1.5 * size, boom)) & mask, sail * dim, 1.1)
             bow, stern = x + 1.7 * size, x - 1.6 * size
-            self.add(self.polygon((stern, deck), (bow, deck), (x + size, keel), (x - size, keel)) & mask, hull * dim, 0.9)
+            self.add(
+                self.polygon((stern, deck), (bow, deck), (x + size, keel), (x - size, keel)) & mask, hull * dim, 0.9
+            )
 
     def add_village(self, ground, haze):
         """Houses in a group, some with a church among them, and bushes around."""
@@ -831,7 +855,9 @@ class Landscape:
 
     def cast_shadow(self, x, y, across):
         """Darkens the ground beside something that stands at (x, y)."""
-        distance = ((self.x - x + self.side * across * 0.7) / (across * 1.5)) ** 2 + ((self.y - y) / (across * 0.3)) ** 2
+        distance = ((self.x - x + self.side * across * 0.7) / (across * 1.5)) ** 2 + (
+            (self.y - y) / (across * 0.3)
+        ) ** 2
         self.light *= 1 - 0.6 * np.clip(2 - 2 * distance, 0, 1) * (self.y > self.horizon)
 
     def add_haystack(self, y):
@@ -862,11 +888,17 @@ class Landscape:
             elif kind == "poplar":
                 place = (0.1 * spin * (1.1 - up), 0.13 + 0.85 * up, rng.uniform(0.018, 0.04))
             else:
-                place = (0.2 * spin * (1.02 - up) * (1.2 - (up * 6) % 1 * 0.5), 0.12 + 0.86 * up, 0.014 + 0.03 * (1 - up))
+                place = (
+                    0.2 * spin * (1.02 - up) * (1.2 - (up * 6) % 1 * 0.5),
+                    0.12 + 0.86 * up,
+                    0.014 + 0.03 * (1 - up),
+                )
             balls.append((x + place[0] * tall, y - place[1] * tall, place[2] * tall))
         depth, light = self.balls(balls, 1.2)
         leaves = (depth > 0) & (depth + self.grain * 3 + self.leaves * 1.5 > 1.2)
-        sunny = 0.5 * self.side * (self.x - x) / tall - 0.5 * (self.y - y + tall * 0.6) / tall  # the upper side by the sun
+        sunny = (
+            0.5 * self.side * (self.x - x) / tall - 0.5 * (self.y - y + tall * 0.6) / tall
+        )  # the upper side by the sun
         light = light * np.clip(0.75 + sunny, 0.4, 1.15)
         self.add(leaves, rgb(*rng.choice(LEAVES)), light, self.grain * 0.3 + self.leaves * 0.5)
 
@@ -880,13 +912,15 @@ def as_photo(scene, rng):
     """A landscape as a camera sees it (256, 256, 3) uint8: soft clouds, fine texture, haze."""
     air = scene.atmosphere
     light = scene.light * (1 + scene.texture)
-    picture = scene.colour * (air.ambient + air.sun * np.clip(light, 0, None)[..., None])
-    picture = mix(picture, air.horizon * 0.85, scene.haze)
+    image = scene.colour * (air.ambient + air.sun * np.clip(light, 0, None)[..., None])
+    image = mix(image, air.horizon * 0.85, scene.haze)
     sky = mix(mix(air.zenith, air.horizon, scene.sky_depth() ** 1.2), air.clouds, scene.wisps)
-    ragged = np.clip(blur(scene.cloud, 2.5 * SCALE) * 1.3 + 0.35 * scene.grain * (blur(scene.cloud, 4 * SCALE) > 0.05), 0, 1)
+    ragged = np.clip(
+        blur(scene.cloud, 2.5 * SCALE) * 1.3 + 0.35 * scene.grain * (blur(scene.cloud, 4 * SCALE) > 0.05), 0, 1
+    )
     sky = mix(sky, air.clouds * (0.45 + 0.55 * blur(scene.light, 2 * SCALE))[..., None], ragged)
     sky = sky * np.where(scene.water > 0, 0.7 * (1 + scene.texture), 1)[..., None]
-    return develop(rng, mix(picture, sky * 0.9, scene.sky) * 0.74, grain=0.01)
+    return develop(rng, mix(image, sky * 0.9, scene.sky) * 0.74, grain=0.01)
 
 
 def vivid(colour, strength):
@@ -897,15 +931,15 @@ def vivid(colour, strength):
 
 
 def as_anime(scene, rng):
-    """The same as the background of an animated film: flat colours in three tones, towering white clouds, dark outlines."""
+    """The same as the background of an animated film: flat colours in three tones, white clouds, dark outlines."""
     air = scene.atmosphere
     tone = scene.light + 0.3 * scene.texture
     step = (np.clip((tone - 0.55) * 9, 0, 1) + np.clip((tone - 0.95) * 9, 0, 1)) / 2
     shade = mix(np.array([0.54, 0.67, 0.78]), np.array([1.36, 1.33, 1.12]), step)
     base = vivid(scene.colour, 1.6) + 0.1
     green = np.clip(0.6 + (base[..., 1] - base[..., 0]) * 6, 0, 1)
-    picture = mix(base, base * np.array([0.84, 1.2, 0.9]), green) * shade * (air.sun / air.sun.max()) ** 0.2
-    picture = mix(picture, vivid(air.horizon, 1.5) * np.array([0.82, 0.95, 1.0]), scene.haze * 0.9)
+    image = mix(base, base * np.array([0.84, 1.2, 0.9]), green) * shade * (air.sun / air.sun.max()) ** 0.2
+    image = mix(image, vivid(air.horizon, 1.5) * np.array([0.82, 0.95, 1.0]), scene.haze * 0.9)
     zenith = vivid(air.zenith, 1.25) * np.array([0.75, 1.15, 1.05]) + 0.14
     sky = mix(zenith, vivid(air.horizon, 1.3) + 0.11, scene.sky_depth() ** 1.3)
     sky = mix(sky, np.ones(3), 0.4 * np.clip((scene.wisps - 0.12) * 15, 0, 1))
@@ -914,18 +948,18 @@ def as_anime(scene, rng):
     sky = mix(sky, clouds, (scene.cloud > 0.25).astype(np.float32))
     glitter = np.array([0.72, 0.9, 0.95]) * (1 + 0.2 * (scene.texture > 0.12))[..., None]
     sky = np.where(scene.water[..., None] > 0, sky * glitter, sky)
-    picture = mix(picture, sky, scene.sky)
+    image = mix(image, sky, scene.sky)
     outline = np.zeros(scene.sky.shape, bool)
     outline[1:] |= scene.thing[1:] != scene.thing[:-1]
     outline[:, 1:] |= scene.thing[:, 1:] != scene.thing[:, :-1]
     outline &= (scene.sky < 1) | (scene.water > 0)
     line = blur(outline.astype(np.float32), 0.55) * 1.6 * (1 - 0.8 * scene.haze)
-    picture = picture * (1 - 0.62 * np.clip(line, 0, 1))[..., None]
-    return eight_bit(shrink(picture, AVERAGED))
+    image = image * (1 - 0.62 * np.clip(line, 0, 1))[..., None]
+    return eight_bit(shrink(image, AVERAGED))
 
 
 def as_painting(scene, rng):
-    """The same in the manner of Monet: pastel light, violet shadows, and strokes of broken colour that follow the forms."""
+    """The same in the manner of Monet: pastel light, violet shadows, strokes of broken colour that follow the forms."""
     photo = as_photo(scene, rng).astype(np.float32) / 255
     grey = photo.mean(2)
     palette = vivid(photo**2.2, 1.7) * 0.78 + 0.27
@@ -958,7 +992,7 @@ def as_painting(scene, rng):
 
 
 def draw_landscape(style):
-    """A function that draws one unpaired picture: (256, 256, 3) uint8.
+    """A function that draws one unpaired image: (256, 256, 3) uint8.
 
     testA and testB show the same scenes by name, so that a translation can be measured; trainA and trainB share none.
     """
@@ -978,7 +1012,7 @@ def unpaired(style_a, style_b):
 
 
 def large(draw):
-    """The same drawing with three times as many pixels a side, and without its upper and lower sixth: (512, 768, 3) uint8."""
+    """The same drawing, three times as large a side, without its upper and lower sixth: (512, 768, 3) uint8."""
 
     def draw_large(*key):
         global SCALE, AVERAGED
@@ -991,16 +1025,19 @@ def large(draw):
     return draw_large
 
 
-SETS = {  # for each set: its folders, how many pictures lie there and what draws one
+SETS = {  # for each set: its folders, how many images lie there and what draws one
     "facades": {"train": (40, draw_facade), "val": (10, draw_facade)},
     "monet2photo": unpaired(as_painting, as_photo),
     "miyazaki": unpaired(as_photo, as_anime),
-    "hd": {folder: (2 if "test" in folder else 6, large(draw)) for folder, (_, draw) in unpaired(as_photo, as_anime).items()},
+    "hd": {
+        folder: (2 if "test" in folder else 6, large(draw))
+        for folder, (_, draw) in unpaired(as_photo, as_anime).items()
+    },
 }
 
 
-def pictures(name, seed=0):
-    """Maps each picture of a set, such as "train/1.jpg", to the function that draws it: (h, w, 3) uint8."""
+def images(name, seed=0):
+    """Maps each image of a set, such as "train/1.jpg", to the function that draws it: (h, w, 3) uint8."""
     return {
         f"{folder}/{index}.jpg": partial(draw, seed, name, folder, index)
         for folder, (count, draw) in SETS[name].items()
@@ -1008,31 +1045,28 @@ def pictures(name, seed=0):
     }
 
 
-def save(picture, path, name):
-    """Writes an (h, w, 3) uint8 picture as JPEG. Labels need full colour resolution, else their edges bleed."""
+def save(image, path, name):
+    """Writes an (h, w, 3) uint8 image as JPEG. Labels need full colour resolution, else their edges bleed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 88, "subsampling": "4:4:4"} if name == "facades" else {"quality": 87, "subsampling": "4:2:0"}
-    with written_whole(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="JPEG", optimize=True, **options)
+    Image.fromarray(image).save(path, format="JPEG", optimize=True, **options)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Draw the small data sets in samples/.")
     parser.add_argument("names", nargs="+", metavar="NAME", help=" | ".join(SETS))
-    parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent.parent / "samples")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures (default 0)")
+    parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other images (default 0)")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in SETS:
-            raise UserError(f"there is no set {name}; choose from {', '.join(SETS)}")
+            parser.exit(2, f"error: there is no set {name}; choose from {', '.join(SETS)}\n")
     for name in options.names:
-        drawings = pictures(name, options.seed)
-        progress = Progress(len(drawings))
-        for path, draw in drawings.items():
+        drawings = images(name, options.seed)
+        for path, draw in tqdm(drawings.items(), unit=" images", disable=None):
             save(draw(), options.output_dir / name / path, name)
-            progress.step()
-        print(f"{name}: {len(drawings)} pictures in {options.output_dir / name}")
+        print(f"{name}: {len(drawings)} images in {options.output_dir / name}")
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

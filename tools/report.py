@@ -1,0 +1,235 @@
+"""Puts runs side by side on one HTML page: numbers, a row for each test image with a column for each run, loss curves.
+
+    python tools/report.py a_test b_test c_test                        # tests of three checkpoints on the same images
+    python tools/report.py a_train a_test b_train b_test --output report.html
+
+A run is the folder of a training, of a test, or both: a_train and a_test (or a/train and a/test) are the run a. The
+numbers are those of metrics.json and of every result that was saved with --json in the folder of the test:
+
+    python tools/evaluate.py fid a_test paintings --json > a_test/fid.json
+"""
+
+import argparse
+import base64
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from common import (
+    Parser,
+    UserError,
+    first_ten,
+    load_pix2pix,
+    natural_key,
+    positive_integer,
+    print_result,
+    read,
+    run,
+    write_text,
+)
+from PIL import Image
+from tqdm import tqdm
+
+KINDS = ("inputs", "outputs", "targets")  # of the images of a test: NAME-KIND.png
+LOWER = ("l1", "vgg_distance", "fid", "kid", "kid_error", "seams", "inputs")  # lower is better; of all others higher
+COLOURS = ("#1f6fb4", "#d1570d", "#2a8a3e", "#b3261e", "#7b4ab5", "#7a5540", "#c2388f", "#5f6368")
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
+table { border-collapse: collapse; } th, td { padding: .3em .8em; text-align: left; vertical-align: top; }
+.numbers td, .numbers th { border-bottom: 1px solid #ddd; } .numbers td + td, .numbers th + th { text-align: right; }
+.best { font-weight: bold; } .images td, .images th { padding: 3px; font-size: 13px; }
+.images th { position: sticky; top: 0; background: white; } .images img, svg { display: block; }
+.curves { display: flex; flex-wrap: wrap; gap: 1em; }
+figure { margin: 0; } figcaption { font-size: 13px; } .key { font-size: 2em; line-height: 0; vertical-align: -.15em; }
+"""
+
+
+def run_name(folder):
+    """Folder of a training or a test => name of the run: a_train and a_test are both a, b/train and b/test both b."""
+    folder = Path(os.path.abspath(folder))  # not resolve(): a link keeps the name that the user gave it
+    return folder.parent.name if folder.name in ("train", "test") else re.sub("_(train|test)$", "", folder.name)
+
+
+def find_runs(folders):
+    """Folders => ({run: folder} of trainings, of tests)."""
+    trainings, tests = {}, {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; give the --output_dir of a training or of a test")
+        training = (folder / "checkpoint").exists() or any(folder.glob("events.out.tfevents.*"))
+        if not training and not (folder / "images").is_dir():
+            raise UserError(f"{folder} is of no training and of no test: it has neither a checkpoint nor images/")
+        name, kind = run_name(folder), trainings if training else tests
+        if name in kind:
+            raise UserError(f"{kind[name]} and {folder} would both be called {name}; rename one")
+        kind[name] = folder
+    return trainings, tests
+
+
+# ----------------------------------------------------------------------------------------------------------- numbers
+
+
+def read_scores(folder):
+    """{metric: number} of the .json files in a folder: metrics.json of the test, and results saved with --json."""
+    scores = {}
+    for path in sorted(folder.glob("*.json"), key=lambda path: (path.name != "metrics.json", path.name)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as JSON ({error}); remove it") from None
+        if isinstance(content, dict):
+            scores |= content.get("mean", {}) | content.get("scores", {})
+    return scores
+
+
+def numbers_table(scores, names):
+    """{run: {metric: number}} => HTML, a row for each metric."""
+    rows = [f"<tr><th></th>{''.join(f'<th>{html.escape(name)}</th>' for name in names)}</tr>"]
+    for metric in dict.fromkeys(metric for values in scores.values() for metric in values):
+        lower, cells = metric in LOWER, ""
+        values = {name: scores[name][metric] for name in names if metric in scores.get(name, {})}
+        best = (min if lower else max)(values.values())
+        for name in names:
+            mark = ' class="best"' if values.get(name) == best and len(values) > 1 else ""
+            cells += f"<td{mark}>{values[name]:.4g}</td>" if name in values else "<td>–</td>"
+        rows.append(f"<tr><td>{html.escape(metric)} {'↓' if lower else '↑'}</td>{cells}</tr>")
+    explanation = "<p>↓ lower is better, ↑ higher is better; the best of a row is bold.</p>"
+    return f'<h2>Numbers</h2><table class="numbers">{"".join(rows)}</table>{explanation}'
+
+
+# ------------------------------------------------------------------------------------------------------------ images
+
+
+def data_uri(path, width):
+    """An image file => <img> of `width` pixels with the image inside, stored with no more pixels than it has."""
+    image = read(path)
+    height = max(1, round(image.height * width / image.width))
+    if image.width > width:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=88)
+    source = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{html.escape(path.name)}" loading="lazy">'
+
+
+def images_table(tests, limit, width):
+    """{run: folder of its test} => HTML with a row for each image that all tests have, number of rows."""
+    found = {kind: {} for kind in KINDS}  # {kind: {run: {name: path}}}
+    for title, folder in tests.items():
+        for kind in KINDS:
+            paths = sorted((folder / "images").glob(f"*-{kind}.png"), key=natural_key)
+            found[kind][title] = {path.name.removesuffix(f"-{kind}.png"): path for path in paths}
+    outputs = found["outputs"]
+    first = next(iter(outputs.values()))
+    names = [name for name in first if all(name in paths for paths in outputs.values())]
+    if not names:
+        raise UserError(f"{first_ten(tests.values())} have no image of the same name; test on the same images")
+    # of inputs and targets, which are the same in all tests, one column is enough
+    merged = {kind: {name: path for paths in found[kind].values() for name, path in paths.items()} for kind in KINDS}
+    columns = [("inputs", merged["inputs"]), *outputs.items(), ("targets", merged["targets"])]
+    columns = [(title, paths) for title, paths in columns if paths]
+    rows = ["<th></th>" + "".join(f"<th>{html.escape(title)}</th>" for title, _ in columns)]
+    with tqdm(names[:limit], unit=" images", disable=None) as progress:
+        for name in progress:
+            images = [data_uri(paths[name], width) if name in paths else "" for _, paths in columns]
+            rows.append(f"<td>{html.escape(name)}</td>{''.join(f'<td>{image}</td>' for image in images)}")
+    table = f'<table class="images">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    count = f"{len(rows) - 1} of {len(names)}" + " (--images shows more)" * (len(names) > limit)
+    return f"<h2>Images</h2><p>{count}, in the order of their names.</p>{table}", len(rows) - 1
+
+
+# ------------------------------------------------------------------------------------------------------------ losses
+
+
+def read_curves(folder):
+    """{loss: [(step, value)]} of the TensorBoard events of a training."""
+    load_pix2pix()  # starts TensorFlow quietly, which TensorBoard imports
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    curves = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.tag.startswith("loss/"):  # a continued training logs some steps twice: the later values count
+                    points = curves.setdefault(value.tag.removeprefix("loss/"), {})
+                    points[event.step] = float(make_ndarray(value.tensor))
+    return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def draw_curves(title, curves):
+    """[(points, colour)], points as [(step, value)] => a figure with an SVG."""
+    width, height, left, bottom = 420, 240, 52, 28
+    points = np.concatenate([np.array(curve, float) for curve, _ in curves])
+    (first, low), (last, high) = points.min(0), points.max(0)
+    span, rise = (last - first) or 1, (high - low) or 1
+
+    def place(step, value):
+        x = left + (step - first) / span * (width - left - 10)
+        return f"{x:.1f},{height - bottom - (value - low) / rise * (height - bottom - 12):.1f}"
+
+    title = html.escape(title)
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    parts = [f'<figure><svg {size} role="img" aria-label="{title}">']
+    parts.append(f'<path d="M{left} 8V{height - bottom}H{width - 6}" fill="none" stroke="#888"/>')
+    for value, y in ((high, 16), (low, height - bottom)):
+        parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end" font-size="12">{value:.3g}</text>')
+    for step, x, anchor in ((first, left, "start"), (last, width - 6, "end")):
+        parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="{anchor}" font-size="12">{step:.0f}</text>')
+    for curve, colour in curves:
+        line = " ".join(place(*point) for point in curve[:: max(1, len(curve) // 400)])
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+    return "".join(parts) + f"</svg><figcaption>{title}, by step</figcaption></figure>"
+
+
+def curves_section(curves):
+    """{run: {loss: [(step, value)]}} => HTML, a figure for each loss with a curve for each run."""
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
+    keys = [f'<span class="key" style="color:{colour}">–</span> {html.escape(n)}' for n, colour in colours.items()]
+    figures = ""
+    for loss in dict.fromkeys(loss for losses in curves.values() for loss in losses):
+        figures += draw_curves(loss, [(curves[n][loss], colours[n]) for n in curves if loss in curves[n]])
+    return f'<h2>Losses in training</h2><p>{" &nbsp; ".join(keys)}</p><div class="curves">{figures}</div>'
+
+
+# ------------------------------------------------------------------------------------------------------ command line
+
+
+def report(args):
+    """Writes the page. Returns what is on it."""
+    trainings, tests = find_runs(args.runs)
+    names, images = list(dict.fromkeys(map(run_name, args.runs))), 0
+    title = " · ".join(map(html.escape, names))
+    head = f'<meta charset="utf-8"><title>{title}: report</title><style>{STYLE}</style>'
+    parts = [f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>', f"<h1>{title}</h1>"]
+    scores = {name: read_scores(folder) for name, folder in tests.items()}
+    if any(scores.values()):
+        parts.append(numbers_table(scores, names))
+    if tests:
+        table, images = images_table(tests, args.images, args.width)
+        parts.append(table)
+    curves = {name: read_curves(folder) for name, folder in trainings.items()}
+    if any(curves.values()):
+        parts.append(curves_section(curves))
+    write_text(args.output, "\n".join([*parts, "</body></html>\n"]))
+    losses = list(dict.fromkeys(loss for found in curves.values() for loss in found))
+    return {"page": str(args.output), "runs": names, "images": images, "losses": losses}
+
+
+def main():
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="--output_dir of trainings and tests")
+    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the page (report.html)")
+    parser.add_argument("--images", type=positive_integer, default=200, help="rows of images at most (200)")
+    parser.add_argument("--width", type=positive_integer, default=256, help="of an image on the page, pixels (256)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    print_result(report, parser.parse_args())
+
+
+if __name__ == "__main__":
+    run(main)
