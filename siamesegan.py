@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "absl-py"]
+# dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "pillow", "absl-py"]
 # ///
 """Siamese GAN: style transfer on HD images, learned on small crops. TensorFlow 2, Keras 3.
 (Pasini 2019, "Style Transfer with GANs on HD Images")
@@ -10,9 +10,9 @@
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: 12 minutes by recipes/siamesegan-cpu.flags give the photographs of
-samples/hd the colours of the film; edges agree by 0.97. An hour on 20 HD photographs and 16 illustrations: flat tones,
-dark contours. An image of 1920x1280 takes 13 s and 0.8 GiB of memory, including the start of the program.
+Measured, one run on 2 cores of an AMD EPYC: after 12 minutes with recipes/siamesegan-cpu.flags the photographs of
+samples/hd have the colours of the film; edges correlate by 0.97. After an hour, 20 HD photographs have the flat tones
+and dark contours of 16 illustrations. An image of 1920x1280 takes 13 s and 0.8 GiB, including the program's start.
 
 docs/siamesegan.md explains every output file and number, and what the article leaves open.
 """
@@ -21,6 +21,7 @@ docs/siamesegan.md explains every output file and number, and what the article l
 import collections
 import contextlib
 import copy
+import fcntl
 import functools
 import html
 import json
@@ -38,6 +39,7 @@ import numpy as np
 from absl import flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - `2>&-` would give its number 2 to the next file
 
 
 @contextlib.contextmanager
@@ -49,6 +51,8 @@ def quiet_stderr():
             os.dup2(null.fileno(), 2)
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -60,10 +64,8 @@ with quiet_stderr():
     from keras import layers, ops
 
 FLAGS = flags.FlagValues()  # a set of its own, so that all algorithm files can be imported together
-string, integer, number, boolean, choice = (
-    functools.partial(define, flag_values=FLAGS)
-    for define in (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool, flags.DEFINE_enum)
-)
+kinds = (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool, flags.DEFINE_enum)
+string, integer, number, boolean, choice = (functools.partial(define, flag_values=FLAGS) for define in kinds)
 # <<< start
 
 # ------------------------------------------------------------------------------------------------------------- flags
@@ -71,18 +73,18 @@ string, integer, number, boolean, choice = (
 
 string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
 choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the style of B, or back; a training learns one")
-integer("max_epochs", 200, "passes over the images, in total; each gives --crops_per_image crops in one", lower_bound=1)
-integer("decay_epochs", 0, "last epochs, in which the learning rates fall linearly to 0", lower_bound=0)
-integer("batch_size", 16, "crops of each domain in a training step; the content loss pairs them up", lower_bound=2)
+integer("max_epochs", 200, "passes over the images, of --crops_per_image crops each, in total", lower_bound=1)
+integer("decay_epochs", 0, "final epochs, over which the learning rates fall linearly to 0", lower_bound=0)
+integer("batch_size", 16, "crops of each domain in a training step; the content loss compares all pairs", lower_bound=2)
 integer("tile", 64, "S, pixels, a multiple of 32: G translates SxS tiles, D sees 2Sx2S crops", lower_bound=32)
 integer("train_size", 640, "pixels that longer images are reduced to, so that crops show more; 0: never", lower_bound=0)
 integer("crops_per_image", 64, "crops that each image gives in an epoch", lower_bound=1)
-number("min_contrast", 8, "standard deviation of grey, 0 to 127; crops with less are drawn again", lower_bound=0)
-integer("cache_images", 500, "reduced images of each domain in memory; of more, this many at a time", lower_bound=1)
+number("min_contrast", 8, "least standard deviation of grey, 0 to 127; crops below it are redrawn", lower_bound=0)
+integer("cache_images", 500, "reduced images kept in memory per domain; of more, this many at a time", lower_bound=1)
 integer("ngf", 48, "generator filters in the first convolution", lower_bound=1)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
 integer("vec_len", 128, "length of the discriminator's vectors", lower_bound=1)
-choice("norm", "pixel", ["pixel", "none"], "generator norm: the channels of each pixel to RMS 1, or none")
+choice("norm", "pixel", ["pixel", "none"], "generator norm: scale the channels of each pixel to an RMS of 1, or none")
 choice("upsample", "resize", ["transpose", "resize"], "transpose is faster, but leaves a grid of dots in flat areas")
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "D sees four joined tiles, with their borders; --nocombo: single tiles")
@@ -91,7 +93,7 @@ number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
-number("overlap_weight", 0, "weight of our overlap loss, which makes tiles fit; try 100 after a while", lower_bound=0)
+number("overlap_weight", 0, "weight of our overlap loss, which makes tiles fit; try 100 at the end", lower_bound=0)
 choice("stitch", "blend", ["blend", "tiles", "whole"],
        "how test covers an image: overlapping windows blended, SxS tiles joined, or one pass")  # fmt: skip
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT, ONNX exports", lower_bound=32)
@@ -181,8 +183,8 @@ def reflect(x, pixels):
 def build_generator(ngf=48, norm="pixel", upsample="resize"):
     """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 16. A norm by the statistics of a tile or a batch would make the tiles of an image differ
-    in brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018,
+    h and w are multiples of 16. A norm by the statistics of a tile or batch would make the tiles of an image differ in
+    brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018,
     section 4.2) and has a learned scale. upsample="resize": nearest x2 and a 3x3 convolution, not transposed ones.
     """
 
@@ -223,10 +225,10 @@ def build_generator(ngf=48, norm="pixel", upsample="resize"):
 
 
 class SpectralConv2D(layers.Conv2D):
-    """Convolution whose kernel is divided by its largest singular value (Miyato et al. 2018), a power iteration a call.
+    """Convolution with the kernel divided by its largest singular value (Miyato et al. 2018), a power iteration a call.
 
     As in PyTorch the gradient goes through the division. keras.layers.SpectralNormalization overwrites the weights with
-    the divided kernel, under mixed precision a rounded one.
+    the divided kernel, rounded under mixed precision.
     """
 
     def build(self, shape):
@@ -312,7 +314,7 @@ def overlap_loss(generator, images, joined):
 
 
 class SiameseGAN:
-    """Siamese GAN, as the second half of this file expects an algorithm. training=False builds the generator alone."""
+    """Siamese GAN with the interface that the second half of this file expects. training=False: only the generator."""
 
     name, default_data = "siamesegan", "hd"
     losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
@@ -379,11 +381,10 @@ class SiameseGAN:
         direction = self.args.which_direction
         return [(name, path, direction) for name, path in list_images(input_dir, split, direction[0])]
 
-    def find_samples(self):
-        """[(name, path, direction)] of four images that training shows: held-out ones, if there are any."""
-        folder = Path(self.args.input_dir)
-        has_test = (folder / f"test{self.args.which_direction[0]}").is_dir()
-        return self.find_test_images(folder, "test" if has_test else "train")[:4]
+    def find_samples(self, held_out):
+        """[(name, path, direction)] of four images that training shows; held_out: of the test data if there is any."""
+        has_test = (Path(self.args.input_dir) / f"test{self.args.which_direction[0]}").is_dir()
+        return self.find_test_images(self.args.input_dir, "test" if held_out and has_test else "train")[:4]
 
     def batches(self, paths, start):
         """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S, 3] in [-1, 1]."""
@@ -391,7 +392,7 @@ class SiameseGAN:
         crops = 2 * args.tile, args.train_size, args.crops_per_image, args.min_contrast, args.cache_images
         rest = args.batch_size, args.flip
         A = crop_batches(paths["A"], *crops, *rest, args.seed, start)
-        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start)  # one seed would pair up images alike
+        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start)  # one seed would form the same pairs
         return tf.data.Dataset.zip((A, B) if args.which_direction == "AtoB" else (B, A))
 
     def translate_file(self, path, direction):
@@ -458,7 +459,8 @@ def translate_tiles(translate, image, tile):
 #   crops_per_image             int: crops that an image gives in an epoch
 #   crop, aspect_ratio          (height, width) of LiteRT and ONNX models; width / height that test stretches images to
 #   load(path)                  reads an image file as training does; raises tf.errors.OpError
-#   find_training_images() => {kind: [path]};  find_test_images(input_dir), find_samples() => [(name, path, direction)]
+#   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
+#   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
 #   batches(paths, start) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]}
 #   train_step(step, batch) => float32 [len(losses)]; step: int64 []
 #   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
@@ -471,8 +473,8 @@ choice("mode", None, ["train", "test", "export"], "what to do")
 string("output_dir", None, "folder to write to; default: NAME_train, NAME_test or NAME_export, after the data's name")
 string("checkpoint", None, "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
 integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
-integer("seed", None, "makes a training repeatable; default: drawn, see options.json", lower_bound=0)
-boolean("deterministic", None, "repeat bit for bit on a CPU, some percent slower; default: if --seed is given")
+integer("seed", None, "random seed, for repeatable trainings; default: drawn", lower_bound=0, upper_bound=2**32 - 1)
+boolean("deterministic", None, "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
@@ -489,7 +491,7 @@ RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # not kept in options.
 
 
 class UserError(Exception):
-    """Something the user can put right. Its message is one line: what was wrong, what to do."""
+    """An error that the user can fix. Its message is one line: what was wrong, what to do."""
 
 
 # ------------------------------------------------------------------------------------------------------- image files
@@ -508,28 +510,31 @@ def list_images(folder, split="", domain=""):
         expected = "a folder with trainA, trainB, testA and testB" if domain else "the folder of images"
         raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
     types = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-    paths = [folder] if folder.is_file() else [p for p in folder.iterdir() if p.name.lower().endswith(types)]
-    paths = [path for path in paths if not path.name.startswith(".")]
-    if not paths:
+    named = [path for path in folder.glob("*") if path.name.lower().endswith(types) and path.name[0] != "."]
+    if not (paths := [folder] if folder.is_file() else named):
         raise UserError(f"no images in {folder}; expected files ending in {', '.join(types)}")
+    "".join(map(str, paths)).encode()  # raises UnicodeError for names that TensorFlow would refuse
     paths.sort(key=lambda path: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", path.name)])
     stems = collections.Counter(path.stem for path in paths)
-    return [(path.stem if stems[path.stem] == 1 else path.name, str(path)) for path in paths]
+    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+    names = names if len(set(names)) == len(names) else [path.name for path in paths]  # a.jpg, a.png and a.jpg.png
+    return list(zip(names, map(str, paths), strict=True))
 
 
 def find_held_out(input_dir):
-    """The test data of a training: the folder itself if it has testA or testB; val or test beside train; else None."""
+    """The test data of a training: the folder itself if it has testA or testB; val or test next to train; else None."""
     folder = Path(input_dir)
-    names = [folder.name.replace("train", name, 1) for name in ("val", "test") if folder.name.startswith("train")]
-    found = [folder] if (folder / "testA").is_dir() or (folder / "testB").is_dir() else []
-    found += [folder.with_name(name) for name in names if folder.with_name(name).is_dir()]
-    return str(found[0]) if found else None
+    beside = [folder.with_name(folder.name.replace("train", name, 1)) for name in ("val", "test")]
+    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
+    beside = [path for path in beside if folder.name.startswith("train") and path.is_dir()]
+    return str(folder) if has_domains else str(beside[0]) if beside else None
 
 
 def decode_image(contents):
     """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
-    image = tf.io.decode_image(contents, expand_animations=False)  # [h, w, 1 to 4], 16 bits are cut to 8
-    image.set_shape([None, None, None])
+    jpeg = functools.partial(tf.io.decode_jpeg, contents, dct_method="INTEGER_ACCURATE")  # the pixels of Pillow
+    other = functools.partial(tf.io.decode_image, contents, expand_animations=False)  # 16 bits are cut to 8
+    image = tf.ensure_shape(tf.cond(tf.io.is_jpeg(contents), jpeg, other), [None, None, None])  # [h, w, 1 to 4]
     channels = tf.shape(image)[-1]
 
     def to_rgb():
@@ -541,10 +546,22 @@ def decode_image(contents):
     return tf.ensure_shape(tf.cond(channels == 3, lambda: image, to_rgb), [None, None, 3])  # RGB is not copied
 
 
+def decode_by_pillow(path):
+    """Path of an image, bytes => uint8 [h, w, 3]: upright by its EXIF data, with transparency laid over white."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+
+
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def load_image(path):
     """Path of an image => uint8 [h, w, 3]."""
-    return decode_image(tf.io.read_file(path))
+    contents = tf.io.read_file(path)  # TensorFlow misreads some BMPs, and does not know EXIF data and a PNG's tRNS
+    special = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2**16), r"BM\C*|\C*(Exif|tRNS)\C*")
+    by_pillow = functools.partial(tf.numpy_function, decode_by_pillow, [path], tf.uint8)
+    return tf.ensure_shape(tf.cond(special, by_pillow, lambda: decode_image(contents)), [None, None, 3])
 
 
 @contextlib.contextmanager
@@ -560,13 +577,15 @@ def naming_unreadable(paths, load):
                 reason = re.search("a pair .* images", error.message)  # see load_pair
                 damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
                 raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
-        raise UserError("an image could not be read, but now all can: start again") from None
+        raise UserError("an image could not be read, but all can be read now: run the command again") from None
 
 
 def resize(image, size):
-    """uint8 [h, w, c] => uint8 [size[0], size[1], c], bicubic with antialiasing as in Pillow."""
-    image = tf.image.resize(image, size, "bicubic", antialias=True)  # float32
-    return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
+    """uint8 [h, w, c] => uint8 [size[0], size[1], c] as Pillow's bicubic: the width, then the height, each rounded."""
+    for step in ([tf.shape(image)[0], size[1]], size):
+        image = tf.image.resize(image, step, "bicubic", antialias=True)  # float32
+        image = tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)
+    return image
 
 
 def shuffled_index(position, count, seed):
@@ -590,7 +609,7 @@ def weights_init():
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam (Kingma, Ba 2014) with the numbers of PyTorch's, in one fused kernel a variable: 9 % less time a step."""
+    """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -630,7 +649,7 @@ def translate_windows(translate, image, window, multiple, min_side=1, overlap=0.
 
     def cover(side):  # => the windows along a side: their length, starts, and weights [starts][length]
         length = window if side > window else max(min_side, math.ceil(side / multiple) * multiple)
-        starts = range(0, max(1, side - shared), window - shared)  # a grid, so that strides fall alike in all windows
+        starts = range(0, max(1, side - shared), window - shared)  # even steps: strides fall alike in all windows
         ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
         total = np.zeros(starts[-1] + length)
         for start in starts:
@@ -659,11 +678,26 @@ def to_uint8(rgb):
 
 # ------------------------------------------------------------------------------------------------------ output files
 
-def write_text(path, content):
-    """Writes a text, or what is not a text as JSON. The file is replaced whole or not at all."""
-    part = Path(f"{path}.part")
-    part.write_text(content if isinstance(content, str) else json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+@contextlib.contextmanager
+def written_whole(path):
+    """Gives a temporary path. The file or folder written there replaces `path` whole, or not at all after an error."""
+    part = Path(path).with_name(f"part-{os.getpid()}-{Path(path).name}")  # the extension tells Keras the format
+    try:
+        yield part
+        if os.path.isdir(path):
+            tf.io.gfile.rmtree(str(path))
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        tf.io.gfile.rmtree(str(part)) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def write_file(path, content):
+    """Writes bytes, a text, or anything else as JSON. The file is replaced whole or not at all."""
+    content = content if isinstance(content, (bytes, str)) else json.dumps(content, indent=2) + "\n"
+    with written_whole(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
@@ -671,11 +705,11 @@ def write_images(folder, name, images, aspect_ratio=1.0):
     for kind, image in images.items():
         path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
         image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
-        tf.io.write_file(f"{path}.png", tf.io.encode_png(image))
+        write_file(f"{path}.png", tf.io.encode_png(image).numpy())
         Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
         if width > 1024:
-            preview = tf.io.encode_jpeg(resize(image, [max(1, height * 512 // width), 512]))
-            tf.io.write_file(f"{path}-preview.jpg", preview)
+            preview = resize(image, [max(1, height * 512 // width), 512])
+            write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(preview).numpy())
 
 
 def write_page(folder, title, columns, rows):
@@ -694,7 +728,7 @@ def write_page(folder, title, columns, rows):
     page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
     page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
     page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
-    write_text(folder / "index.html", f"{page}</table>\n</body></html>\n")
+    write_file(folder / "index.html", f"{page}</table>\n</body></html>\n")
 
 
 def compare(outputs, targets):
@@ -707,26 +741,28 @@ def compare(outputs, targets):
 
 def find_checkpoint(path):
     """The newest checkpoint in the folder of a training, or the one that the path names (DIR/model-2000); else None."""
-    with contextlib.suppress(UnicodeDecodeError):  # the folder's list of checkpoints is damaged
-        latest = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
-        return latest if latest and os.path.exists(f"{latest}.index") else None
+    if not os.path.isdir(path):
+        return path if os.path.exists(f"{path}.index") else None
+    steps = [int(match[1]) for name in os.listdir(path) if (match := re.fullmatch(r"model-(\d+)\.index", name))]
+    return os.path.join(path, f"model-{max(steps)}") if steps else None
 
 
 def read_options(checkpoint, algorithm):
-    """The options.json beside a checkpoint: the flags of its training."""
+    """The options.json next to a checkpoint: the flags of its training."""
     if not find_checkpoint(checkpoint):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        damaged = saved["script"] == algorithm.name and not required <= set(saved)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        mine = saved["script"] == algorithm.name
+        damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         damaged = True
     if damaged:
-        raise UserError(f"{path} is missing or damaged; without it the networks are unknown: put it back")
+        raise UserError(f"{path} is missing or damaged: restore it, since only it describes the networks")
     if saved["script"] != algorithm.name:
-        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not by {algorithm.name}.py: use the former")
+        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not {algorithm.name}.py: use the former")
     return saved
 
 
@@ -741,13 +777,13 @@ def restore(path, objects):
         tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path} cannot be restored, it is damaged or of other networks: {reason}") from error
+        raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: {reason}") from error
 
 
 def start_devices(deterministic):
     """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
-    several at once now and then change the order of oneDNN's sums, and no training repeats bit for bit."""
-    tf.get_logger().setLevel("ERROR")  # a checkpoint that does not fit gets our one line alone
+    concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats bit for bit."""
+    tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
     gpus = tf.config.list_physical_devices("GPU")
     with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
         if deterministic and not gpus:
@@ -760,18 +796,13 @@ def start_devices(deterministic):
 # ----------------------------------------------------------------------------------------------- train, test, export
 
 def train(args, algorithm):
-    """Trains from the start, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
+    """Trains from scratch, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
     output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
-    if set("*?[]\\") & set(str(output_dir.resolve())):
-        raise UserError(f"{output_dir}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
     there = find_checkpoint(output_dir)
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = algorithm(args, training=True)
-    paths, samples = model.find_training_images(), model.find_samples() if args.display_freq else []
-    for _, path, _ in samples:  # rather now than at the first page
-        with naming_unreadable([path], model.load):
-            model.load(path)
+    paths, samples = model.find_training_images(), find_samples(model) if args.display_freq else []
     epoch_size = max(map(len, paths.values())) * model.crops_per_image
     total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
     saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
@@ -782,16 +813,26 @@ def train(args, algorithm):
     first = step = int(saved_step)  # steps done
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(output_dir)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_text(output_dir / "options.json", {"script": algorithm.name, **options})
+    write_file(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
     writer = tf.summary.create_file_writer(str(output_dir))
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
     print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
     print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
 
+    def check_finite(values):  # {name: array, or a dict or list of them}
+        bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
+        if bad:
+            last = find_checkpoint(output_dir) or "none"
+            raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
+
     def save():
         if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
+            check_finite({**weights_of(model), **optimizers})
+            if not (output_dir / "options.json").exists():
+                raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
             saved_step.assign(step)
             saved_averages.assign(averages)
             manager.save(checkpoint_number=step)
@@ -799,7 +840,7 @@ def train(args, algorithm):
     def due(frequency):
         return frequency and (step % frequency == 0 or step == total)
 
-    signals = []  # Ctrl-C and SIGTERM let the step end
+    signals = []  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         batches = iter(model.batches(paths, step))
@@ -819,12 +860,9 @@ def train(args, algorithm):
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
             if traced:
                 tf.profiler.experimental.stop()
-            if not np.isfinite(losses).all():
-                values = ", ".join(f"{name} {value}" for name, value in zip(model.losses, losses, strict=True))
-                last = manager.latest_checkpoint or "none"
-                raise UserError(f"step {step + 1}: not finite ({values}); lower --lr; last good checkpoint: {last}")
             averages = losses if step == 0 else 0.99 * averages + 0.01 * losses
             step += 1
+            check_finite(dict(zip(model.losses, losses, strict=True)))
             times = [] if step == first + 1 else [*times, time.perf_counter() - start]  # the first step compiles
             seconds = sum(times) / max(1, len(times))
             scalars = {f"loss/{name}": value for name, value in zip(model.losses, averages, strict=True)}
@@ -845,15 +883,48 @@ def train(args, algorithm):
                 save()
         save()
         writer.close()
+    except OSError:  # stdout has gone, as in `| head`, or is full
+        save()
+        raise
     finally:
+        os.close(lock)
         for n, handler in handlers.items():
             signal.signal(n, handler)
     if signals:
-        print(f"stopped at step {step}, all saved; continue with --mode train --checkpoint {output_dir}")
+        print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
         return 128 + signals[0]
     page = f"; samples in {output_dir / 'index.html'}" if samples else ""
     print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
     return 0
+
+
+def lock_folder(folder):
+    """Keeps other trainings out of a folder until the result is closed, and removes what a killed one left there."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UserError(f"{folder}: another training writes to it: choose another --output_dir") from None
+    for path in folder.iterdir():
+        damaged = path.name == "checkpoint" and not re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
+        if damaged or re.fullmatch(r"model-\d+_temp|checkpoint\.tmp.*|part-.*", path.name):
+            tf.io.gfile.rmtree(str(path)) if path.is_dir() else path.unlink()
+    return lock
+
+
+def find_samples(model, held_out=True):
+    """[(name, path, direction)] to show during a training: held-out images or, with a warning, training images."""
+    try:
+        samples = model.find_samples(held_out)
+        for _, path, _ in samples:
+            with naming_unreadable([path], model.load):
+                model.load(path)
+        return samples
+    except UserError as error:
+        if not held_out:
+            raise
+        print(f"warning: {error}; samples are shown of the training images", file=sys.stderr)
+        return find_samples(model, held_out=False)
 
 
 def show_samples(model, samples, output_dir, step):
@@ -875,6 +946,8 @@ def test(args, algorithm):
     model, checkpoint = algorithm(args, training=False), find_checkpoint(args.checkpoint)
     restore(checkpoint, weights_of(model))
     sources, output_dir = model.find_test_images(args.input_dir), Path(args.output_dir)
+    if find_checkpoint(output_dir):
+        raise UserError(f"{output_dir} holds a training, with an index.html of its own: choose another --output_dir")
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
     print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}", flush=True)
     (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
@@ -895,7 +968,7 @@ def test(args, algorithm):
             print(f"{done}/{len(sources)} images", flush=True)
     if metrics:
         mean = {kind: float(np.mean([values[kind] for values in metrics.values()])) for kind in ("l1", "psnr", "ssim")}
-        write_text(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
+        write_file(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
         print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
     if errors:
         raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
@@ -911,7 +984,8 @@ def export(args, algorithm):
     target = Path(args.output_dir) / files[kind]
     target.parent.mkdir(parents=True, exist_ok=True)
     if kind == "keras":
-        model.build_serving_model().save(target)
+        with written_whole(target) as part:
+            model.build_serving_model().save(part)
     elif kind == "saved_model":
         module = tf.Module()
         module.model = serving = model.build_serving_model()
@@ -927,12 +1001,14 @@ def export(args, algorithm):
 
             return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
 
-        tf.saved_model.save(module, str(target), {"serving_default": translate, "encoded": translate_encoded})
+        with written_whole(target) as part:
+            tf.saved_model.save(module, str(part), {"serving_default": translate, "encoded": translate_encoded})
     else:  # of one size
         serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
         serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
         try:
-            serving.export(str(target), format=kind, verbose=False)
+            with written_whole(target) as part:
+                serving.export(str(part), format=kind, verbose=False)
         except ImportError:
             raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
@@ -950,29 +1026,40 @@ def complete(values, algorithm):
             if values[name].present and values[name].value != saved[name]:
                 raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
         kept = set(saved) & set(values) if training else {*algorithm.network_flags, *algorithm.data_flags}
-        if values["max_steps"].present or values["max_epochs"].present:  # either of them replaces both
+        if values["max_steps"].present or values["max_epochs"].present:  # one given flag replaces both saved ones
             kept -= {"max_steps", "max_epochs"}
         for name in kept:
-            values.set_default(name, saved[name])
+            try:
+                if saved[name] is None and FLAGS[name].default is not None:
+                    raise ValueError("no value")
+                values.set_default(name, saved[name])
+            except (flags.Error, TypeError, ValueError) as error:
+                raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
         folder = folder if folder.is_dir() else folder.parent
     elif not training:
         example = f"{algorithm.default_data.split('/')[0]}_train"
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
     args = types.SimpleNamespace(**values.flag_values_dict())
+    for name, value in vars(args).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} {value}: give a finite number")
     if args.mode != "export" and not args.input_dir:
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])
         if not args.input_dir:
-            raise UserError(f"no images for test beside {saved['input_dir']}: give --input_dir")
+            raise UserError(f"no test images found next to {saved['input_dir']}: give --input_dir")
         print(f"no --input_dir given: using {args.input_dir}")
-    args.input_dir = str(Path(args.input_dir).resolve()) if training else args.input_dir
+    args.input_dir = os.path.abspath(args.input_dir) if training else args.input_dir
     name = folder.resolve().name.removesuffix("_train")
     if training and not args.checkpoint:
         *_, parent, name = Path("/", args.input_dir).parts
         name = parent if name.startswith("train") else name
     default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
     args.output_dir = args.output_dir or default
+    for path in [args.checkpoint] * bool(args.checkpoint) + [args.output_dir] * training:
+        if set("*?[]\\") & set(os.path.abspath(path)):
+            raise UserError(f"{path}: TensorFlow finds no files in folders named with * ? [ ] or \\: rename it")
     if args.deterministic is None:
         args.deterministic = args.seed is not None or not training
     args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
@@ -996,20 +1083,23 @@ def main(argv, algorithm):
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
     except (UserError, flags.Error) as error:
-        message = str(error).replace("\n", " ")
+        message = " ".join(str(error).split())
+    except UnicodeError as error:
+        message = f"{error.object[:200]!a}: not UTF-8; rename the file or folder, or rewrite the flag file"
     except BrokenPipeError:  # the reader has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports the broken pipe at exit
         return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except OSError as error:
-        message = f"{error.filename or args.output_dir}: {error.strerror}; make room or choose another --output_dir"
+        message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except tf.errors.OpError as error:
-        reason = re.search("No space left on device|File too large|Permission denied|Read-only file", error.message)
+        reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
+        reason = re.search(reasons, error.message)
         if not reason:
             raise
-        message = f"{args.output_dir}: {reason[0]}; make room or choose another --output_dir; what was saved is whole"
+        message = f"{args.output_dir}: {reason[0]}; free some space or choose another --output_dir; the rest is intact"
     print(f"error: {message}", file=sys.stderr)
     return 2
 # <<< second half

@@ -1057,14 +1057,19 @@ def main(arguments=None):
     parser.add_argument("names", nargs="+", metavar="NAME", help=" | ".join(SETS))
     parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other images (default 0)")
+    parser.error = lambda message: parser.exit(2, f"error: {message}\n")  # one line, without the usage
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in SETS:
-            parser.exit(2, f"error: there is no set {name}; choose from {', '.join(SETS)}\n")
+            parser.error(f"there is no set {name}; choose from {', '.join(SETS)}")
     for name in options.names:
         drawings = images(name, options.seed)
-        for path, draw in tqdm(drawings.items(), unit=" images", disable=None):
-            save(draw(), options.output_dir / name / path, name)
+        try:
+            for path, draw in tqdm(drawings.items(), unit=" images", disable=None):
+                save(draw(), options.output_dir / name / path, name)
+        except OSError as error:
+            where = error.filename or options.output_dir
+            parser.error(f"{where}: {error.strerror}; make room, or choose another --output_dir")
         print(f"{name}: {len(drawings)} images in {options.output_dir / name}")
 
 

@@ -1,11 +1,15 @@
-"""What the tests of the algorithms share: small generated pictures, the command line in process and as a process of its own,
-and tiny trainings (20 steps) that many tests look at and none may change, of pix2pix (`trained`) and unpaired (`learned`).
+"""What the tests share: small generated images, the algorithms with their command lines, and tiny trainings of them.
+
+A new algorithm needs one entry in SCRIPTS; every test with the fixture `script` then runs for it too.
 """
 
 import contextlib
+import copy
+import functools
 import importlib
 import io
 import os
+import re
 import subprocess
 import sys
 import types
@@ -19,22 +23,19 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout
-UNPAIRED = [name for name in ("cyclegan", "ganilla") if (ROOT / f"{name}.py").exists()]
-TINY_UNPAIRED = {name: ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"] for name in UNPAIRED}
-TINY_UNPAIRED["cyclegan"] += ["--n_blocks", "1"]
-TINY_SIAMESE = ["--ngf", "4", "--ndf", "4", "--vec_len", "8", "--tile", "32", "--train_size", "96", "--batch_size", "2"]
+
+# ------------------------------------------------------------------------------------------------------------- images
 
 
 def paint(height, width, seed):
-    """A smooth coloured picture, uint8 [height, width, 3], no two seeds alike."""
+    """A smooth coloured image, uint8 [height, width, 3], no two seeds alike."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[0 : max(height, 1), 0 : max(width, 1)] / 16
     waves = [np.sin(x * draw.uniform(0.3, 2) + y * draw.uniform(0.3, 2) + draw.uniform(0, 6)) for _ in range(3)]
     return np.uint8(np.stack(waves, -1) * 100 + 128)
 
 
-def save_picture(path, pixels, **options):
+def save_image(path, pixels, **options):
     """Writes an array or a Pillow image; makes the folder. Returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,10 +45,19 @@ def save_picture(path, pixels, **options):
 
 
 def save_pairs(folder, names, height=80, width=80):
-    """Side-by-side pairs: a picture, and beside it the same with its colours turned over. Returns the folder."""
+    """Side-by-side pairs: an image, and beside it the same with inverted colours. Returns the folder."""
     for number, name in enumerate(names):
         a = paint(height, width, number + 100)
-        save_picture(Path(folder) / name, np.concatenate([a, 255 - a[..., ::-1]], 1))
+        save_image(Path(folder) / name, np.concatenate([a, 255 - a[..., ::-1]], 1))
+    return Path(folder)
+
+
+def save_domains(folder, parts, size=(40, 44)):
+    """{"trainA": names, ...} => images of different heights in these folders. Returns the folder."""
+    for part, names in parts.items():
+        for number, name in enumerate(names):
+            seed = number + 1000 * ["trainA", "trainB", "testA", "testB"].index(part)
+            save_image(Path(folder) / part / name, paint(size[0] + 3 * (number % 3), size[1], seed))
     return Path(folder)
 
 
@@ -58,10 +68,150 @@ def truncate(path, share=0.5):
 
 
 def read_png(path):
-    """Pixels of an RGB picture; fails if it is of another mode."""
+    """Pixels of an RGB image; fails if it is of another mode."""
     with Image.open(path) as image:
         assert image.format == "PNG" and image.mode == "RGB"
         return np.asarray(image)
+
+
+def pngs(folder):
+    """{file name: pixels} of the images that test wrote."""
+    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").glob("*.png"))}
+
+
+# ---------------------------------------------------------------------------------------------------------- algorithms
+
+NAMES = ["pic1", "pic2", "Pic3", "pic10"]  # test images of every script, in natural order
+FILES = ["pic10.png", "pic2.png", "pic1.png", "Pic3.bmp"]
+DOMAINS = {"trainA": [f"{i}.png" for i in range(5)], "trainB": [f"{i}.png" for i in range(3)]}
+DOMAINS |= {"testA": FILES, "testB": [*FILES, "alone.png"]}
+HD_SIZES = {"pic1.png": (90, 1100), "pic2.png": (133, 71), "Pic3.bmp": (5, 9), "pic10.png": (64, 40)}  # of siamesegan's
+
+
+def save_pix2pix_data(folder):
+    """train (5 pairs) and val (4 pairs)."""
+    save_pairs(folder / "train", DOMAINS["trainA"])
+    save_pairs(folder / "val", FILES, width=96)
+    return folder / "train"
+
+
+def save_unpaired_data(folder):
+    """trainA (5), trainB (3), testA (4), and testB, which has other images of the same names and one more."""
+    return save_domains(folder, DOMAINS)
+
+
+def save_hd_data(folder):
+    """trainA (5), trainB (3), and testA: a panorama, and images larger and smaller than a tile."""
+    save_domains(folder, DOMAINS, size=(100, 150))
+    for number, (name, size) in enumerate(HD_SIZES.items()):
+        save_image(folder / "testA" / name, paint(*size, number))
+    return folder
+
+
+class Script:
+    """An algorithm file: its module, its class, its smallest networks, data for them, and its command line.
+
+    tiny: flags for the smallest networks; save_data(folder) writes data and returns --input_dir; learning: flags of the
+    training that the fixture `trained` makes, whose learning rate falls from step 10 on; kinds: the images that test
+    writes; samples: names of the images that training shows; same_training: another script has this training too, in
+    shared blocks.
+    """
+
+    def __init__(self, name, class_name, tiny, save_data, learning, kinds, samples=NAMES, same_training=False):
+        self.name, self.class_name, self.tiny, self.save_data = name, class_name, tiny, save_data
+        self.learning, self.kinds, self.samples, self.same_training = learning, kinds, samples, same_training
+
+    @functools.cached_property
+    def module(self):
+        import tensorflow as tf
+
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already
+            tf.config.threading.set_inter_op_parallelism_threads(1)  # as --deterministic does in a process of its own
+        return importlib.import_module(self.name)
+
+    @property
+    def algorithm(self):
+        return getattr(self.module, self.class_name)
+
+    def run(self, *arguments, algorithm=None):
+        """The command line, with another class if one is given. Returns exit code, stdout and stderr.
+
+        TensorFlow's C++ logs do not count here: they depend on what this process imported first. process() counts them.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = self.module.main([f"{self.name}.py", *map(str, arguments)], algorithm or self.algorithm)
+        return code, out.getvalue(), err.getvalue()
+
+    def __call__(self, *arguments, code=0, algorithm=None):
+        """As run(), but checks the exit code and returns stdout."""
+        result, out, err = self.run(*arguments, algorithm=algorithm)
+        assert result == code, (result, out, err)
+        return out
+
+    def fails(self, *arguments, algorithm=None):
+        """A call that the user got wrong. Checks for exit code 2 and one line on stderr, which is returned."""
+        result, out, err = self.run(*arguments, algorithm=algorithm)
+        assert result == 2, (result, out, err)
+        assert_one_line(err)
+        return err
+
+    def recorded(self, *arguments):
+        """As a call, but returns stdout and the model that it made."""
+        models = []
+
+        class Recorded(self.algorithm):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                models.append(self)
+
+        return self(*arguments, algorithm=Recorded), models[0]
+
+    def options(self, **changes):
+        """The flags of the smallest networks as a namespace, with changes, for a model without a command line."""
+        values = copy.deepcopy(self.module.FLAGS)
+        values([self.name, *self.tiny, "--seed=0"])
+        return types.SimpleNamespace(**values.flag_values_dict() | changes)
+
+    def progress(self, stdout):
+        """[(epoch, step, total, images per second, time left, *losses)] of the progress lines, as strings."""
+        losses = "".join(rf"  {name} ([\d.]+)" for name in self.algorithm.losses)
+        line = r"epoch (\d+)  step (\d+)/(\d+)  ([\d.]+) images/s  (\d+h\d\dm) left"
+        return re.findall(rf"^{line}{losses}$", stdout, re.MULTILINE)
+
+    def losses(self, stdout):
+        """Losses of the progress lines, [lines, losses]."""
+        return np.array([line[5:] for line in self.progress(stdout)], float)
+
+    def __repr__(self):
+        return self.name
+
+
+TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout
+TINY_GANILLA = ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"]
+TINY_CYCLEGAN = [*TINY_GANILLA, "--n_blocks", "1"]
+TINY_SIAMESE = ["--ngf", "4", "--ndf", "4", "--vec_len", "8", "--tile", "32", "--train_size", "96", "--batch_size", "2"]
+LEARNING = ["--decay_epochs", "4", "--cycle_weight", "8", "--pool_size", "3"]
+BOTH = [f"AtoB-{name}" for name in NAMES] + [f"BtoA-{name}" for name in ["alone", *NAMES[:3]]]
+TRANSLATED_BACK = ("inputs", "outputs", "recovered")
+ALGORITHMS = [
+    Script("pix2pix", "Pix2Pix", TINY, save_pix2pix_data, ["--decay_epochs", "4", "--l1_weight", "50"],
+           ("inputs", "outputs", "targets")),
+    Script("cyclegan", "CycleGAN", TINY_CYCLEGAN, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH),
+    Script("ganilla", "Ganilla", TINY_GANILLA, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH, same_training=True),
+    Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data, ["--decay_epochs", "2", "--crops_per_image", "2"],
+           ("inputs", "outputs")),
+]  # fmt: skip
+SCRIPTS = {script.name: script for script in ALGORITHMS}
+
+
+def only(*names):
+    """A test with the fixture `script` runs for these scripts alone."""
+    return pytest.mark.parametrize("script", names, indirect=True)
+
+
+once = only("pix2pix")  # for what all scripts have in their second half, which is one text
+each_training = only(*(name for name, script in SCRIPTS.items() if not script.same_training))
 
 
 def command_line(arguments, script="pix2pix"):
@@ -70,13 +220,15 @@ def command_line(arguments, script="pix2pix"):
 
 def plain_environment():
     """The environment of a user who set nothing to quieten TensorFlow."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP")} | {"PYTHONUNBUFFERED": "1"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP")} | {
+        "PYTHONUNBUFFERED": "1"
+    }
 
 
-def process(*arguments, **options):
-    """Runs pix2pix.py as a user does, to its end."""
+def process(*arguments, script="pix2pix", **options):
+    """Runs a script as a user does, to its end."""
     options = {"capture_output": True, "text": True, "timeout": 120, "env": plain_environment()} | options
-    return subprocess.run(command_line(arguments), **options)
+    return subprocess.run(command_line(arguments, script), **options)
 
 
 def assert_one_line(stderr, *words):
@@ -84,6 +236,14 @@ def assert_one_line(stderr, *words):
     assert stderr.startswith("error: ") and stderr.count("\n") == 1 and stderr.endswith("\n"), stderr
     for word in words:
         assert str(word) in stderr, f"{word!r} is not in {stderr!r}"
+
+
+# --------------------------------------------------------------------------------------------------------------- output
+
+
+def checkpoints(folder):
+    """Steps of the checkpoints in a folder."""
+    return sorted(int(path.stem.split("-")[1]) for path in Path(folder).glob("model-*.index"))
 
 
 def tensors(checkpoint):
@@ -95,11 +255,6 @@ def tensors(checkpoint):
     return {name: reader.get_tensor(name) for name in names}
 
 
-def pngs(folder):
-    """{file name: pixels} of the pictures that test wrote."""
-    return {path.name: read_png(path) for path in sorted((Path(folder) / "images").glob("*.png"))}
-
-
 def assert_same(first, second):
     assert first.keys() == second.keys() and first
     for name, value in first.items():
@@ -107,7 +262,7 @@ def assert_same(first, second):
 
 
 def patch_size(discriminator):
-    """Height and width of the pixels that one logit of a discriminator of 256x256 pictures depends on."""
+    """Height and width of the pixels that one logit of a discriminator of 256x256 images depends on."""
     import tensorflow as tf
 
     image = tf.Variable(np.random.default_rng(0).normal(size=[1, 256, 256, 3]).astype(np.float32))
@@ -171,6 +326,15 @@ class ParsedPage(HTMLParser):
         return [url for url in self.links + self.images if not (self.path.parent / unquote(url)).is_file()]
 
 
+# ------------------------------------------------------------------------------------------------------------ fixtures
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("slow"):  # pytest.ini's limit is for the others
+            item.add_marker(pytest.mark.timeout(2 * 60 * 60))
+
+
 @pytest.fixture(autouse=True)
 def float32_policy():
     """A test may train in mixed precision; the next one starts from Keras's default."""
@@ -179,150 +343,62 @@ def float32_policy():
         sys.modules["keras"].config.set_dtype_policy("float32")
 
 
-@pytest.fixture
-def cli(capsys):
-    """cli(*arguments, code=0): pix2pix.main in this process. Checks the exit code, returns stdout."""
-    import pix2pix
-
-    def run(*arguments, code=0):
-        capsys.readouterr()
-        result = pix2pix.main(["pix2pix.py", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        assert result == code, (result, out, err)
-        return out
-
-    return run
-
-
-@pytest.fixture
-def fails(capsys):
-    """fails(*arguments): a call that the user got wrong. Exit code 2, and one line on stderr, which is returned.
-
-    TensorFlow's C++ logs do not count here: they depend on what this process imported first. process() counts them.
-    """
-    import pix2pix
-
-    def run(*arguments):
-        capsys.readouterr()
-        result = pix2pix.main(["pix2pix.py", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        assert result == 2, (result, out, err)
-        assert_one_line(err)
-        return err
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    """A folder with train (5 pairs) and val (4 pairs, whose names tell natural order from the alphabet's)."""
-    folder = tmp_path_factory.mktemp("data")
-    save_pairs(folder / "train", [f"{i}.png" for i in range(5)])
-    save_pairs(folder / "val", ["pic10.png", "pic2.png", "pic1.png", "Pic3.jpg"], width=96)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def trained(data, tmp_path_factory):
-    """A tiny training of 20 steps: folder, stdout, and the Pix2Pix object that it made. Read only."""
-    import pix2pix
-
-    models = []
-
-    class Recorded(pix2pix.Pix2Pix):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            models.append(self)
-
-    folder = tmp_path_factory.mktemp("trained") / "tiny_train"
-    flags = ["--mode", "train", "--input_dir", data / "train", "--output_dir", folder, *TINY, "--seed", 3, "--max_steps", 20]
-    flags += ["--batch_size", 2, "--l1_weight", 50, "--save_freq", 5, "--summary_freq", 10, "--progress_freq", 10]
-    flags += ["--display_freq", 10]
-    stdout = io.StringIO()
-    with contextlib.redirect_stdout(stdout), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pix2pix, "ALGORITHM", Recorded)
-        assert pix2pix.main(["pix2pix.py", *map(str, flags)]) == 0
-    return types.SimpleNamespace(folder=folder, stdout=stdout.getvalue(), model=models[0])
-
-
-# ------------------------------------------------------------------------------------------------- the unpaired scripts
-
-
-class Script:
-    """An unpaired algorithm: its module, its smallest flags, and its command line in this process, as `cli` and `fails`."""
-
-    def __init__(self, name):
-        self.name, self.module = name, importlib.import_module(name)
-        self.tiny = TINY_SIAMESE if name == "siamesegan" else TINY_UNPAIRED[name]
-
-    def run(self, *arguments):
-        """Returns exit code, stdout and stderr."""
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = self.module.main([f"{self.name}.py", *map(str, arguments)])
-        return code, out.getvalue(), err.getvalue()
-
-    def __call__(self, *arguments, code=0):
-        result, out, err = self.run(*arguments)
-        assert result == code, (result, out, err)
-        return out
-
-    def fails(self, *arguments):
-        result, out, err = self.run(*arguments)
-        assert result == 2, (result, out, err)
-        assert_one_line(err)
-        return err
-
-    def recorded(self, *arguments):
-        """As a call, but returns stdout and the model that it made."""
-        models, algorithm = [], self.module.ALGORITHM
-
-        class Recorded(algorithm):
-            def __init__(self, *arguments, **options):
-                super().__init__(*arguments, **options)
-                models.append(self)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.module, "ALGORITHM", Recorded)
-            return self(*arguments), models[0]
-
-
-@pytest.fixture(scope="session", params=UNPAIRED)
+@pytest.fixture(params=SCRIPTS)
 def script(request):
-    """Each of the unpaired scripts."""
-    return Script(request.param)
-
-
-def only_once(script):
-    """For what takes long and is in both scripts by the same source, which test_shared_blocks.py checks."""
-    if script.name != "cyclegan":
-        pytest.skip("tested with cyclegan.py, of the same source")
-
-
-def save_sides(folder, sides, shift=0):
-    """{folder of a side: names} => pictures of differing sizes in them. Returns the folder."""
-    for part, names in sides.items():
-        for number, name in enumerate(names):
-            pixels = paint(40 + 3 * (number % 3), 44, shift + number + 1000 * sorted(sides).index(part))
-            save_picture(Path(folder) / part / name, pixels)
-    return Path(folder)
+    """Each of the scripts; see only() and once."""
+    return SCRIPTS[request.param]
 
 
 @pytest.fixture(scope="session")
-def sides(tmp_path_factory):
-    """A folder with trainA (5 pictures), trainB (3), testA (4) and testB (the same names, other pictures, and one more)."""
-    names = ["pic10.png", "pic2.png", "pic1.png", "Pic3.jpg"]
-    parts = {"trainA": [f"{i}.png" for i in range(5)], "trainB": [f"{i}.png" for i in range(3)]}
-    return save_sides(tmp_path_factory.mktemp("sides"), parts | {"testA": names, "testB": [*names, "alone.png"]})
+def data_of(tmp_path_factory):
+    """data_of(name): --input_dir for a script, the same folder at each call. Read only."""
+    return functools.cache(lambda name: SCRIPTS[name].save_data(tmp_path_factory.mktemp(f"{name}-data")))
 
 
 @pytest.fixture(scope="session")
-def learned(script, sides, tmp_path_factory):
-    """A tiny training of 20 steps, 8 epochs, of which the last 4 with a falling learning rate: folder, stdout and the model
-    that it made. Read only."""
-    folder = tmp_path_factory.mktemp(script.name) / "tiny_train"
-    flags = ["--mode", "train", "--input_dir", sides, "--output_dir", folder, *script.tiny, "--seed", 3, "--max_steps", 20]
-    flags += ["--batch_size", 2, "--decay_epochs", 4, "--cycle_weight", 8, "--pool_size", 3, "--lr", 0.002]
-    flags += ["--save_freq", 5, "--summary_freq", 5, "--progress_freq", 10, "--display_freq", 10]
-    stdout, model = script.recorded(*flags)
-    return types.SimpleNamespace(folder=folder, stdout=stdout, model=model)
+def trained_of(data_of, tmp_path_factory):
+    """trained_of(name): a training of 20 steps, made at the first call: folder, flags, stdout, model. Read only."""
+
+    @functools.cache
+    def train(name):
+        script, folder = SCRIPTS[name], tmp_path_factory.mktemp(f"{name}-trained") / "tiny_train"
+        flags = ["--mode", "train", "--input_dir", data_of(name), *script.tiny, "--seed", 3, "--max_steps", 20]
+        flags += ["--batch_size", 2, "--lr", 0.002, "--save_freq", 5, "--summary_freq", 5, "--progress_freq", 10]
+        flags += ["--display_freq", 10, *script.learning]
+        stdout, model = script.recorded(*flags, "--output_dir", folder)
+        return types.SimpleNamespace(folder=folder, flags=flags, stdout=stdout, model=model)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def tested_of(trained_of, tmp_path_factory):
+    """tested_of(name): the folder of a test of trained_of(name), with --checkpoint alone, from an empty folder."""
+
+    @functools.cache
+    def test(name):
+        folder = tmp_path_factory.mktemp(f"{name}-tested")
+        with contextlib.chdir(folder):
+            stdout = SCRIPTS[name]("--mode", "test", "--checkpoint", trained_of(name).folder)
+        assert "no --input_dir given: using " in stdout and "(4 images)" in stdout
+        return folder / "tiny_test"
+
+    return test
+
+
+@pytest.fixture
+def data(script, data_of):
+    """--input_dir of the script: data that tell natural order from the alphabet's. Read only."""
+    return data_of(script.name)
+
+
+@pytest.fixture
+def trained(script, trained_of):
+    """A tiny training of the script: folder, flags, stdout and model. Read only."""
+    return trained_of(script.name)
+
+
+@pytest.fixture
+def tested(script, tested_of):
+    """The folder of a test of `trained`. Read only."""
+    return tested_of(script.name)

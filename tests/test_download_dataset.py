@@ -81,6 +81,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.has_ranges = True
         self.heeds_if_range = True
         self.status = 200
+        self.length = None  # a Content-Length to send instead of the true one
         self.pause = None  # an Event: the second half of a body waits for it
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -104,7 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(total - start))
+        self.send_header("Content-Length", server.length or str(total - start))
         self.end_headers()
         body = data[start:]
         half = len(body) // 2
@@ -321,6 +322,18 @@ def test_tries_are_bounded_and_the_next_run_goes_on(server, tmp_path):
     assert server.requests[-1][1]["Range"] == f"bytes={have}-"
     assert images(tmp_path / "facades") == PAIRS
     assert not part.exists()
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e3"])
+def test_a_length_that_is_no_number_counts_as_unknown(server, tmp_path, length):
+    """R11: Content-Length: abc was a traceback."""
+    server.files["facades.tar.gz"], server.length = FACADES_TAR, length
+    result = get(server, tmp_path, "facades")
+    assert (result.returncode, result.stderr) == (0, "") and "size unknown" in result.stdout
+    assert images(tmp_path / "facades") == PAIRS
+    shutil.rmtree(tmp_path / "facades")
+    server.drops = 1
+    assert fails(get(server, tmp_path, "facades"), "not a whole archive")
 
 
 def test_a_server_without_ranges_starts_over(server, tmp_path):

@@ -586,6 +586,29 @@ def test_report_of_tests_of_which_one_lacks_an_image(runs, tmp_path):
     assert "no image of the same name" in fails("report", runs[0], runs[-1], "--output", out)
 
 
+@pytest.mark.parametrize("side", [300, 200])
+def test_report_of_tests_of_different_images_of_the_same_names(runs, tmp_path, side):
+    """R20: images of different data shared a row, and one test was called the better. Scaled inputs are the same."""
+    for path in (runs[2] / "images").glob("*-inputs.png"):
+        Image.open(path).resize([side, side // 2], Image.Resampling.BICUBIC).save(path)
+    assert call("report", *runs, "--output", tmp_path / "page.html")["images"] == 3
+    (tmp_path / "page.html").unlink()
+    save_image(runs[2] / "images" / "p1<-inputs.png", paint(side, side, 99))
+    message = fails("report", *runs, "--output", tmp_path / "page.html")
+    assert f"{runs[0]} and {runs[2]} have different images named p1<" in message
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_report_marks_no_best_of_means_over_different_images(runs, tmp_path):
+    """R20: a test of fewer images was called the better by its mean."""
+    out = tmp_path / "page.html"
+    call("report", *runs, "--output", out)
+    assert 'class="best"' in out.read_text() and "best of a row is bold" in out.read_text()
+    (runs[0] / "images" / "p1<-outputs.png").unlink()
+    call("report", *runs, "--output", out)
+    assert 'class="best"' not in out.read_text() and "no best is marked" in out.read_text()
+
+
 def test_report_of_a_real_training(trained_of, tmp_path):
     losses = call("report", trained_of("pix2pix").folder, "--output", tmp_path / "page.html")["losses"]
     assert losses == ["discrim", "gan", "l1"]
@@ -593,6 +616,30 @@ def test_report_of_a_real_training(trained_of, tmp_path):
 
 
 # -------------------------------------------------------------------------------------------- what a user can get wrong
+
+
+def test_names_with_digits_that_are_no_decimals(tmp_path):
+    """R6: 10²3.png was a traceback, as ² is a digit to isdigit(), but not to int()."""
+    a = save_all(tmp_path / "a", {name: paint(16, 16, 0) for name in ("10²3", "10²20", "٣", "②")})  # ٣ is a 3
+    assert [path.stem for path in common.find_images(a)] == ["٣", "10²3", "10²20", "②"]
+    assert call("evaluate", "pairs", a, a, *PLAIN)["mean"]["l1"] == 0
+
+
+def test_seams_at_an_offset_of_any_size(tmp_path):
+    """R11: --offset 10^22 was a traceback: too large for numpy. Offsets count modulo the tile."""
+    a = save_all(tmp_path / "a", paintings(1))
+    for offset, same in ((10**22, 10**22 % 16), (-(10**22), -(10**22) % 16), (-3, 13), (16, 0)):
+        found = [call("evaluate", "seams", a, "--tile", 16, "--offset", given) for given in (offset, same)]
+        assert found[0] == found[1]
+    assert "no border" in fails("evaluate", "seams", a, "--tile", 10**22)
+
+
+@pytest.mark.parametrize(
+    "line", ["evaluate seams a\0b --tile 8", "report a\0b", "split --dir a --output_dir a\0b", "fix_copies --source \0"]
+)
+def test_a_nul_character_in_an_argument(line):
+    """R11: it was a traceback, ValueError: embedded null byte."""
+    assert "NUL" in fails(*line.split(" "))
 
 
 def test_unequal_names_are_listed(tmp_path):

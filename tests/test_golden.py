@@ -1,23 +1,30 @@
-"""Our networks beside numbers that PyTorch gave once (tests/golden, by `python tests/parity.py --golden`), without it.
-With it: the schedule, the pool, and the whole of parity.py."""
+"""Our networks give the outputs of PyTorch stored in golden/, which `python tests/reference/parity.py --golden` wrote.
+
+With PyTorch: learning rates and image pool are those of PyTorch; slow: all of parity.py.
+"""
 
 import subprocess
 import sys
 
 import numpy as np
-import parity
 import pytest
 from conftest import ROOT, plain_environment
+from reference import parity
+
+
+def load_golden(name):
+    """Input, output and {name in PyTorch: weight} of a network, float32."""
+    with np.load(parity.GOLDEN / f"{name}.npz") as file:
+        arrays = {key: file[key].astype(np.float32) for key in file}
+    return arrays.pop("input"), arrays.pop("output"), arrays
 
 
 @pytest.mark.parametrize("name", parity.SMALL)
-def test_forward_pass_beside_stored_numbers(name):
-    with np.load(parity.GOLDEN / f"{name}.npz") as file:
-        arrays = {key: file[key].astype(np.float32) for key in file}
-    images, expected = arrays.pop("input"), arrays.pop("output")
+def test_forward_pass_gives_stored_output(name):
+    images, expected, state = load_golden(name)
     assert expected.std() > 0.1
     network = parity.build(name, parity.SMALL[name][0])
-    parity.fill(network, arrays)
+    parity.fill(network, state)
     np.testing.assert_allclose(network(images, training=True), expected, atol=1e-4)
 
 
@@ -29,10 +36,8 @@ def test_forward_pass_beside_stored_numbers(name):
         ("ganilla", "ganilla", {"ngf": 4}),
     ],
 )
-def test_stored_generators_are_recognised_and_come_back(name, script, flags):
-    tool = parity.load_tool()
-    with np.load(parity.GOLDEN / f"{name}.npz") as file:
-        state = {key: file[key].astype(np.float32) for key in file if key not in ("input", "output")}
+def test_stored_generators_are_recognised_and_exported_unchanged(name, script, flags):
+    tool, (_, _, state) = parity.load_tool(), load_golden(name)
     assert tool.recognise(state) == (script, flags)
     network = parity.build(name, flags["ngf"])
     tool.fill(network, state)
@@ -40,30 +45,30 @@ def test_stored_generators_are_recognised_and_come_back(name, script, flags):
     assert back.keys() == state.keys() and all(np.array_equal(back[key], state[key]) for key in state)
 
 
-def test_stored_numbers_are_small():
+def test_stored_arrays_are_small():
     assert sum(path.stat().st_size for path in parity.GOLDEN.iterdir()) < 500_000
 
 
-def test_learning_rate_beside_pytorch():
-    """100 epochs and 100 more: PyTorch's falls after each epoch, to 1/101 in the last; ours with each step, to 0."""
+def test_learning_rate_as_in_pytorch():
+    """Over 100 + 100 epochs: PyTorch's falls after each epoch, to 1/101 in the last; ours after each step, to 0."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     assert parity.schedule_difference() < 0.0101
 
 
-def test_pool_beside_pytorch():
-    """Half of the fakes come out at once; for the others an older one does, 100 fakes old on average in a pool of 50."""
+def test_pool_as_in_pytorch():
+    """Half of the fakes are returned at once; for the others an older one, on average 100 fakes old in a pool of 50."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     ours, theirs = parity.compare_pools(20_000)
     for share, age, old in (ours, theirs):
         assert share == pytest.approx(0.5, abs=0.02)
         assert age == pytest.approx(100, rel=0.05)
-        assert old == pytest.approx(0.99**200, rel=0.15)  # a place is kept with a chance of 99 in 100
+        assert old == pytest.approx(0.99**200, rel=0.15)  # each new fake replaces a given one with probability 1/100
 
 
 @pytest.mark.slow
 def test_parity_table():
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    command = [sys.executable, ROOT / "tests" / "parity.py"]
+    command = [sys.executable, ROOT / "tests" / "reference" / "parity.py"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=plain_environment())
     assert result.returncode == 0, (result.stdout, result.stderr)
     assert result.stdout.count("| ganilla |") == 5

@@ -1,5 +1,5 @@
-"""tools/import-weights.py: weights of PyTorch become a checkpoint that gives PyTorch's pictures, and go back as they came; what
-a user can get wrong. Needs PyTorch."""
+"""tools/import-weights.py: imported weights give the same images as in PyTorch, and are exported unchanged; what a user
+can get wrong. Needs PyTorch."""
 
 import contextlib
 import json
@@ -11,24 +11,35 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line, paint, plain_environment, read_png, save_picture, tensors, truncate
+from conftest import (
+    ROOT,
+    SCRIPTS,
+    assert_one_line,
+    paint,
+    plain_environment,
+    read_png,
+    save_image,
+    save_pairs,
+    tensors,
+    truncate,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-import parity  # noqa: E402
+from reference import parity  # noqa: E402
 
-SCRIPTS = {"unet": "pix2pix", "resnet": "cyclegan", "ganilla": "ganilla"}
+SCRIPT_OF = {"unet": "pix2pix", "resnet": "cyclegan", "ganilla": "ganilla"}
 TOOL = parity.load_tool()
 
 
-def twin(name, seed=0):
-    """A generator of PyTorch with random weights."""
-    return parity.randomise(parity.build_twin(name, 4), seed)
+def generator(name, seed=0):
+    """A generator in PyTorch with random weights."""
+    return parity.randomise(parity.build_reference(name, 4), seed)
 
 
 def save(path, name="resnet-2", seed=0, change=lambda state: state, **options):
     """Writes the state dict of a generator, after change(state). Returns the path."""
-    torch.save(change(twin(name, seed).state_dict()), path, **options)
+    torch.save(change(generator(name, seed).state_dict()), path, **options)
     return path
 
 
@@ -62,20 +73,14 @@ def refuses(call):
 
 @pytest.fixture
 def imported(call, tmp_path):
-    """imported(name, *arguments): a checkpoint folder of that generator, and the generator."""
+    """imported(name, *arguments): the folder of a checkpoint of that generator, and the generator in PyTorch."""
 
     def run(name, *arguments):
-        script = SCRIPTS[name.split("-")[0]]
+        script = SCRIPT_OF[name.split("-")[0]]
         call(save(tmp_path / f"{name}.pth", name), "--script", script, "--output_dir", tmp_path / name, *arguments)
-        return tmp_path / name, twin(name)
+        return tmp_path / name, generator(name)
 
     return run
-
-
-def algorithm(script, *arguments, code=0):
-    """Runs pix2pix.py, cyclegan.py or ganilla.py in this process."""
-    module = TOOL.load_script(script)
-    assert module.main([script, *map(str, arguments)]) == code
 
 
 def process(*arguments, **environment):
@@ -85,79 +90,69 @@ def process(*arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------ images
 
 
-def served(folder, kind, picture):
+def translate(module, image):
+    """What a generator in PyTorch gives for uint8 [h, w, 3], in 0 to 255."""
+    expected = np.rint((parity.run_reference(module, np.float32(image[None]) / 127.5 - 1)[0] + 1) * 127.5).astype(int)
+    assert expected.std() > 20
+    return expected
+
+
+def served(folder, kind, image):
     """What an export gives for uint8 [h, w, 3]."""
     import keras
     import tensorflow as tf
 
-    if kind == "saved_model":
-        module = tf.saved_model.load(str(folder / "saved_model"))
-        return module.signatures["serving_default"](pictures=tf.constant(picture[None]))["pictures"].numpy()[0]
     if kind == "keras":
-        return keras.models.load_model(folder / "model.keras")(picture[None]).numpy()[0]
-    interpreter = tf.lite.Interpreter(str(folder / "model.tflite"))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        return keras.models.load_model(folder / "model.keras")(image[None]).numpy()[0]
+    module = tf.saved_model.load(str(folder / "saved_model"))
+    return module.signatures["serving_default"](images=tf.constant(image[None]))["images"].numpy()[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "kinds"),
+    ("name", "size", "kind"),
     [
-        ("unet-7", 128, ["saved_model"]),
-        ("unet-8", 256, ["saved_model", "keras"]),
-        ("resnet-6", 256, ["saved_model", "litert"]),
-        ("resnet-9", 256, ["saved_model"]),
-        ("ganilla", 256, ["saved_model", "keras"]),
+        ("unet-5", (96, 32), "saved_model"),
+        ("unet-7", (128, 128), None),
+        ("unet-8", (256, 256), None),
+        ("resnet-2", (92, 140), "keras"),
+        ("resnet-6", (64, 64), None),
+        ("ganilla", (96, 64), None),
     ],
 )
-def test_pictures_of_test_and_export_are_pytorchs(imported, tmp_path, name, size, kinds):
+def test_images_of_test_and_export_are_those_of_pytorch(imported, tmp_path, name, size, kind):
+    """At sizes that the networks take as they are; all but the U-Net learn at 256."""
     checkpoint, module = imported(name)
-    script, picture = SCRIPTS[name.split("-")[0]], paint(size, size, 7)
-    output = parity.run_twin(module, np.float32(picture[None]) / 127.5 - 1)[0]
-    expected = np.rint((output + 1) * 127.5).astype(int)
-    assert expected.std() > 20
-    flags = ["--input_dir", save_picture(tmp_path / "one.png", picture), "--output_dir", tmp_path / "test"]
+    script, image = SCRIPT_OF[name.split("-")[0]], paint(*size, 7)
+    expected = translate(module, image)
+    flags = ["--input_dir", save_image(tmp_path / "one.png", image), "--output_dir", tmp_path / "test", "--native_size"]
     flags += ["--nopaired"] * (script == "pix2pix")
-    algorithm(script, "--mode", "test", "--checkpoint", checkpoint, *flags)
+    SCRIPTS[script]("--mode", "test", "--checkpoint", checkpoint, *flags)
     assert np.abs(read_png(tmp_path / "test/images/one-outputs.png") - expected).max() <= 1
-    for kind in kinds:
-        folder = tmp_path / kind
-        algorithm(script, "--mode", "export", "--checkpoint", checkpoint, "--output_dir", folder, "--export_format", kind)
-        assert np.abs(served(folder, kind, picture) - expected).max() <= 1, kind
+    if kind:
+        flags = ["--checkpoint", checkpoint, "--output_dir", tmp_path / "export", "--export_format", kind]
+        SCRIPTS[script]("--mode", "export", *flags)
+        assert np.abs(served(tmp_path / "export", kind, image) - expected).max() <= 1
 
 
-def test_other_size_of_picture(imported, tmp_path):
-    """A generator that learned at 256 translates pictures of their own size as PyTorch does."""
-    checkpoint, module = imported("resnet-2")
-    picture = paint(92, 140, 3)
-    expected = np.rint((parity.run_twin(module, np.float32(picture[None]) / 127.5 - 1)[0] + 1) * 127.5)
-    flags = ["--input_dir", save_picture(tmp_path / "one.png", picture), "--output_dir", tmp_path / "test", "--native_size"]
-    algorithm("cyclegan", "--mode", "test", "--checkpoint", checkpoint, *flags)
-    assert np.abs(read_png(tmp_path / "test/images/one-outputs.png") - expected).max() <= 1
-
-
-def test_test_without_pictures_says_what_to_give(imported, capsys):
+def test_test_without_images_says_what_to_give(imported):
     checkpoint, _ = imported("resnet-2")
-    algorithm("cyclegan", "--mode", "test", "--checkpoint", checkpoint, code=2)
-    assert_one_line(capsys.readouterr().err, "resnet-2.pth", "--input_dir")
+    error = SCRIPTS["cyclegan"].fails("--mode", "test", "--checkpoint", checkpoint)
+    assert "resnet-2.pth" in error and "--input_dir" in error
 
 
-def test_the_direction_without_a_file_is_grey(call, imported, refuses, tmp_path):
+def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
     checkpoint, module = imported("resnet-2", "--which_direction", "BtoA")
-    picture = paint(64, 64, 0)
-    expected = np.rint((parity.run_twin(module, np.float32(picture[None]) / 127.5 - 1)[0] + 1) * 127.5)
+    image = paint(64, 64, 0)
     for direction in ("BtoA", "AtoB"):
-        folder, file = tmp_path / direction, save_picture(tmp_path / "one.png", picture)
+        folder, file = tmp_path / direction, save_image(tmp_path / "one.png", image)
         flags = ["--input_dir", file, "--output_dir", folder, "--native_size", "--which_direction", direction]
-        algorithm("cyclegan", "--mode", "test", "--checkpoint", checkpoint, *flags)
+        SCRIPTS["cyclegan"]("--mode", "test", "--checkpoint", checkpoint, *flags)
         outputs, recovered = (read_png(folder / f"images/one-{kind}.png") for kind in ("outputs", "recovered"))
         if direction == "BtoA":
-            assert np.abs(outputs - expected).max() <= 1
+            assert np.abs(outputs - translate(module, image)).max() <= 1
             assert (recovered == 128).all()
         else:
             assert (outputs == 128).all()
@@ -168,15 +163,15 @@ def test_the_direction_without_a_file_is_grey(call, imported, refuses, tmp_path)
 # -------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("name", ["unet-5", "unet-7", "unet-8", "resnet-1", "resnet-6", "resnet-9", "ganilla"])
+@pytest.mark.parametrize("name", ["unet-5", "unet-8", "resnet-1", "resnet-9", "ganilla"])
 def test_import_and_export_give_the_same_tensors(call, imported, tmp_path, name):
     checkpoint, module = imported(name)
     call(checkpoint, "--export", tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     expected = dict(module.named_parameters())
     assert all(back[key].dtype == torch.float32 and torch.equal(back[key], expected[key]) for key in expected)
-    assert back.keys() == module.state_dict().keys()  # running statistics of a new network too, or PyTorch would not take it
-    parity.build_twin(name, 4).load_state_dict(back)
+    assert back.keys() == module.state_dict().keys()  # with running statistics, which PyTorch needs
+    parity.build_reference(name, 4).load_state_dict(back)
     assert all(back[key].eq("var" in key).all() for key in back.keys() - expected.keys())
 
 
@@ -192,17 +187,16 @@ def test_two_files_are_the_two_generators(call, tmp_path, direction):
         assert back.keys() == expected.keys() and all(torch.equal(back[key], expected[key]) for key in expected)
 
 
-def test_a_training_of_ours_goes_to_pytorch(call, data, tmp_path):
-    flags = ["--input_dir", data / "train", "--output_dir", tmp_path / "t", "--max_steps", 1, "--display_freq", 0]
-    algorithm("pix2pix", "--mode", "train", "--ngf", 4, "--ndf", 4, "--crop_size", 64, "--scale_size", 64, *flags)
+def test_export_of_a_training(call, tmp_path):
+    script, image = SCRIPTS["pix2pix"], paint(64, 64, 1)
+    flags = ["--input_dir", save_pairs(tmp_path / "data", ["1.png"]), "--output_dir", tmp_path / "t", "--max_steps", 1]
+    script("--mode", "train", *script.tiny, *flags, "--display_freq", 0)
     call(tmp_path / "t/model-1", "--export", tmp_path / "back.pth")
-    module = parity.build_twin("unet-6", 4)
+    module = parity.build_reference("unet-6", 4)
     module.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True))
-    picture = paint(64, 64, 1)
-    save_picture(tmp_path / "one.png", picture)
-    flags = ["--nopaired", "--input_dir", tmp_path / "one.png", "--output_dir", tmp_path / "test"]
-    algorithm("pix2pix", "--mode", "test", "--checkpoint", tmp_path / "t", *flags)
-    expected = np.rint((parity.run_twin(module, np.float32(picture[None]) / 127.5 - 1)[0] + 1) * 127.5)
+    flags = ["--nopaired", "--input_dir", save_image(tmp_path / "one.png", image), "--output_dir", tmp_path / "test"]
+    script("--mode", "test", "--checkpoint", tmp_path / "t", *flags)
+    expected = np.rint((parity.run_reference(module, np.float32(image[None]) / 127.5 - 1)[0] + 1) * 127.5)
     assert np.abs(read_png(tmp_path / "test/images/one-outputs.png") - expected).max() <= 1
 
 
@@ -210,7 +204,7 @@ def test_a_training_of_ours_goes_to_pytorch(call, data, tmp_path):
 
 
 def with_statistics(state):
-    """As instance norm of PyTorch before 0.4 had them, even without weights."""
+    """With those of instance norm in PyTorch before 0.4, which had them even without weights."""
     widths = {key.removesuffix(".weight"): len(value) for key, value in state.items() if key.endswith("weight")}
     kinds = {"running_mean": torch.zeros, "running_var": torch.ones}
     statistics = {f"{key}9.{kind}": make(width) for key, width in widths.items() for kind, make in kinds.items()}
@@ -247,10 +241,8 @@ def test_options_are_the_defaults_and_the_sizes_found(imported):
     checkpoint, _ = imported("resnet-2")
     options = json.loads((checkpoint / "options.json").read_text())
     found = {"ngf": 4, "n_blocks": 2, "which_direction": "AtoB", "input_dir": str(checkpoint) + ".pth", "seed": 0}
-    module = TOOL.load_script("cyclegan")
-    module.FLAGS.unparse_flags()
-    module.FLAGS(["cyclegan"])
-    defaults = {key: value for key, value in module.FLAGS.flag_values_dict().items() if key not in module.RUN_FLAGS}
+    module = SCRIPTS["cyclegan"].module
+    defaults = {k: v for k, v in vars(parity.default_args(module)).items() if k not in module.RUN_FLAGS}
     assert options == {"script": "cyclegan"} | defaults | found
 
 
@@ -262,7 +254,7 @@ def test_direction_of_pix2pix_is_kept(imported):
 
 @pytest.mark.parametrize(("channels", "direction"), [((1, 2), "AtoB"), ((2, 1), "BtoA")])
 def test_unet_between_lightness_and_colour_is_for_lab(call, refuses, tmp_path, channels, direction):
-    module = parity.randomise(parity.load_twins().Unet(*channels, halvings=5, ngf=4))
+    module = parity.randomise(parity.load_reference().Unet(*channels, halvings=5, ngf=4))
     torch.save(module.state_dict(), tmp_path / "lab.pth")
     flags = ["--script", "pix2pix", "--output_dir", tmp_path / "lab"]
     wrong = "BtoA" if direction == "AtoB" else "AtoB"
@@ -270,9 +262,9 @@ def test_unet_between_lightness_and_colour_is_for_lab(call, refuses, tmp_path, c
     call(tmp_path / "lab.pth", *flags)
     options = json.loads((tmp_path / "lab/options.json").read_text())
     assert (options["lab_colorization"], options["which_direction"]) == (True, direction)
-    save_picture(tmp_path / "one.png", paint(32, 32, 0))
+    save_image(tmp_path / "one.png", paint(32, 32, 0))
     flags = ["--input_dir", tmp_path / "one.png", "--output_dir", tmp_path / "test"]
-    algorithm("pix2pix", "--mode", "test", "--checkpoint", tmp_path / "lab", *flags)
+    SCRIPTS["pix2pix"]("--mode", "test", "--checkpoint", tmp_path / "lab", *flags)
     assert read_png(tmp_path / "test/images/one-outputs.png").shape == (32, 32, 3)
 
 
@@ -280,7 +272,7 @@ def test_unet_between_lightness_and_colour_is_for_lab(call, refuses, tmp_path, c
 
 
 class Payload:
-    """Leaves a file when it is unpickled as pickle does."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -299,11 +291,12 @@ def test_code_in_a_file_does_not_run(refuses, tmp_path, form):
     else:
         torch.save(trap, path, _use_new_zipfile_serialization=form == "zip")
     error = refuses(path, "--script", "cyclegan", "--output_dir", tmp_path / "out")
-    assert "trap.pth" in error and ("refused" in error and "mkdir" in error if form != "pickle 4" else "no state dict" in error)
+    assert "trap.pth" in error
+    assert "not a state dict" in error if form == "pickle 4" else "refused" in error and "mkdir" in error
     assert [file.name for file in tmp_path.iterdir()] == ["trap.pth"]
-    with contextlib.suppress(RuntimeError):  # a bare pickle is no file of PyTorch's, which it notices too late
+    with contextlib.suppress(RuntimeError):  # PyTorch refuses a bare pickle, but too late
         torch.load(path, weights_only=False)
-    assert (tmp_path / "ran").is_dir()  # the trap is one
+    assert (tmp_path / "ran").is_dir()  # the trap works
 
 
 def without(*names):
@@ -321,25 +314,33 @@ def changed(name, shape):
         ("resnet-2", without("model.1.weight"), ["model.1.weight", "missing"]),
         ("unet-5", without("model.model.3.weight"), ["model.model.3.weight", "missing"]),
         ("ganilla", without("fpn.P4_1.bias"), ["missing: fpn.P4_1.bias"]),
-        ("resnet-2", changed("model.99.weight", [4]), ["left over: model.99.weight"]),
-        ("resnet-2", changed("model.1.weight", [4, 4, 7, 7]), ["model.1.weight is [4, 4, 7, 7] and not [4, 3, 7, 7]"]),
-        ("resnet-2", changed("model.1.weight", [5, 3, 7, 7]), ["of another size: model.1.bias is [4] and not [5]"]),
+        ("resnet-2", changed("model.99.weight", [4]), ["unknown: model.99.weight"]),
+        ("resnet-2", changed("model.1.weight", [4, 4, 7, 7]), ["model.1.weight is [4, 4, 7, 7], not [4, 3, 7, 7]"]),
+        ("resnet-2", changed("model.1.weight", [5, 3, 7, 7]), ["of another shape: model.1.bias is [4], not [5]"]),
         ("resnet-2", changed("model.1.weight", []), ["model.1.weight", "missing"]),
-        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["conv2.weight is [1, 4, 7, 7] and not [3, 4, 7, 7]"]),
+        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7]"]),
         ("unet-5", changed("model.model.0.weight", [4, 6, 4, 4]), ["from 6 to 3 channels"]),
         ("unet-5", changed("model.model.3.weight", [8, 1, 4, 4]), ["from 3 to 1 channels"]),
         ("unet-9", lambda state: state, ["9 halvings"]),
-        ("unet-5", changed("model.model.1.model.1.bias", [8]), ["left over: model.model.1.model.1.bias"]),  # instance norm
-        ("resnet-2", changed("model.2.weight", [4]), ["left over: model.2.weight"]),  # batch norm
-        ("patchgan-3", lambda state: state, ["no U-Net, ResNet or GANILLA generator", "model.0.weight", "10 in all"]),
-        ("resnet-2", lambda state: {}, ["no state dict"]),
-        ("resnet-2", lambda state: {"state_dict": dict(state)}, ["no state dict"]),
-        ("resnet-2", lambda state: list(state.values()), ["no state dict"]),
-        ("resnet-2", lambda state: dict(state) | {"epoch": 3}, ["no state dict"]),
+        (
+            "unet-5",
+            changed("model.model.1.model.1.bias", [8]),
+            ["unknown: model.model.1.model.1.bias"],
+        ),  # instance norm
+        ("resnet-2", changed("model.2.weight", [4]), ["unknown: model.2.weight"]),  # batch norm
+        (
+            "patchgan-3",
+            lambda state: state,
+            ["not a U-Net, ResNet or GANILLA generator", "model.0.weight", "10 in all"],
+        ),
+        ("resnet-2", lambda state: {}, ["not a state dict"]),
+        ("resnet-2", lambda state: {"state_dict": dict(state)}, ["not a state dict"]),
+        ("resnet-2", lambda state: list(state.values()), ["not a state dict"]),
+        ("resnet-2", lambda state: dict(state) | {"epoch": 3}, ["not a state dict"]),
     ],
 )
-def test_what_is_no_generator_of_ours(refuses, tmp_path, name, change, words):
-    script = SCRIPTS.get(name.split("-")[0], "cyclegan")
+def test_other_networks_are_refused(refuses, tmp_path, name, change, words):
+    script = SCRIPT_OF.get(name.split("-")[0], "cyclegan")
     path = save(tmp_path / "bad.pth", name, change=change)
     error = refuses(path, "--script", script, "--output_dir", tmp_path / "out")
     for word in [str(path), *words]:
@@ -357,33 +358,37 @@ def test_truncated_file(refuses, tmp_path, old, share):
     assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
 
 
-def test_files_that_are_no_pth(refuses, tmp_path):
+def test_other_files_are_refused(refuses, tmp_path):
     flags = ["--script", "cyclegan", "--output_dir", tmp_path / "out"]
     (tmp_path / "text.pth").write_text("<!DOCTYPE html><html>404</html>\n")
-    save_picture(tmp_path / "picture.pth.png", paint(8, 8, 0))
+    save_image(tmp_path / "image.pth.png", paint(8, 8, 0))
     with zipfile.ZipFile(tmp_path / "zip.pth", "w") as file:
         file.writestr("a.txt", "a")
-    for name in ("text.pth", "picture.pth.png", "zip.pth"):
+    for name in ("text.pth", "image.pth.png", "zip.pth"):
         error = refuses(tmp_path / name, *flags)
-        assert name in error and "no state dict" in error
+        assert name in error and "not a state dict" in error
     assert "no such file" in refuses(tmp_path / "missing.pth", *flags)
     assert "no such file" in refuses(tmp_path, *flags)
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_do_not_go_together(refuses, tmp_path):
+def test_files_of_different_networks(refuses, tmp_path):
     resnet, deeper = save(tmp_path / "2.pth"), save(tmp_path / "3.pth", "resnet-3")
     unet, ganilla = save(tmp_path / "u.pth", "unet-5"), save(tmp_path / "g.pth", "ganilla")
     flags = ["--output_dir", tmp_path / "out", "--script"]
     assert "different sizes" in refuses(resnet, deeper, *flags, "cyclegan")
     assert "one generator" in refuses(unet, unet, *flags, "pix2pix")
-    for path, kind, script in ((resnet, "cyclegan", "pix2pix"), (ganilla, "ganilla", "cyclegan"), (unet, "pix2pix", "ganilla")):
+    for path, kind, script in (
+        (resnet, "cyclegan", "pix2pix"),
+        (ganilla, "ganilla", "cyclegan"),
+        (unet, "pix2pix", "ganilla"),
+    ):
         assert f"--script {kind}" in refuses(path, *flags, script)
     assert f"{ganilla}: a GANILLA" in refuses(resnet, ganilla, *flags, "cyclegan")
     assert not (tmp_path / "out").exists()
 
 
-def test_options_that_do_not_go_together(refuses, tmp_path):
+def test_options_that_do_not_fit_together(refuses, tmp_path):
     path = save(tmp_path / "a.pth")
     assert "--script" in refuses(path, "--output_dir", tmp_path / "out")
     assert "--output_dir" in refuses(path, "--script", "cyclegan")
@@ -393,7 +398,7 @@ def test_options_that_do_not_go_together(refuses, tmp_path):
     assert "--which_direction" in refuses(path, *flags, "--which_direction", "both")
 
 
-def test_output_that_is_there_is_left_alone(refuses, tmp_path):
+def test_output_that_exists_is_kept(refuses, tmp_path):
     path = save(tmp_path / "a.pth")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("mine")
@@ -403,7 +408,7 @@ def test_output_that_is_there_is_left_alone(refuses, tmp_path):
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["a.pth", "file", "full"]
 
 
-def test_export_of_what_cannot_be(refuses, imported, tmp_path):
+def test_exports_that_are_refused(refuses, imported, tmp_path):
     checkpoint, _ = imported("resnet-2")
     (tmp_path / "there.pth").write_text("mine")
     assert "exists" in refuses(checkpoint, "--export", tmp_path / "there.pth")
@@ -447,16 +452,12 @@ def test_as_a_user_runs_it(tmp_path):
     assert (result.returncode, result.stderr) == (0, "") and (tmp_path / "new/b.pth").exists()
 
 
-def test_errors_are_one_line(tmp_path):
+def test_an_error_is_one_line(tmp_path):
     torch.save(Payload(tmp_path / "ran"), tmp_path / "trap.pth")
     result = process(tmp_path / "trap.pth", "--script", "cyclegan", "--output_dir", tmp_path / "out")
     assert result.returncode == 2 and result.stdout == ""
     assert_one_line(result.stderr, "trap.pth", "refused")
-    path = save(tmp_path / "bad.pth", change=without("model.4.bias"))
-    result = process(path, "--script", "cyclegan", "--output_dir", tmp_path / "out")
-    assert result.returncode == 2 and result.stdout == ""
-    assert_one_line(result.stderr, "bad.pth", "missing: model.4.bias")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.pth", "trap.pth"]
+    assert [file.name for file in tmp_path.iterdir()] == ["trap.pth"]
 
 
 def test_without_pytorch_it_says_what_to_install(tmp_path):

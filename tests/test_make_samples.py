@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, assert_one_line
 from PIL import Image
 
 SAMPLES = ROOT / "samples"
@@ -155,6 +155,24 @@ def test_the_styles_are_far_apart_but_learnable(name):
     assert np.abs(a - b).mean() > 0.12
     assert np.abs(recoloured - b).mean() < 0.75 * np.abs(a - b).mean()
     assert np.abs(recoloured - b).mean() > 0.03, "a mere change of colours would be too easy"
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["hd", "--output_dir", "/proc/x"], ["error: /proc/x", "No such file", "--output_dir"]),
+        (["hd", "--output_dir", __file__], [f"error: {__file__}/hd", "Not a directory"]),
+        (["hd", "--seed", "abc"], ["error: ", "--seed", "abc"]),
+        ([], ["error: ", "NAME"]),
+    ],
+)
+def test_what_a_user_can_get_wrong(monkeypatch, capsys, arguments, words):
+    """R11: a folder that cannot be made was a traceback, a flag two lines."""
+    monkeypatch.setattr(tool, "images", lambda *_: {"testA/1.jpg": lambda: np.zeros([8, 8, 3], np.uint8)})
+    with pytest.raises(SystemExit) as caught:
+        tool.main(arguments)
+    assert caught.value.code == 2
+    assert_one_line(capsys.readouterr().err, *words)
 
 
 def test_an_unknown_name_is_one_line_and_code_2():

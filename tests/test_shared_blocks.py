@@ -1,63 +1,200 @@
-"""Functions and classes of the same name in several algorithm files have the same source, so that a fix is made once and
-copied. What has to differ has another name."""
+"""tools/fix_copies.py, which keeps the blocks that algorithm files share identical, and the layout of these files."""
 
 import ast
-from pathlib import Path
+import contextlib
+import io
+import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT, SCRIPTS, assert_one_line
 
-ROOT = Path(__file__).resolve().parents[1]
-ALGORITHMS = [path for name in ("pix2pix", "cyclegan", "ganilla", "siamesegan") if (path := ROOT / f"{name}.py").exists()]
+sys.path.insert(0, str(ROOT / "tools"))
+import fix_copies
 
-
-def blocks(source):
-    """Source of each function and class at the top level, by name, decorators included."""
-    found = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            found[node.name] = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
-    return found
+SECOND_HALF = "# >>> second half"
+FILES = [f"{name}.py" for name in SCRIPTS]
 
 
-def differences(sources):
-    """(name, file, other file) of blocks that have the same name in two of {file: source}, and not the same source."""
-    found, seen = [], {}
-    for file, source in sources.items():
-        for name, text in blocks(source).items():
-            first, known = seen.setdefault(name, (file, text))
-            if text != known:
-                found.append((name, first, file))
-    return found
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_same_name_same_source():
-    assert ALGORITHMS
-    assert differences({path.name: path.read_text(encoding="utf-8") for path in ALGORITHMS}) == []
+# ---------------------------------------------------------------------------------------------------------- the blocks
 
 
-def test_no_name_is_defined_twice_in_a_file():
-    for path in ALGORITHMS:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-        names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-        assert len(names) == len(set(names)), path.name
+def test_the_algorithm_files_agree():
+    done = subprocess.run([sys.executable, "tools/fix_copies.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.startswith(f"{len(FILES)} files")
+
+
+def test_every_algorithm_file_has_the_blocks_of_all():
+    paths = [ROOT / name for name in FILES]
+    assert all({"start", "second half"} <= set(fix_copies.blocks(path)) for path in paths)
+    assert set(SCRIPTS) <= set(fix_copies.NAMES)
+
+
+SOURCE = """import a
+
+# >>> helpers: the same in all files
+@cache
+def f(x):
+    # why
+    return x
+# <<< helpers
+
+
+class C:
+    n = 1
+
+    # >>> method: the same in 1.py and 2.py
+    def m(self):
+        return 1
+    # <<< method
+
+
+def own():
+    pass
+"""
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two files with the same blocks at other places."""
+    paths = tmp_path / "1.py", tmp_path / "2.py"
+    paths[0].write_text(SOURCE)
+    paths[1].write_text(
+        "import b\n\n\n" + SOURCE.replace("import a\n", "").replace("own", "other").replace("n = 1", "n = 2")
+    )
+    assert fix_copies.copy(paths, check=True) == []
+    return paths
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("block", "old", "new"),
     [
-        ("return x", "return x + 1"),
-        ("# why", "# because"),
-        ("@cache\n", ""),
-        ("def f(x)", "def f(x, y=0)"),
-        ("class C:\n    n = 1", "class C:\n    n = 2"),
+        ("helpers", "    return x\n", "    return x + 1\n"),
+        ("helpers", "    # why\n", "    # because\n"),
+        ("helpers", "@cache\n", ""),
+        ("helpers", "    return x\n", "    return x\n\n\ndef g():\n    pass\n"),
+        ("helpers", "def f(x)", "def f(x, y=0)"),
+        ("helpers", "in all files", "in some files"),
+        ("method", "        return 1\n", "        return 2\n"),
+        ("method", "        return 1\n", "        return 1\n\n    k = 3\n"),
     ],
-    ids=["body", "comment", "decorator", "arguments", "class"],
+    ids=[
+        "code",
+        "comment",
+        "removed line",
+        "added function",
+        "arguments",
+        "first line",
+        "indented code",
+        "indented lines",
+    ],
 )
-def test_comparison_catches(old, new):
-    source = "import a\n\n@cache\ndef f(x):\n    # why\n    return x\n\nclass C:\n    n = 1\n\ndef only_here():\n    pass\n"
-    moved = "import b\n\n\n" + source.replace("import a\n", "").replace("only_here", "only_there")
-    assert differences({"1.py": source, "2.py": moved}) == []
-    assert source.count(old) == 1
-    name = "C" if "class" in old else "f"
-    assert differences({"1.py": source, "2.py": moved.replace(old, new)}) == [(name, "1.py", "2.py")]
+def test_a_change_is_found_and_copied(two, block, old, new):
+    """With --check nothing is written; without, the first file's block comes back, and all else stays."""
+    before = two[1].read_text()
+    changed = before.replace(old, new)
+    two[1].write_text(changed)
+    for check, expected in ((True, changed), (False, before)):
+        (line,) = fix_copies.copy(two, check=check)
+        assert line.startswith(f"2.py: '{block}' differs from 1.py: ")
+        assert two[1].read_text() == expected and two[0].read_text() == SOURCE
+    assert fix_copies.copy(two, check=True) == []
+
+
+def test_the_source_can_be_chosen(two):
+    two[1].write_text(two[1].read_text().replace("return x", "return x + 1"))
+    (line,) = fix_copies.copy(two, source=two[1])
+    assert line.startswith("1.py: 'helpers' differs from 2.py: ")
+    assert two[0].read_text() == SOURCE.replace("return x", "return x + 1")
+
+
+def test_a_new_file_needs_only_the_two_lines(two, tmp_path):
+    new = tmp_path / "3.py"
+    new.write_text(
+        "# >>> helpers: the same\n# <<< helpers\n\n\nclass D:\n    # >>> method: the same\n    # <<< method\n"
+    )
+    assert len(fix_copies.copy([*two, new])) == 2
+    assert fix_copies.blocks(new) == fix_copies.blocks(two[0])
+    assert new.read_text().count("class D:") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("# <<< helpers\n", "", "helpers"),
+        ("# >>> helpers: the same in all files\n", "", "helpers"),
+        ("    # <<< method\n", "# <<< method\n", "method"),
+        ("# <<< helpers\n", "# <<< helper\n", "helpers"),
+        ("# <<< helpers\n", "# <<< helpers\n# <<< helpers\n", "helpers"),
+    ],
+    ids=["no end", "no start", "other indentation", "other name", "two ends"],
+)
+def test_a_broken_marker_is_one_line(two, tmp_path, monkeypatch, old, new, name):
+    """Nothing is copied, to no file."""
+    broken = two[1].read_text().replace(old, new).replace("return x", "return x + 1")
+    two[1].write_text(broken)
+    monkeypatch.setattr(fix_copies, "ROOT", tmp_path)
+    monkeypatch.setattr(fix_copies, "NAMES", ("1", "2"))
+    monkeypatch.setattr(sys, "argv", ["fix_copies.py"])
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, pytest.raises(SystemExit) as exit:
+        fix_copies.run(fix_copies.main)
+    assert exit.value.code == 2
+    assert_one_line(stderr.getvalue(), "2.py", f"block '{name}'")
+    assert (two[0].read_text(), two[1].read_text()) == (SOURCE, broken)
+
+
+# ---------------------------------------------------------------------------------------------------------- the layout
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_length_of_the_two_halves(name):
+    lines = read(name).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(SECOND_HALF))
+    assert first <= (480 if name == "ganilla.py" else 450)
+    assert len(lines) - first <= 660  # more than the 560 that the design wishes for
+    assert [(number, len(line)) for number, line in enumerate(lines, start=1) if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_reader_looks_for_is_where_it_is_expected(name):
+    """build_generator and build_discriminator are functions, and train_step is the method after __init__."""
+    body = ast.parse(read(name)).body
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert {"build_generator", "build_discriminator"} <= set(names)
+    assert len(names) == len(set(names)), "a name is defined twice"
+    algorithm = next(node for node in body if getattr(node, "name", "") == SCRIPTS[name.removesuffix(".py")].class_name)
+    methods = [node.name for node in algorithm.body if isinstance(node, ast.FunctionDef)]
+    assert methods[methods.index("__init__") + 1] == "train_step"
+
+
+def used_members(second_half):
+    """What the second half uses of an algorithm."""
+    return set(re.findall(r"(?<![\"'])\b(?:model|algorithm)\.(\w+)", second_half))
+
+
+def missing_in_contract(second_half):
+    """Members that the second half uses and that the comment at its head does not name."""
+    contract, code = re.match(rf"{SECOND_HALF}.*\n((?:#.*\n)+)((?:.*\n)+)", second_half).groups()
+    assert {"train_step", "translate_file", "network_flags"} <= used_members(code)
+    return {member for member in used_members(code) if not re.search(rf"\b{member}\b", contract)}
+
+
+def test_the_contract_names_what_the_second_half_uses():
+    """One file stands for all, whose second half is the same."""
+    second_half = SECOND_HALF + read("pix2pix.py").split(SECOND_HALF)[1]
+    assert missing_in_contract(second_half) == set()
+    assert missing_in_contract(second_half + "    model.novelty()\n") == {"novelty"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_algorithm_has_what_the_second_half_uses(name):
+    """Named in the body of its class."""
+    head, second_half = read(name).split(SECOND_HALF)
+    body = head[head.index(f"class {SCRIPTS[name.removesuffix('.py')].class_name}:") :]
+    assert [member for member in used_members(second_half) if not re.search(rf"\b{member}\b", body)] == []

@@ -1,11 +1,11 @@
-"""siamesegan.py on the HD pictures of ../shared/data, and on one of 100 megapixels: python -m pytest -m slow."""
+"""siamesegan.py on the HD images of ../shared/data, and on one of 100 megapixels: python -m pytest -m slow."""
 
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, command_line, plain_environment, read_png
+from conftest import ROOT, command_line, plain_environment, process, read_png
 from PIL import Image
 
 HD = ROOT.parent / "shared" / "data" / "hd"
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.slow
 
 
 def run(*arguments):
-    result = subprocess.run(command_line(arguments, "siamesegan"), env=plain_environment(), capture_output=True, text=True)
+    result = process(*arguments, script="siamesegan", timeout=2 * 3600)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def read(path, longest=0):
-    """float [h, w, 3] in 0 to 1, with `longest` reduced to that."""
+    """float [h, w, 3] in [0, 1], reduced to `longest` pixels unless that is 0."""
     with Image.open(path) as image:
         image = image.convert("RGB")
         if longest:
@@ -28,7 +28,7 @@ def read(path, longest=0):
 
 
 def seam_ratio(image, tile):
-    """Mean absolute difference of neighbours across the borders of tiles, over that of all others."""
+    """Mean absolute difference of neighbouring pixels across the borders of tiles, over that of all others."""
     sums = np.zeros([2, 2])
     for axis in (0, 1):
         jumps = np.abs(np.diff(image, axis=axis)).mean(2)
@@ -41,20 +41,20 @@ def seam_ratio(image, tile):
 
 
 def edges(image):
-    """Length of the gradient of grey, [h - 1, w - 1], of pairs of pixels, so that grain counts less."""
+    """Length of the gradient of grey, [h - 1, w - 1], of means of 2x2 pixels, so that grain counts less."""
     grey = image.mean(2)
     grey = (grey[1:, 1:] + grey[1:, :-1] + grey[:-1, 1:] + grey[:-1, :-1]) / 4
     return np.hypot(*np.gradient(grey))
 
 
 def content_kept(inputs, outputs):
-    """Correlation of the edges of a picture and of its translation, -1 to 1."""
+    """Correlation of the edges of an image with those of its translation, in [-1, 1]."""
     return np.corrcoef(edges(inputs).ravel(), edges(outputs).ravel())[0, 1]
 
 
 def colour_distance(images, others, seed=0):
-    """Sliced Wasserstein distance of the colours of two lists of pictures: mean over 64 directions of the mean distance of
-    quantiles, in [0, 1] of full range."""
+    """Sliced Wasserstein distance of the colours of two lists of images, in [0, 1]: mean distance of their quantiles
+    along 64 directions."""
     draw = np.random.default_rng(seed)
     directions = draw.normal(size=[3, 64])
     directions /= np.linalg.norm(directions, axis=0)
@@ -66,8 +66,8 @@ def colour_distance(images, others, seed=0):
 
 
 def texture_distance(images, others):
-    """Mean over six octaves of the difference of log2 of the strength of detail (standard deviation of grey within 2x2 blocks
-    of a picture halved again and again). 1: twice as strong, or half."""
+    """Mean difference over six octaves of log2 of the strength of detail, that is, the standard deviation of grey in
+    2x2 blocks of an image that is halved again and again. 1: twice as strong, or half."""
 
     def strengths(image):
         grey, found = image.mean(2), []
@@ -86,8 +86,8 @@ def texture_distance(images, others):
 def measure(checkpoint, folder, stitch, tile=64):
     """Translates testA at full size and, for style, trainA and testA reduced as in training. Returns {name: mean}.
 
-    JPEG itself jumps at the borders of its blocks of 8 pixels, which borders of tiles are too: the inputs have seams of about
-    1.3. So seams are those of the translations over those of the inputs.
+    "seams" are those of the translations over those of the inputs, which are about 1.3: the borders of tiles are also
+    borders of JPEG's blocks of 8 pixels.
     """
     (folder / "reduced").mkdir(parents=True)
     for path in (*(HD / "trainA").iterdir(), *(HD / "testA").iterdir()):
@@ -99,7 +99,9 @@ def measure(checkpoint, folder, stitch, tile=64):
         flags = ["--mode", "test", "--checkpoint", checkpoint, "--input_dir", source, "--stitch", stitch]
         run(*flags, "--output_dir", folder / kind)
         files = sorted((folder / kind / "images").glob("*-inputs.png"))
-        return [[read_png(str(file).replace("-inputs", f"-{k}")) / 255 for file in files] for k in ("inputs", "outputs")]
+        return [
+            [read_png(str(file).replace("-inputs", f"-{k}")) / 255 for file in files] for k in ("inputs", "outputs")
+        ]
 
     inputs, outputs = translate(HD, "full")
     small_inputs, small_outputs = translate(folder / "reduced", "small")
@@ -119,9 +121,17 @@ def measure(checkpoint, folder, stitch, tile=64):
 
 @pytest.mark.realdata
 @pytest.mark.skipif(not HD.is_dir(), reason=f"{HD} is not here")
-def test_tiles_fit_together_and_style_comes_nearer(tmp_path):
-    """1,000 steps with the overlap loss (about 12 minutes)."""
-    flags = [f"--flagfile={ROOT}/recipes/siamesegan-cpu.flags", "--input_dir", HD, "--display_freq", 0, "--overlap_weight", 100]
+def test_tiles_fit_and_colours_come_closer_to_the_style(tmp_path):
+    """After 1,000 steps with the overlap loss. (about 12 minutes)"""
+    flags = [
+        f"--flagfile={ROOT}/recipes/siamesegan-cpu.flags",
+        "--input_dir",
+        HD,
+        "--display_freq",
+        0,
+        "--overlap_weight",
+        100,
+    ]
     run(*flags, "--output_dir", tmp_path / "o")
     found = {stitch: measure(tmp_path / "o", tmp_path / stitch, stitch) for stitch in ("tiles", "blend")}
     print(found)
@@ -139,22 +149,35 @@ sys.exit(code)
 
 
 def peak(*arguments):
-    """Peak memory of a call, GiB."""
+    """Peak memory of a command, GiB."""
     command = [sys.executable, "-c", PEAK, *command_line(arguments, "siamesegan")]
     return float(subprocess.run(command, env=plain_environment(), check=True, capture_output=True, text=True).stdout)
 
 
 def test_a_hundred_megapixels(tmp_path):
-    """Training stays within 2.5 GiB; test holds the picture and its translation, 0.3 GiB each, and little more (5 minutes)."""
+    """Training takes at most 2.5 GiB; test little more than the image and its translation, 0.3 GiB each. (5 minutes)"""
     draw = np.random.default_rng(0)
     small = Image.fromarray(np.uint8(draw.uniform(0, 255, [90, 120, 3])))
-    for name, size in {"trainA/1.jpg": (12_000, 8_400), "trainA/2.jpg": (1200, 800), "trainB/1.jpg": (1200, 800)}.items():
+    for name, size in {
+        "trainA/1.jpg": (12_000, 8_400),
+        "trainA/2.jpg": (1200, 800),
+        "trainB/1.jpg": (1200, 800),
+    }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         small.resize(size, Image.BICUBIC).save(tmp_path / name)
     tiny = ["--ngf", 4, "--ndf", 4, "--batch_size", 2, "--max_steps", 2, "--display_freq", 0]
     assert peak("--mode", "train", "--input_dir", tmp_path, *tiny, "--output_dir", tmp_path / "o") < 2.5
     for stitch in ("tiles", "blend"):
-        flags = ["--mode", "test", "--checkpoint", tmp_path / "o", "--stitch", stitch, "--output_dir", tmp_path / stitch]
+        flags = [
+            "--mode",
+            "test",
+            "--checkpoint",
+            tmp_path / "o",
+            "--stitch",
+            stitch,
+            "--output_dir",
+            tmp_path / stitch,
+        ]
         small_peak = peak(*flags, "--input_dir", tmp_path / "trainA" / "2.jpg")
         large_peak = peak(*flags, "--input_dir", tmp_path / "trainA" / "1.jpg")
         print(stitch, small_peak, large_peak)

@@ -128,8 +128,8 @@ def main():
     parser.add_argument("--steps", type=int, default=20, help="training steps to measure (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last line "
-                        "is JSON with seconds_per_step")  # fmt: skip
+    parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last "
+                        "line is JSON with seconds_per_step")  # fmt: skip
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args = parser.parse_args(sys.argv[1:cut])
     args.flags = sys.argv[cut + 1 :]

@@ -34,9 +34,11 @@ class Parser(argparse.ArgumentParser):
 def run(main):
     """Calls main() and ends the process as a command should: an error is one line on stderr and exit code 2."""
     try:
+        if "\0" in "".join(sys.argv):  # open() and the like would raise ValueError
+            raise UserError("a NUL character in the command line, which no name of a file can hold")
         sys.exit(main())
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", str(error).replace("\n", " "), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -45,14 +47,11 @@ def run(main):
 
 def load_algorithm(name):
     """The module of NAME.py and its algorithm, the class whose `name` is NAME. Raises UserError if there is none."""
+    if name not in [path.stem for path in ROOT.glob("*.py")]:  # any other module of Python would be imported too
+        raise UserError(f"there is no {name}.py in {ROOT}")
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UserError(f"there is no {name}.py in {ROOT}") from None
+    module = importlib.import_module(name)
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     algorithms = [value for value in classes if getattr(value, "name", None) == name]
     if len(algorithms) != 1:
@@ -62,7 +61,7 @@ def load_algorithm(name):
 
 def natural_key(path):
     """Sort key that puts img2 before img10."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", Path(path).name)]
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", Path(path).name)]
 
 
 def find_images(folder):

@@ -221,7 +221,7 @@ def transfer(url, archive, partial):
             if resuming:
                 print("the file has changed, or the server cannot continue a download: starting over", file=sys.stderr)
             have, length = 0, response.headers.get("Content-Length")
-            size = int(length) if length else None
+            size = int(length) if length and length.isdecimal() else None  # else as without one
         with partial.open("ab" if have else "wb") as out:
             if not have:  # after the old part was emptied, so that a crash here cannot mix two versions
                 state = {"url": url, "validator": validator(response.headers), "size": size}

@@ -203,7 +203,8 @@ def jumps(image, tile, offset=0):
     image, borders, elsewhere = image.astype(np.float32), [], []
     for axis in (0, 1):
         steps = np.abs(np.diff(image, axis=axis)).mean(-1).swapaxes(0, axis)  # [lines, pixels along a line]
-        at = (np.arange(1, len(steps) + 1) - offset) % tile == 0
+        at = np.zeros(len(steps), bool)
+        at[(offset - 1) % tile :: tile] = True  # a slice takes integers of any size; steps[0] is between 0 and 1
         borders.append(steps[at].ravel())
         elsewhere.append(steps[~at].ravel())
     borders, elsewhere = np.concatenate(borders), np.concatenate(elsewhere)

@@ -4,8 +4,8 @@
     python tools/fix_copies.py --source ganilla.py    # copies the blocks of ganilla.py to the others
     python tools/fix_copies.py --check                # changes nothing, names what differs, exit code 1
 
-A block begins with a line `# >>> NAME: ...` and ends with `# <<< NAME`, both at one indentation. Edit it in one file, then
-run this. A new algorithm file needs only the two lines: the block is copied between them.
+A block begins with a line `# >>> NAME: ...` and ends with `# <<< NAME`, both at one indentation. Edit it in one file,
+then run this. A new algorithm file needs only the two lines: the block is copied between them.
 """
 
 import argparse
@@ -45,7 +45,8 @@ def copy(paths, source=None, check=False):
             if new != old:
                 text = text.replace(old, new)
                 lines = list(difflib.unified_diff(new.splitlines(), old.splitlines(), n=0, lineterm=""))[3:]
-                report.append(f"{path.name}: {name!r} differs from {master.name}: {lines[0].strip()} ({len(lines)} lines)")
+                count = f"{len(lines)} lines"
+                report.append(f"{path.name}: {name!r} differs from {master.name} in {count}, from: {lines[0].strip()}")
         if not check and text != path.read_text(encoding="utf-8"):
             with written_whole(path) as part:
                 part.write_text(text, encoding="utf-8")
@@ -56,7 +57,7 @@ def copy(paths, source=None, check=False):
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only say what differs; exit code 1 if anything does")
-    parser.add_argument("--source", help="the file whose blocks are copied (pix2pix.py, or the first that has the block)")
+    parser.add_argument("--source", help="the file whose blocks are copied (pix2pix.py, else the first that has it)")
     args = parser.parse_args()
     paths = [path for name in NAMES if (path := ROOT / f"{name}.py").exists()]
     source = ROOT / Path(args.source).name if args.source else None

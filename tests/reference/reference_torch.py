@@ -1,12 +1,12 @@
-"""The reference networks and training steps of pix2pix, CycleGAN and GANILLA in PyTorch, to compare with: numbers and speed.
+"""The networks and training steps of pix2pix, CycleGAN and GANILLA in PyTorch, to compare numbers and speed with.
 
 Written from the facts in docs/, with the parameter names that checkpoints of pytorch-CycleGAN-and-pix2pix have
-(`model.model.0.weight`, `model.10.conv_block.1.weight` ...) and those of GANILLA (`layer1.0.final_conv.1.weight` ...). PyTorch
-is no requirement of this project: `pip install torch` to use this file.
+(`model.model.0.weight`, `model.10.conv_block.1.weight` ...) and those of GANILLA (`layer1.0.final_conv.1.weight` ...).
+PyTorch is not a requirement of this project: `pip install torch` to use this file.
 
-    python tests/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
-    python tests/reference_torch.py cyclegan --crop_size 128
-    python tests/reference_torch.py ganilla --crop_size 128
+    python tests/reference/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
+    python tests/reference/reference_torch.py cyclegan --crop_size 128
+    python tests/reference/reference_torch.py ganilla --crop_size 128
 """
 
 import argparse
@@ -68,6 +68,13 @@ class ResnetBlock(nn.Module):
         return x + self.conv_block(x)
 
 
+class ResizeConv(nn.Conv2d):
+    """Nearest x2, then a 3x3 convolution, in the place of a transposed one."""
+
+    def forward(self, x):
+        return super().forward(F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), "reflect"))
+
+
 class Resnet(nn.Module):
     """The ResNet generator of CycleGAN."""
 
@@ -81,7 +88,7 @@ class Resnet(nn.Module):
             if upsample == "transpose":
                 layers += [nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1)]
             else:
-                layers += [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(width, width // 2, 3)]
+                layers += [ResizeConv(width, width // 2, 3)]
             layers += [nn.InstanceNorm2d(width // 2), nn.ReLU(True)]
         self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
 
@@ -99,7 +106,8 @@ class GanillaBlock(nn.Module):
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, bias=False), nn.InstanceNorm2d(width)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, width, 1, stride, bias=False), nn.InstanceNorm2d(width))
+            shortcut = nn.Conv2d(in_channels, width, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(shortcut, nn.InstanceNorm2d(width))
         final = nn.Conv2d(width * 2, width, 3, bias=False)
         self.final_conv = nn.Sequential(nn.ReflectionPad2d(1), final, nn.InstanceNorm2d(width))
 
@@ -165,8 +173,8 @@ class PixelGan(nn.Module):
 
     def __init__(self, in_channels=3, ndf=64):
         super().__init__()
-        layers = [nn.Conv2d(in_channels, ndf, 1), nn.LeakyReLU(0.2), nn.Conv2d(ndf, ndf * 2, 1), nn.InstanceNorm2d(ndf * 2)]
-        self.net = nn.Sequential(*layers, nn.LeakyReLU(0.2), nn.Conv2d(ndf * 2, 1, 1))
+        first, second, last = nn.Conv2d(in_channels, ndf, 1), nn.Conv2d(ndf, ndf * 2, 1), nn.Conv2d(ndf * 2, 1, 1)
+        self.net = nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.InstanceNorm2d(ndf * 2), nn.LeakyReLU(0.2), last)
 
     def forward(self, x):
         return self.net(x)
@@ -184,7 +192,7 @@ def init_weights(module):
 
 
 class Pix2Pix:
-    """The networks, optimisers and training step, discriminator first."""
+    """The networks, optimizers and training step, discriminator first."""
 
     def __init__(self, generator, discriminator, lr=2e-4, beta1=0.5, l1_weight=100.0, gan_weight=1.0, bfloat16=False):
         self.generator, self.discriminator = generator, discriminator
@@ -232,11 +240,10 @@ class ImagePool:
 
 
 class CycleGan:
-    """Both generators and discriminators (those of GANILLA too), optimisers and the training step, generators first."""
+    """Both generators and discriminators (those of GANILLA too), optimizers and the training step, generators first."""
 
-    def __init__(
-        self, a_to_b, b_to_a, d_a, d_b, lr=2e-4, beta1=0.5, cycle=10.0, identity=5.0, pool=50, gan="lsgan", bfloat16=False
-    ):
+    def __init__(self, a_to_b, b_to_a, d_a, d_b, lr=2e-4, beta1=0.5, cycle=10.0, identity=5.0, pool=50, gan="lsgan",
+                 bfloat16=False):  # fmt: skip
         self.a_to_b, self.b_to_a, self.d_a, self.d_b = a_to_b, b_to_a, d_a, d_b
         chain = itertools.chain
         self.optimizer_g = torch.optim.Adam(chain(a_to_b.parameters(), b_to_a.parameters()), lr, (beta1, 0.999))
@@ -256,10 +263,10 @@ class CycleGan:
             fake_b, fake_a = self.a_to_b(a), self.b_to_a(b)
             recovered_a, recovered_b = self.b_to_a(fake_b), self.a_to_b(fake_a)
             same_a, same_b = (self.b_to_a(a), self.a_to_b(b)) if self.identity else (a, b)
-            judged_a, judged_b = self.d_a(fake_a), self.d_b(fake_b)
+            logits_a, logits_b = self.d_a(fake_a), self.d_b(fake_b)
         losses = {
-            "gan_AtoB": self.gan(judged_b.float(), 1.0),
-            "gan_BtoA": self.gan(judged_a.float(), 1.0),
+            "gan_AtoB": self.gan(logits_b.float(), 1.0),
+            "gan_BtoA": self.gan(logits_a.float(), 1.0),
             "cycle_A": (recovered_a.float() - a).abs().mean(),
             "cycle_B": (recovered_b.float() - b).abs().mean(),
             "identity_A": (same_a.float() - a).abs().mean(),

@@ -1,8 +1,10 @@
-"""Our networks and training steps beside those of PyTorch (reference_torch.py), from equal weights and equal batches: prints
-the table of docs/pretrained.md. Needs PyTorch: pip install torch.
+"""Compares our networks and training steps with PyTorch's (reference_torch.py), from equal weights on equal batches.
 
-    python tests/parity.py             # some minutes on 2 cores; exit code 1 if a difference is above its limit
-    python tests/parity.py --golden    # writes tests/golden/*.npz, with which test_golden.py compares where PyTorch is not
+    python tests/reference/parity.py             # prints the tables of docs/pretrained.md, in some minutes on 2 cores;
+                                                 # exit code 1 if a difference is above its limit
+    python tests/reference/parity.py --golden    # writes tests/golden/*.npz, for test_golden.py, which needs no PyTorch
+
+Needs PyTorch: pip install torch.
 """
 
 import argparse
@@ -19,15 +21,15 @@ from unittest import mock
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
 FORWARD_LIMIT = 1e-4
-STEP_LIMITS = {"losses": 1e-3, "weights": 1e-3, "gradients": 0.03}  # or four times PyTorch's own, where that is more
+STEP_LIMITS = {"losses": 1e-3, "weights": 1e-3, "gradients": 0.03}  # or four times PyTorch's own difference
 
 
 @functools.cache
 def load_tool():
-    """tools/import-weights.py as a module: it knows which of our weights is which of theirs."""
+    """tools/import-weights.py as a module: it maps our weights to PyTorch's."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
     try:
         spec = importlib.util.spec_from_file_location("import_weights", ROOT / "tools" / "import-weights.py")
@@ -38,10 +40,10 @@ def load_tool():
     return module
 
 
-def load_twins():
+def load_reference():
     """reference_torch.py as a module."""
-    import reference_torch
     import torch
+    from reference import reference_torch
 
     torch.set_num_threads(1)  # several would wait for those of TensorFlow
     return reference_torch
@@ -50,62 +52,75 @@ def load_twins():
 # ---------------------------------------------------------------------------------------------------------- networks
 
 
-def discriminator_modules(network):
-    """{name of a layer: name of the module in the original repositories}, for a discriminator."""
+def original_modules(network):
+    """{name of a layer: name of its module in the original repositories}, for a generator or a discriminator."""
     convs = [layer for layer in network.layers if hasattr(layer, "kernel_size")]
-    inside, modules = "net" if convs[0].kernel_size == (1, 1) else "model", {}
+    if convs[0].name != "layer_1":
+        return load_tool().original_modules(network)
+    prefix, modules = "net" if convs[0].kernel_size == (1, 1) else "model", {}
     for number, conv in enumerate(convs):
-        place = max(0, 3 * number - 1)  # convolution and leaky ReLU, then convolution, norm and leaky ReLU
-        modules |= {conv.name: f"{inside}.{place}", f"{conv.name}_norm": f"{inside}.{place + 1}"}
+        index = max(0, 3 * number - 1)  # convolution and leaky ReLU, then convolution, norm and leaky ReLU
+        modules |= {conv.name: f"{prefix}.{index}", f"{conv.name}_norm": f"{prefix}.{index + 1}"}
     return modules
 
 
 def fill(network, state):
     """Gives a network of ours the weights {name in PyTorch: array}."""
-    tool = load_tool()
-    judges = any(layer.name == "layer_1" for layer in network.layers)
-    tool.fill(network, state, discriminator_modules if judges else tool.original_modules)
+    load_tool().fill(network, state, original_modules)
+
+
+def copy_weights(network, module):
+    """Gives a PyTorch module the weights of our network."""
+    import torch
+
+    state = load_tool().extract(network, original_modules)
+    assert state.keys() == dict(module.named_parameters()).keys()
+    module.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()}, strict=False)
 
 
 def build(name, width=64):
-    """A network of ours by name and width, without dropout."""
+    """Our network of a name and width, without dropout."""
     pix2pix, cyclegan, ganilla = (importlib.import_module(script) for script in ("pix2pix", "cyclegan", "ganilla"))
     kind, _, number = name.partition("-")
     network = {
         "unet": lambda: pix2pix.build_generator(int(number), ngf=width),
-        "resnet": lambda: cyclegan.build_resnet(int(number), width),
-        "ganilla": lambda: ganilla.build_ganilla(ngf=width),
+        "resnet": lambda: cyclegan.build_generator(int(number), width),
+        "ganilla": lambda: ganilla.build_generator(ngf=width),
         "conditional": lambda: pix2pix.build_discriminator(6, width),
-        "patchgan": lambda: cyclegan.build_patchgan(int(number), width),
+        "patchgan": lambda: cyclegan.build_discriminator(int(number), width),
     }[kind]()
-    return leave_out_dropout(network)
+    return without_dropout(network)
 
 
-def leave_out_dropout(network):
-    """Its masks are drawn by other random numbers than PyTorch's. Returns the network."""
+def without_dropout(network):
+    """Turns off dropout, whose masks PyTorch draws by other random numbers. Returns the network."""
     for layer in network.layers:
         if "dropout" in layer.name:
             layer.rate = 0.0
     return network
 
 
-def build_twin(name, width=64):
-    """Its twin in PyTorch, without dropout."""
-    twins = load_twins()
+def build_reference(name, width=64):
+    """The same network in PyTorch, without dropout."""
+    reference = load_reference()
     kind, _, number = name.partition("-")
-    norm = twins.nn.InstanceNorm2d
+    norm = reference.nn.InstanceNorm2d
     return {
-        "unet": lambda: twins.Unet(halvings=int(number), ngf=width, dropout=False),
-        "resnet": lambda: twins.Resnet(int(number), width),
-        "ganilla": lambda: twins.Ganilla(width),
-        "conditional": lambda: twins.PatchGan(6, width),
-        "patchgan": lambda: twins.PatchGan(3, width, int(number), norm) if number != "0" else twins.PixelGan(3, width),
+        "unet": lambda: reference.Unet(halvings=int(number), ngf=width, dropout=False),
+        "resnet": lambda: reference.Resnet(int(number), width),
+        "ganilla": lambda: reference.Ganilla(width),
+        "conditional": lambda: reference.PatchGan(6, width),
+        "patchgan": lambda: (
+            reference.PatchGan(3, width, int(number), norm) if number != "0" else reference.PixelGan(3, width)
+        ),
     }[kind]()
 
 
 def randomise(module, seed=0):
-    """Gives a PyTorch module weights that keep the size of what goes through: no layer is lost in the output, and that is
-    neither flat nor at the ends of tanh."""
+    """Gives a PyTorch module random weights that keep the variance of what goes through, and returns it.
+
+    So every layer counts in the output, which is neither constant nor at the ends of tanh.
+    """
     import torch
 
     draw, last = torch.Generator().manual_seed(seed), None
@@ -134,8 +149,8 @@ def to_torch(images):
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def run_twin(module, images):
-    """[n, h, w, c] => [n, h, w, c], by a PyTorch module, norms by the statistics of the batch."""
+def run_reference(module, images):
+    """[n, h, w, c] => [n, h, w, c], by a PyTorch module; norms use the statistics of the batch."""
     import torch
 
     with torch.no_grad():
@@ -147,15 +162,18 @@ def draw_images(seed, *shape):
 
 
 def compare_networks(name, width, shapes):
-    """Parameters of ours, of PyTorch's; the largest difference of their outputs for each shape, from random weights; and for
-    the first shape that of PyTorch's from its own in float64."""
-    network, module = build(name, width), randomise(build_twin(name, width))
+    """Compares a network with PyTorch's, with random weights.
+
+    Returns the number of parameters of each, the largest difference of their outputs for each shape and, for the first
+    shape, that of PyTorch in float32 from PyTorch in float64.
+    """
+    network, module = build(name, width), randomise(build_reference(name, width))
     fill(network, parameters(module))
     counts = network.count_params(), sum(parameter.numel() for parameter in module.parameters())
     batches = [draw_images(0, *shape) for shape in shapes]
-    theirs = [run_twin(module, images) for images in batches]
+    theirs = [run_reference(module, images) for images in batches]
     ours = [network(images, training=True).numpy() for images in batches]
-    exact = run_twin(module.double(), batches[0].astype(np.float64))
+    exact = run_reference(module.double(), batches[0].astype(np.float64))
     differences = [float(np.abs(one - other).max()) for one, other in zip(ours, theirs, strict=True)]
     return *counts, differences, float(np.abs(theirs[0] - exact).max())
 
@@ -163,98 +181,125 @@ def compare_networks(name, width, shapes):
 # ------------------------------------------------------------------------------------------------------------- steps
 
 
-def options(script, **changes):
-    """The default flags of a script as a namespace, with changes."""
-    flags = importlib.import_module(script).FLAGS
-    flags.unparse_flags()
-    flags([script])
-    return SimpleNamespace(**{**flags.flag_values_dict(), "seed": 0, **changes})
+def default_args(module, **changes):
+    """The default flags as an algorithm takes them, with changes."""
+    values = copy.deepcopy(module.FLAGS)
+    values([module.__name__])
+    return SimpleNamespace(**{**values.flag_values_dict(), "seed": 0, **changes})
 
 
 def build_training(script, size, ngf, n_blocks, calm):
-    """Our model, and {name: twin of its network}, all with equal weights: those that a training starts with, or, calm, larger
-    ones, to be trained in steps a tenth as large."""
+    """Our model, and {name: the same network in PyTorch}, with equal weights.
+
+    They are those that a training starts with or, if calm, larger ones, which are trained in steps a tenth as large.
+    """
     import torch
 
     torch.manual_seed(0)
-    sizes = {"n_blocks": n_blocks} if script == "cyclegan" else {}
-    o = options(script, ngf=ngf, ndf=ngf, crop_size=str(size), lr=2e-5 if calm else 2e-4, **sizes)
-    model = importlib.import_module(script).ALGORITHM(o, training=True)
+    module, algorithm = load_tool().load_algorithm(script)
+    changes = {"n_blocks": n_blocks} if script == "cyclegan" else {}
+    args = default_args(module, ngf=ngf, ndf=ngf, crop_size=str(size), lr=2e-5 if calm else 2e-4, **changes)
+    model = algorithm(args, training=True)
     if script == "pix2pix":
         names = [f"unet-{model.halvings}", "conditional"]
-        leave_out_dropout(model.generator)
+        without_dropout(model.generator)
     else:
         names = [f"resnet-{n_blocks}" if script == "cyclegan" else "ganilla"] * 2 + ["patchgan-3"] * 2
-    modules = {key: build_twin(name, ngf) for key, name in zip(model.networks, names, strict=True)}
+    modules = {key: build_reference(name, ngf) for key, name in zip(model.networks, names, strict=True)}
     for seed, (key, network) in enumerate(model.networks.items()):
         if calm:
             randomise(modules[key], seed)
         else:
-            modules[key].apply(load_twins().init_weights)
+            modules[key].apply(load_reference().init_weights)
         fill(network, parameters(modules[key]))
     return model, modules
 
 
-def state_of_training(model):
-    """{(network, name in PyTorch): (weight, Adam's mean of its gradients)} of ours.
+def effective_weights(network):
+    """{name in PyTorch: our weight}, without biases before a norm.
 
-    Without biases before a norm: they change nothing, and their gradients are 0 but for rounding, which Adam makes steps of.
+    Those change nothing, and their gradients are 0 but for rounding, which Adam turns into steps.
     """
-    tool, state = load_tool(), {}
+    layers = {layer.name for layer in network.layers}
+
+    def has_effect(weight):
+        layer, kind = weight.path.split("/")
+        return kind == "kernel" or f"{layer}_norm" not in layers
+
+    weights = load_tool().original_weights(network, original_modules)
+    return {name: weight for name, weight in weights.items() if has_effect(weight)}
+
+
+def distances(network, module, start):
+    """Euclidean distances of the effective weights of our trained network: from PyTorch's, and from those at the start,
+    which get_weights() gave."""
+    start = {weight.path: value for weight, value in zip(network.weights, start, strict=True)}
+    parts = []
+    for name, weight in effective_weights(network).items():
+        ours, theirs = weight.numpy(), module.get_parameter(name).detach().numpy()
+        theirs = theirs.transpose(load_tool().FROM_TORCH[theirs.ndim])
+        parts.append([(ours - theirs).ravel(), (ours - start[weight.path]).ravel()])
+    return [float(np.linalg.norm(np.concatenate(part))) for part in zip(*parts, strict=True)]
+
+
+def state_of_training(model):
+    """{(network, name in PyTorch): (weight, Adam's mean of its gradients)} of ours."""
+    state = {}
     for key, network in model.networks.items():
         optimizer = model.optimizers.get(key) or model.optimizers[key.split("_")[0]]
-        judges, layers = "discriminator" in key, {layer.name for layer in network.layers}
-        weights = tool.original_weights(network, discriminator_modules if judges else tool.original_modules)
-        for name, weight in weights.items():
-            layer, kind = weight.path.split("/")
+        for name, weight in effective_weights(network).items():
             mean = optimizer._momentums[optimizer._get_variable_index(weight)]
-            if kind == "kernel" or f"{layer}_norm" not in layers:
-                state[key, name] = [v.numpy().transpose(tool.TO_TORCH[v.ndim]) for v in (weight, mean)]
+            state[key, name] = [v.numpy().transpose(load_tool().TO_TORCH[v.ndim]) for v in (weight, mean)]
     return state
 
 
-def state_of_twin(twin, modules, names):
-    """The same of PyTorch's, for these names."""
+def state_of_reference(trainer, modules, names):
+    """The same for the given names, of PyTorch."""
     state = {}
     for key, name in names:
         parameter = modules[key].get_parameter(name)
-        optimizer = twin.optimizer_g if "generator" in key else twin.optimizer_d
+        optimizer = trainer.optimizer_g if "generator" in key else trainer.optimizer_d
         state[key, name] = parameter.detach().numpy(), optimizer.state[parameter]["exp_avg"].numpy()
     return state
 
 
 def distance(state, truth, part):
-    """Of all numbers together, relative to those of the second."""
+    """Relative Euclidean distance of a state from the true one; part 0: weights, 1: means of the gradients."""
     apart = sum(np.square(state[name][part] - truth[name][part], dtype=np.float64).sum() for name in truth)
     return float(np.sqrt(apart / sum(np.square(truth[name][part], dtype=np.float64).sum() for name in truth)))
 
 
 def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
-    """{number of steps: {"losses", "weights", "gradients": (ours, PyTorch's)}}, the relative differences from PyTorch in
-    float64 after the first step and the last; of the losses the largest up to there, gradients of the first step alone."""
+    """Trains ours and PyTorch's in float32, and returns their relative differences from PyTorch in float64.
+
+    {number of steps: {"losses", "weights", "gradients": (ours, PyTorch's)}} after the first step and the last; of the
+    losses the largest difference so far, gradients only after the first step.
+    """
     import tensorflow as tf
     import torch
 
     model, modules = build_training(script, size, ngf, n_blocks, calm)
     exact = {key: copy.deepcopy(module).double() for key, module in modules.items()}
-    training = load_twins().Pix2Pix if script == "pix2pix" else load_twins().CycleGan
-    single, double = (training(*networks.values(), lr=model.o.lr) for networks in (modules, exact))
+    training = load_reference().Pix2Pix if script == "pix2pix" else load_reference().CycleGan
+    single, double = (training(*networks.values(), lr=model.args.lr) for networks in (modules, exact))
     worst, results = [0.0, 0.0], {}
     for step in range(steps):
         images = draw_images(step, 2, 1, size, size, 3)
-        first, second = (to_torch(side) for side in images)
+        first, second = (to_torch(image) for image in images)
         theirs = single.train_step(first, second)
-        with mock.patch.object(torch.Tensor, "float", lambda self: self):  # the twins round to float32 here and there
+        with mock.patch.object(torch.Tensor, "float", lambda self: self):  # reference_torch.py rounds to float32
             truth = double.train_step(first.double(), second.double())
-        batch = np.concatenate(images, -1) if script == "pix2pix" else tuple(tf.constant(side) for side in images)
-        ours = dict(zip(model.losses, model.train_step(tf.constant(step, tf.int64), batch).numpy(), strict=True))
+        losses = model.train_step(tf.constant(step, tf.int64), tuple(tf.constant(image) for image in images)).numpy()
+        ours = dict(zip(model.losses, losses, strict=True))
         for number, losses in enumerate((ours, theirs)):
             worst[number] = max(worst[number], *(abs(float(losses[name]) / truth[name] - 1) for name in truth))
         if step + 1 in (1, steps):
             ours = state_of_training(model)
-            theirs, truth = (state_of_twin(*twin, list(ours)) for twin in ((single, modules), (double, exact)))
+            theirs, truth = (state_of_reference(*other, list(ours)) for other in ((single, modules), (double, exact)))
             weights, gradients = ([distance(state, truth, part) for state in (ours, theirs)] for part in (0, 1))
-            results[step + 1] = {"losses": tuple(worst), "weights": weights} | ({"gradients": gradients} if step == 0 else {})
+            results[step + 1] = {"losses": tuple(worst), "weights": weights}
+            if step == 0:
+                results[1]["gradients"] = gradients
     return results
 
 
@@ -262,16 +307,16 @@ def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
 
 
 def schedule_difference(epochs=100, decay_epochs=100, epoch_size=10):
-    """The largest difference of the learning rates, as a share of the first one: ours falls by step, theirs by epoch."""
+    """The largest difference of the learning rates, relative to the first: ours falls by step, PyTorch's by epoch."""
     import torch
 
-    decayed = importlib.import_module("cyclegan").decayed
+    learning_rate_at = importlib.import_module("cyclegan").learning_rate_at
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 2e-4)
     rule = lambda epoch: 1.0 - max(0, epoch + 1 - epochs) / (decay_epochs + 1)  # noqa: E731
     scheduler, worst = torch.optim.lr_scheduler.LambdaLR(optimizer, rule), 0.0
     total = (epochs + decay_epochs) * epoch_size
     for step in range(total):
-        rate = decayed(2e-4, step, total, decay_epochs * epoch_size)
+        rate = learning_rate_at(step, 2e-4, total, decay_epochs * epoch_size)
         worst = max(worst, abs(rate - optimizer.param_groups[0]["lr"]) / 2e-4)
         if (step + 1) % epoch_size == 0:
             optimizer.step()
@@ -280,8 +325,11 @@ def schedule_difference(epochs=100, decay_epochs=100, epoch_size=10):
 
 
 def pool_statistics(query, size, count, batch_size=50):
-    """Of `count` fakes that came after the pool was full: the share that was kept back for an older one, the mean age of those
-    older ones in fakes, and the share of them older than 4 * size. query: [n, 1, 1, 3] => [n, 1, 1, 3]."""
+    """What a pool does with `count` fakes after it is full. query: [n, 1, 1, 3] => [n, 1, 1, 3].
+
+    Returns the share that is swapped for an older fake, the mean age of those older ones, counted in fakes, and the
+    share of them that are older than 4 * size.
+    """
     ages = []
     for start in range(0, size + count, batch_size):
         numbers = np.arange(start, start + batch_size, dtype=np.float32)
@@ -297,16 +345,16 @@ def compare_pools(count, size=50):
     import tensorflow as tf
     import torch
 
-    pool, twin = importlib.import_module("cyclegan").ImagePool(size, (1, 1)), load_twins().ImagePool(size)
+    pool, theirs = importlib.import_module("cyclegan").ImagePool(size, (1, 1)), load_reference().ImagePool(size)
     swap, seeds = tf.function(pool.swap), iter(range(count))
     random.seed(0)
     ours = pool_statistics(lambda x: swap(tf.constant(x), tf.constant([0, next(seeds)], tf.int64)).numpy(), size, count)
-    return ours, pool_statistics(lambda x: twin.query(torch.from_numpy(x)).numpy(), size, count)
+    return ours, pool_statistics(lambda x: theirs.query(torch.from_numpy(x)).numpy(), size, count)
 
 
 # ------------------------------------------------------------------------------------------------------------- golden
 
-SMALL = {  # name: width, height and width of the picture
+SMALL = {  # name: ngf or ndf, height and width of the image
     "unet-6": (2, 64, 64),
     "resnet-2": (4, 32, 40),
     "ganilla": (4, 48, 32),
@@ -318,20 +366,21 @@ SMALL = {  # name: width, height and width of the picture
 def write_golden():
     """tests/golden/NAME.npz: input, output and the weights by their names in PyTorch, of each small network."""
     GOLDEN.mkdir(exist_ok=True)
-    for name, (width, height, breadth) in SMALL.items():
-        module = randomise(build_twin(name, width))
+    for name, (filters, height, width) in SMALL.items():
+        module = randomise(build_reference(name, filters))
         for parameter in module.parameters():  # half of the bytes, and exact
             parameter.data = parameter.data.half().float()
-        images = draw_images(0, 1, height, breadth, 6 if name == "conditional" else 3).astype(np.float16)
+        images = draw_images(0, 1, height, width, 6 if name == "conditional" else 3).astype(np.float16)
         weights = {name: values.astype(np.float16) for name, values in parameters(module).items()}
-        output = run_twin(module, images.astype(np.float32))
+        output = run_reference(module, images.astype(np.float32))
         np.savez_compressed(GOLDEN / f"{name}.npz", input=images, output=output, **weights)
-        print(f"{GOLDEN / name}.npz: {(GOLDEN / f'{name}.npz').stat().st_size} bytes, outputs vary by {output.std():.2f}")
+        size = (GOLDEN / f"{name}.npz").stat().st_size
+        print(f"{GOLDEN / name}.npz: {size} bytes, outputs vary by {output.std():.2f}")
 
 
 # --------------------------------------------------------------------------------------------------------- the table
 
-NETWORKS = [  # name, what it is, parameters by REFERENCE, other size, size of the batch of 2
+NETWORKS = [  # name, title, parameters in the paper's code, another size, size of the batch of 2
     ("unet-8", "U-Net 256, batch norm", 54_413_955, (256, 512), (256, 256)),
     ("unet-7", "U-Net 128, batch norm", 41_828_995, (128, 384), (128, 128)),
     ("resnet-9", "ResNet, 9 blocks, instance norm", 11_378_179, (132, 200), (128, 128)),
@@ -357,7 +406,7 @@ TRAININGS = [  # script, crop, steps, ngf = ndf, blocks, calm
 
 
 def print_table():
-    """Prints all of it. Returns what is above its limit, in words."""
+    """Prints the tables. Returns what is above its limit, as lines to print."""
     import tensorflow as tf
     import torch
 
@@ -369,8 +418,8 @@ def print_table():
         return f"{value:.1e}"
 
     print(f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, on a CPU, float32.\n")
-    print("| network | parameters: ours | PyTorch | paper's code | difference at 256×256 | at another size | batch of 2 | "
-          "PyTorch's own rounding |")  # fmt: skip
+    print("| network | parameters: ours | PyTorch | paper's code | difference at 256×256 | at another size | "
+          "batch of 2 | PyTorch's own rounding |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     for name, title, expected, other, pair in NETWORKS:
         channels = 6 if name == "conditional" else 3
@@ -399,7 +448,8 @@ def print_table():
             print(f"| {script} | {ngf}{blocks} | {size} | {rate} | {count} | {' | '.join(cells)} |", flush=True)
 
     rates = check("learning rate", schedule_difference(), 0.02)
-    print(f"\nLearning rate, 100 + 100 epochs: at most {rates} of its first value apart (ours falls by step, theirs by epoch).")
+    print(f"\nLearning rate, 100 + 100 epochs: at most {rates} of its first value apart (ours falls by step, theirs by "
+          "epoch).")  # fmt: skip
     (share, age, old), (their_share, their_age, their_old) = compare_pools(50_000)
     check("pool, share of older fakes", abs(share - their_share), 0.02)
     check("pool, age", abs(age / their_age - 1), 0.1)
@@ -414,7 +464,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--golden", action="store_true", help="write tests/golden instead")
     args = parser.parse_args()
-    sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     if args.golden:
         write_golden()
         return 0

@@ -1,0 +1,394 @@
+"""Bad luck and hostile files. The names tell the defects they were found as (P: pixels, L: lost data, R: the rest)."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import (
+    TINY,
+    assert_one_line,
+    checkpoints,
+    command_line,
+    once,
+    paint,
+    plain_environment,
+    process,
+    save_image,
+    save_pairs,
+    tensors,
+    truncate,
+)
+from PIL import Image
+
+import pix2pix
+
+TRAIN = ["--mode", "train", *TINY, "--max_steps", 3, "--display_freq", 0]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return save_pairs(tmp_path / "in", ["0.png", "1.png"])
+
+
+def copied(trained, folder):
+    return Path(shutil.copytree(trained.folder, folder))
+
+
+# ------------------------------------------------------------------------------------------------------------- pixels
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("options", [{"quality": 95}, {"quality": 60, "subsampling": 2}, {"progressive": True}])
+def test_P1_jpegs_have_the_pixels_of_pillow(tmp_path, options):
+    for pixels in (noise(61, 90), paint(80, 77, 3)):
+        path = save_image(tmp_path / "a.jpg", pixels, **options)
+        np.testing.assert_array_equal(pix2pix.load_image(str(path)), np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("size", [(286, 286), (40, 37), (61, 90), (61, 45), (130, 90), (7, 300)])
+def test_P2_resizing_is_that_of_pillow(size):
+    """Width first, as the originals' Pillow does (13.0 takes the cheaper order, the same unless the aspect changes).
+
+    At most 2 levels apart, in few values: what rounding gives when sums are in another order."""
+    for pixels in (noise(61, 90), paint(61, 90, 3)):
+        ours = pix2pix.resize(pixels, size).numpy().astype(int)
+        image = Image.fromarray(pixels).resize((size[1], 61), Image.Resampling.BICUBIC)
+        pillow = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC), int)
+        assert np.abs(ours - pillow).max() <= 2 and (ours != pillow).mean() < 0.01
+
+
+def bmp(bits, header, pixels, palette=b""):
+    """A BMP file of 4x2 pixels, as programs other than Pillow write them."""
+    offset = 14 + len(header) + len(palette)
+    return (
+        b"BM"
+        + (offset + len(pixels)).to_bytes(4, "little")
+        + bytes(4)
+        + offset.to_bytes(4, "little")
+        + header
+        + (palette + pixels)
+    )
+
+
+def test_P3_what_tensorflow_misreads(tmp_path):
+    """Palette, 1-bit and 32-bit BMPs, a PNG with tRNS, EXIF orientation; the same in a training, a test and alone."""
+    image = Image.fromarray(paint(40, 56, 1))
+    sideways = Image.Exif()
+    sideways[0x112] = 6
+    header = b"".join(n.to_bytes(size, "little") for n, size in ((40, 4), (4, 4), (2, 4), (1, 2), (32, 2), (0, 24)))
+    unused = bmp(32, header, noise(2, 4)[..., [0, 1, 2, 0]].copy().view(np.uint8).reshape(-1).tobytes())
+    unused = bytearray(unused)
+    unused[57::4] = bytes(len(unused[57::4]))  # the fourth byte of each pixel
+    clear = image.quantize(16)
+    clear.info["transparency"] = 3
+    cases = {
+        "palette.bmp": (image.quantize(64), image.quantize(64).convert("RGB")),
+        "bits.bmp": (image.convert("1"), image.convert("1").convert("RGB")),
+        "grey.bmp": (image.convert("L"), image.convert("L").convert("RGB")),
+        "rgb.bmp": (image, image),
+        "exif.jpg": (image, image.transpose(Image.Transpose.ROTATE_270)),
+        "trns.png": (clear, Image.alpha_composite(Image.new("RGBA", image.size, "white"), clear.convert("RGBA"))),
+    }
+    for name, (content, expected) in cases.items():
+        options = {"exif": sideways, "quality": 100, "subsampling": 0} if name == "exif.jpg" else {}
+        path = save_image(tmp_path / name, content, **options)
+        seen = pix2pix.load_image(str(path)).numpy().astype(int)
+        assert np.abs(seen - np.asarray(expected.convert("RGB"), int)).max() <= (4 if options else 1), name
+    path = tmp_path / "unused.bmp"
+    path.write_bytes(bytes(unused))
+    assert pix2pix.load_image(str(path)).numpy().std() > 20  # all white before
+    truncate(save_image(tmp_path / "cut.bmp", noise(40, 56)))
+    with (
+        pytest.raises(pix2pix.UserError, match=r"cut\.bmp"),
+        pix2pix.naming_unreadable([str(tmp_path / "cut.bmp")], pix2pix.load_image),
+    ):
+        pix2pix.load_image(str(tmp_path / "cut.bmp"))
+
+
+# ---------------------------------------------------------------------------------------------------------- lost data
+
+
+@once
+def test_L1_weights_that_are_not_finite_are_not_saved(script, trained, tmp_path):
+    """An overflow shows in the losses of the next step: the last good checkpoint is good, and is still there."""
+    for flags in (["--l1_weight", "3e38"], ["--lr", "1e38"]):
+        folder = copied(trained, tmp_path / flags[1])
+        more = ["--save_freq", 1, "--display_freq", 0, "--max_steps", 40]
+        message = script.fails("--mode", "train", "--checkpoint", folder, *flags, *more)
+        last = re.search(r"last good checkpoint: (\S+)", message)[1]
+        assert last == str(folder / f"model-{checkpoints(folder)[-1]}") and "not finite" in message
+        for name, values in tensors(last).items():
+            assert values.dtype.kind != "f" or np.isfinite(values).all(), name
+    output = ["--output_dir", tmp_path / "first"]
+    message = script.fails(*TRAIN, "--input_dir", script.save_data(tmp_path), *output, "--l1_weight", "3e38", "--lr", 1)
+    assert "last good checkpoint: none" in message and not checkpoints(tmp_path / "first")
+
+
+@once
+def test_L2_a_training_is_not_overwritten_without_its_list(script, trained, pairs, tmp_path):
+    folder = copied(trained, tmp_path / "o")
+    (folder / "checkpoint").unlink()
+    message = script.fails(*TRAIN, "--input_dir", pairs, "--output_dir", folder)
+    assert f"{folder / 'model-20'} exists" in message and checkpoints(folder) == [10, 15, 20]
+
+
+@once
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\xff\xfe\x00", b"\x00" * 500], ids=["empty", "text", "utf", "zero"]
+)
+def test_L3_a_damaged_list_of_checkpoints(script, trained, tmp_path, content):
+    """What power loss leaves: the newest checkpoint is used, and a training goes on and keeps its checkpoints."""
+    folder = copied(trained, tmp_path / "o")
+    (folder / "checkpoint").write_bytes(content)
+    script("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+    assert json.loads((tmp_path / "t" / "metrics.json").read_text())["checkpoint"] == str(folder / "model-20")
+    out = script("--mode", "train", "--checkpoint", folder, "--max_steps", 22, "--display_freq", 0)
+    assert "done: step 22" in out and checkpoints(folder)[-1] == 22
+
+
+@once
+def test_L4_an_export_that_fails_leaves_the_last_one(script, trained, tmp_path, monkeypatch):
+    for kind, name in (("keras", "model.keras"), ("litert", "model.tflite"), ("saved_model", "saved_model")):
+        flags = ["--mode", "export", "--checkpoint", trained.folder, "--export_format", kind, "--output_dir", tmp_path]
+        script(*flags)
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            patch.setattr(pix2pix.tf.io.gfile, "rmtree", lambda path: shutil.rmtree(path) if "part-" in path else None)
+            assert name in script.fails(*flags)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@once
+def test_L4_images_are_written_whole(script, trained, tmp_path, monkeypatch):
+    flags = ["--mode", "test", "--checkpoint", trained.folder, "--output_dir", tmp_path]
+    script(*flags)
+    before = {path: path.read_bytes() for path in (tmp_path / "images").iterdir()}
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "No space left" in script.fails(*flags)
+    assert {path: path.read_bytes() for path in (tmp_path / "images").iterdir()} == before
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["head", "full"])
+def test_L5_a_reader_that_leaves_is_no_loss(pairs, tmp_path, full):
+    """`| head -3` saves and exits with 141; `>/dev/full` saves and names stdout, not the output folder."""
+    flags = [*TRAIN[:-4], "--max_steps", 100_000, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 0]
+    command = command_line([*flags, "--input_dir", pairs, "--output_dir", tmp_path / "o"])
+    out = open("/dev/full", "w") if full else subprocess.PIPE  # noqa: SIM115
+    child = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True, env=plain_environment())
+    if full:
+        assert child.wait(90) == 2
+        assert_one_line(child.stderr.read(), "stdout", "No space left")
+        out.close()
+        return
+    for _ in range(3):
+        child.stdout.readline()
+    child.stdout.close()
+    assert child.wait(90) == 141 and child.stderr.read() == ""
+    assert len(checkpoints(tmp_path / "o")) == 1 and checkpoints(tmp_path / "o")[0] >= 1
+
+
+@once
+def test_L6_one_training_at_a_time_in_a_folder(script, pairs, tmp_path):
+    (tmp_path / "o").mkdir()
+    lock = pix2pix.lock_folder(tmp_path / "o")
+    flags = [*TRAIN, "--input_dir", pairs, "--output_dir", tmp_path / "o"]
+    assert "another training" in script.fails(*flags) and not (tmp_path / "o" / "options.json").exists()
+    os.close(lock)
+    script(*flags)
+
+
+# ---------------------------------------------------------------------------------------------------------------- rest
+
+
+def test_R1_names_that_meet(tmp_path):
+    for number, name in enumerate(("a.jpg", "a.png", "a.jpg.png", "b.png")):
+        save_image(tmp_path / name, paint(8, 8, number))
+    names = [name for name, _ in pix2pix.list_images(tmp_path)]
+    assert len(set(names)) == 4
+
+
+@once
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("which_direction", "XtoY"), ("ngf", "many"), ("ngf", None), ("ngf", 4.5), ("ngf", [4]), ("ngf", -1), ("ngf", {}),
+     ("crop_size", 64), ("crop_size", None), ("crop_size", ["64"]), ("scale_size", "1e9x"), ("seed", -3),
+     ("seed", 2**40), ("separable_conv", "maybe"), ("separable_conv", [True]),
+     ("aspect_ratio", "wide"), ("aspect_ratio", float("nan"))],
+)  # fmt: skip
+def test_R2_R3_an_edited_options_json(script, trained, tmp_path, name, value):
+    folder = copied(trained, tmp_path / "o")
+    options = json.loads((folder / "options.json").read_text()) | {name: value}
+    (folder / "options.json").write_text(json.dumps(options))
+    message = script.fails("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+    assert name in message and not (tmp_path / "t").exists()
+
+
+@once
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "3", '"text"', "{}", '{"script": []}', '{"script": "pix2pix"}', "{", "\x00"]
+)
+def test_R3_an_options_json_of_another_shape(script, trained, tmp_path, content):
+    folder = copied(trained, tmp_path / "o")
+    (folder / "options.json").write_text(content)
+    assert "options.json" in script.fails("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+
+
+def test_R4_the_output_folder_is_deleted_while_training(pairs, tmp_path):
+    flags = [*TRAIN[:-4], "--max_steps", 100_000, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 200]
+    command = command_line([*flags, "--input_dir", pairs, "--output_dir", tmp_path / "o"])
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment()
+    )
+    try:
+        while "step" not in child.stdout.readline():
+            pass
+        shutil.rmtree(tmp_path / "o")
+        _, err = child.communicate(timeout=90)
+    finally:
+        child.kill()
+    assert child.returncode == 2
+    assert_one_line(err, tmp_path / "o")
+
+
+@once
+def test_R5_names_that_are_not_utf8(script, trained, tmp_path):
+    save_image(tmp_path / "in" / "1.png", paint(64, 64, 1))
+    os.rename(tmp_path / "in" / "1.png", os.fsencode(tmp_path / "in") + b"/\xff1.png")
+    flags = ["--mode", "test", "--checkpoint", trained.folder, "--nopaired", "--output_dir", tmp_path / "o"]
+    assert "UTF-8" in script.fails(*flags, "--input_dir", tmp_path / "in")
+    (tmp_path / "bad.flags").write_bytes(b"--ngf=\xff")
+    assert "UTF-8" in script.fails(f"--flagfile={tmp_path / 'bad.flags'}")
+
+
+@once
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--seed=4294967296",
+        "--aspect_ratio=nan",
+        "--aspect_ratio=inf",
+        "--aspect_ratio=1e7",
+        "--l1_weight=nan",
+        "--lr=inf",
+    ],
+)
+def test_R7_R8_numbers_beyond_reason(script, pairs, tmp_path, flag):
+    message = script.fails(*TRAIN, "--input_dir", pairs, "--output_dir", tmp_path / "o", flag)
+    assert flag[2:].split("=")[0] in message and not (tmp_path / "o").exists()
+
+
+@once
+def test_R9_a_foreign_file_and_a_test_in_the_folder_of_a_training(script, trained, tmp_path):
+    folder = copied(trained, tmp_path / "o")
+    save_image(folder / "images" / "step-abc-outputs.png", paint(8, 8, 1))
+    save_image(folder / "images" / "step-abc.png", paint(8, 8, 1))
+    script("--mode", "train", "--checkpoint", folder, "--max_steps", 21, "--display_freq", 21)
+    before = (folder / "index.html").read_bytes()
+    assert "abc" not in before.decode()
+    assert str(folder) in script.fails("--mode", "test", "--checkpoint", folder, "--output_dir", folder)
+    assert (folder / "index.html").read_bytes() == before
+
+
+def test_R12_interrupted_while_tensorflow_is_imported():
+    child = subprocess.Popen(command_line(["--help"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert "Traceback" not in err and child.returncode in (0, 130), err  # 0: it was faster
+
+
+def test_R13_without_stderr(tmp_path):
+    command = " ".join(map(str, command_line(["--help"])))
+    done = subprocess.run(["bash", "-c", f"{command} 2>&-"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "--mode" in done.stdout
+
+
+@once
+@pytest.mark.parametrize("val", ["empty", "odd", "damaged"])
+def test_R14_held_out_images_that_cannot_be_shown(script, pairs, tmp_path, val):
+    """They do not stop a training: it warns, and shows images that it trains on."""
+    data = Path(shutil.move(pairs, tmp_path / "data" / "train")) if (tmp_path / "data").mkdir() is None else None
+    (tmp_path / "data" / "val").mkdir()
+    if val != "empty":
+        path = save_image(tmp_path / "data" / "val" / "1.png", paint(80, 161 if val == "odd" else 160, 1))
+        if val == "damaged":
+            truncate(path)
+    flags = [*TRAIN[:-2], "--input_dir", data, "--output_dir", tmp_path / "o"]
+    code, _, err = script.run(*flags)
+    assert code == 0 and err.startswith("warning: ") and err.count("\n") == 1 and str(tmp_path / "data" / "val") in err
+    assert (tmp_path / "o" / "images" / "step-00000003-0-outputs.png").is_file()
+
+
+@once
+def test_R15_a_link_to_the_training_images(script, pairs, tmp_path):
+    """Beside the link is where its val is, as the user sees it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(pairs)
+    save_pairs(tmp_path / "data" / "val", ["held.png"])
+    script(*TRAIN, "--input_dir", tmp_path / "data" / "train", "--output_dir", tmp_path / "o")
+    script("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
+    assert (tmp_path / "t" / "images" / "held-outputs.png").is_file()
+
+
+@once
+def test_R16_brackets_in_the_name_of_a_folder(script, trained, pairs, tmp_path):
+    """TensorFlow takes them for a pattern and finds nothing: the message names them."""
+    folder = copied(trained, tmp_path / "br[1]")
+    flags = ["--output_dir", tmp_path / "t"]
+    for mode in ("test", "train", "export"):
+        assert "* ? [ ]" in script.fails("--mode", mode, "--checkpoint", folder, *flags)
+    assert "* ? [ ]" in script.fails(*TRAIN, "--input_dir", pairs, "--output_dir", tmp_path / "a*")
+    script("--mode", "test", "--checkpoint", trained.folder, "--output_dir", tmp_path / "out[1]")
+
+
+@once
+def test_R17_what_a_killed_run_left_is_removed(script, trained, tmp_path):
+    folder = copied(trained, tmp_path / "o")
+    (folder / "model-25_temp").mkdir()
+    left = ["model-25_temp/part-00000", "checkpoint.tmp123", "part-99-options.json"]
+    for name in left:
+        (folder / name).write_text("rest")
+    (folder / "notes.txt").write_text("mine")
+    script("--mode", "train", "--checkpoint", folder, "--max_steps", 21, "--display_freq", 0)
+    assert not any((folder / name).exists() for name in left) and (folder / "notes.txt").exists()
+
+
+@once
+def test_R18_messages_are_one_line(script, trained, tmp_path):
+    truncate(save_image(tmp_path / "in" / "1.gif", noise(64, 64)))
+    flags = ["--mode", "test", "--checkpoint", trained.folder, "--nopaired", "--output_dir", tmp_path / "o"]
+    assert "1.gif" in script.fails(*flags, "--input_dir", tmp_path / "in")
+    assert "no checkpoint in /" in script.fails("--mode", "test", "--checkpoint", "/")
+    done = process(*flags, "--input_dir", tmp_path / "in")
+    assert_one_line(done.stderr, "1.gif")
+
+
+@once
+def test_R19_lab_at_native_size_is_bounded_by_the_window(script, tmp_path, monkeypatch):
+    """No call of the network's parts sees more than a window, the inputs that are shown no more than the outputs."""
+    options = script.options(lab_colorization=True, native_size=True, tile_size=64)
+    model, sizes = pix2pix.Pix2Pix(options, training=False), []
+    convert = model.to_inputs
+    monkeypatch.setattr(model, "to_inputs", lambda images: sizes.append(images.shape) or convert(images))
+    path = save_image(tmp_path / "1.png", paint(200, 150, 1))
+    images = model.translate_file(str(path), "AtoB")
+    assert images["inputs"].shape == images["outputs"].shape == (200, 150, 3) and len(sizes) > 2
+    assert max(max(size[1:3]) for size in sizes if None not in size) <= 64
+    assert np.ptp(images["inputs"].astype(int), -1).max() <= 1  # grey
