@@ -168,7 +168,7 @@ def write_checkpoint(module, options, model, folder):
     try:
         temporary.mkdir(parents=True)
         module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(checkpoint_number=0)
-        module.write_text(temporary / "options.json", {"script": model.name, **options})
+        module.write_file(temporary / "options.json", {"script": model.name, **options})
         os.replace(temporary, folder)
     except (OSError, module.tf.errors.OpError) as error:
         raise UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}") from None
