@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SCRIPTS, assert_one_line, plain_environment
+from conftest import ROOT, SCRIPTS
+from run_tool import fails, run_tool
 
 
 def test_ci_runs_the_test_command_of_the_readme():
@@ -68,10 +69,24 @@ def test_benchmark_measures_and_compares():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nothere"], ["pix2pix", "--", "--nonsense"], ["pix2pix", "--yardstick", "false"]]
+    "arguments, words",
+    [
+        (["nothere"], ["nothere.py"]),
+        (["json"], ["json.py"]),
+        (["tools/common"], ["tools/common.py"]),
+        (["pix2pix", "--", "--nonsense"], ["nonsense"]),
+        (["pix2pix", "--", "--ngf", "4", "word"], ["not a flag: word"]),
+        (["pix2pix", "--", "--input_dir", "/nope"], ["no such folder: /nope"]),
+        (["pix2pix", "--", "--crop_size", "33"], ["--crop_size 33"]),
+        (["pix2pix", "--steps", "0"], ["--steps", "at least 1"]),
+        (["pix2pix", "--yardstick", "false"], ["--yardstick 'false'"]),
+        (["pix2pix", "--yardstick", "nosuch"], ["--yardstick 'nosuch' cannot be run", "No such file"]),
+        (["pix2pix", "--yardstick", " "], ["--yardstick ' ' cannot be run"]),
+        (["pix2pix", "--yardstick", "echo {}"], ["no JSON with seconds_per_step"]),
+    ],
 )
-def test_benchmark_says_what_is_wrong_in_one_line(arguments):
-    command = [sys.executable, "tools/benchmark.py", *arguments]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=plain_environment())
-    assert result.returncode == 2
-    assert_one_line(result.stderr)
+def test_benchmark_says_what_is_wrong_in_one_line(monkeypatch, arguments, words):
+    """R10: --input_dir /nope, --steps 0, --yardstick nosuch and the name of another module were tracebacks."""
+    module = SCRIPTS["pix2pix"].module
+    monkeypatch.setattr(module, "FLAGS", copy.deepcopy(module.FLAGS))
+    fails(run_tool("benchmark", *arguments), *words)

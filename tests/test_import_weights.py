@@ -33,8 +33,9 @@ TOOL = parity.load_tool()
 
 
 def generator(name, seed=0):
-    """A generator in PyTorch with random weights."""
-    return parity.randomise(parity.build_reference(name, 4), seed)
+    """A generator in PyTorch with random weights, narrow; ganilla-64 is as wide as the original always is."""
+    name, width = (name, 4) if name != "ganilla-64" else ("ganilla", 64)
+    return parity.randomise(parity.build_reference(name, width), seed)
 
 
 def save(path, name="resnet-2", seed=0, change=lambda state: state, **options):
@@ -144,26 +145,31 @@ def test_test_without_images_says_what_to_give(imported):
 
 
 def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
-    checkpoint, module = imported("resnet-2", "--which_direction", "BtoA")
+    """W3: a file imported as BtoA gave grey images, and "done", in a test without --which_direction."""
+    checkpoint, module = imported("resnet-2")
     image = paint(64, 64, 0)
-    for direction in ("BtoA", "AtoB"):
+    for direction in ("AtoB", "BtoA"):
         folder, file = tmp_path / direction, save_image(tmp_path / "one.png", image)
-        flags = ["--input_dir", file, "--output_dir", folder, "--native_size", "--which_direction", direction]
+        flags = ["--input_dir", file, "--output_dir", folder, "--native_size"]
+        flags += ["--which_direction", direction] * (direction == "BtoA")
         SCRIPTS["cyclegan"]("--mode", "test", "--checkpoint", checkpoint, *flags)
         outputs, recovered = (read_png(folder / f"images/one-{kind}.png") for kind in ("outputs", "recovered"))
-        if direction == "BtoA":
+        if direction == "AtoB":
             assert np.abs(outputs - translate(module, image)).max() <= 1
             assert (recovered == 128).all()
         else:
             assert (outputs == 128).all()
-    error = refuses(checkpoint, "--export", tmp_path / "back.pth", "--which_direction", "AtoB")
-    assert "generator_AtoB" in error and not (tmp_path / "back.pth").exists()
+    error = refuses(checkpoint, "--export", tmp_path / "back.pth", "--which_direction", "BtoA")
+    assert "generator_BtoA" in error and not (tmp_path / "back.pth").exists()
+    flags = ["--script", "cyclegan", "--output_dir", tmp_path / "new", "--which_direction", "BtoA"]
+    error = refuses(tmp_path / "resnet-2.pth", *flags)
+    assert "imported as AtoB" in error and "leave --which_direction out" in error and not (tmp_path / "new").exists()
 
 
 # -------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("name", ["unet-5", "unet-8", "resnet-1", "resnet-9", "ganilla"])
+@pytest.mark.parametrize("name", ["unet-5", "unet-8", "resnet-1", "resnet-9", "ganilla-64"])
 def test_import_and_export_give_the_same_tensors(call, imported, tmp_path, name):
     checkpoint, module = imported(name)
     call(checkpoint, "--export", tmp_path / "back.pth")
@@ -171,7 +177,7 @@ def test_import_and_export_give_the_same_tensors(call, imported, tmp_path, name)
     expected = dict(module.named_parameters())
     assert all(back[key].dtype == torch.float32 and torch.equal(back[key], expected[key]) for key in expected)
     assert back.keys() == module.state_dict().keys()  # with running statistics, which PyTorch needs
-    parity.build_reference(name, 4).load_state_dict(back)
+    module.load_state_dict(back)
     assert all(back[key].eq("var" in key).all() for key in back.keys() - expected.keys())
 
 
@@ -213,6 +219,9 @@ def with_statistics(state):
 
 FORMS = {
     "DataParallel": {"change": lambda state: {f"module.{key}": value for key, value in state.items()}},
+    "W5: torch.compile within DataParallel, twice, within a model": {
+        "change": lambda state: {f"netG.module.module._orig_mod.{key}": value for key, value in state.items()}
+    },
     "running statistics": {"change": with_statistics},
     "dropout in the blocks": {
         "change": lambda state: {key.replace("conv_block.5", "conv_block.6"): value for key, value in state.items()}
@@ -307,16 +316,37 @@ def changed(name, shape):
     return lambda state: state | {name: torch.zeros(shape)}
 
 
+def repeated(name, shape):
+    """One number, in the file once, as a view of a shape that fills no memory."""
+    return lambda state: state | {name: torch.zeros(1).expand(shape)}
+
+
+def spoiled(name, value):
+    def change(state):
+        state[name].view(-1)[-1] = value
+        return state
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("resnet-2", without("model.7.bias", "model.19.weight"), ["missing: model.7.bias, model.19.weight"]),
+        (
+            "resnet-2",
+            without("model.7.bias", "model.19.weight"),
+            ["18 tensors, the first model.1.weight [4, 3, 7, 7]: a ResNet", "2 missing (first model.7.bias)"],
+        ),
         ("resnet-2", without("model.1.weight"), ["model.1.weight", "missing"]),
         ("unet-5", without("model.model.3.weight"), ["model.model.3.weight", "missing"]),
-        ("ganilla", without("fpn.P4_1.bias"), ["missing: fpn.P4_1.bias"]),
-        ("resnet-2", changed("model.99.weight", [4]), ["unknown: model.99.weight"]),
+        ("ganilla", without("fpn.P4_1.bias"), ["a GANILLA generator, but 1 missing (first fpn.P4_1.bias)"]),
+        ("resnet-2", changed("model.99.weight", [4]), ["1 unknown (first model.99.weight)"]),
         ("resnet-2", changed("model.1.weight", [4, 4, 7, 7]), ["model.1.weight is [4, 4, 7, 7], not [4, 3, 7, 7]"]),
-        ("resnet-2", changed("model.1.weight", [5, 3, 7, 7]), ["of another shape: model.1.bias is [4], not [5]"]),
+        (
+            "resnet-2",
+            changed("model.1.weight", [5, 3, 7, 7]),
+            ["of another shape (first model.1.bias is [4], not [5])"],
+        ),
         ("resnet-2", changed("model.1.weight", []), ["model.1.weight", "missing"]),
         ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7]"]),
         ("unet-5", changed("model.model.0.weight", [4, 6, 4, 4]), ["from 6 to 3 channels"]),
@@ -325,21 +355,38 @@ def changed(name, shape):
         (
             "unet-5",
             changed("model.model.1.model.1.bias", [8]),
-            ["unknown: model.model.1.model.1.bias"],
+            ["a U-Net, but 1 unknown (first model.model.1.model.1.bias)"],
         ),  # instance norm
-        ("resnet-2", changed("model.2.weight", [4]), ["unknown: model.2.weight"]),  # batch norm
+        ("resnet-2", changed("model.2.weight", [4]), ["unknown (first model.2.weight)"]),  # batch norm
         (
             "patchgan-3",
             lambda state: state,
-            ["not a U-Net, ResNet or GANILLA generator", "model.0.weight", "10 in all"],
+            ["10 tensors, the first model.0.weight", "a discriminator, not a U-Net, ResNet or GANILLA generator"],
         ),
-        ("resnet-2", lambda state: {}, ["not a state dict"]),
-        ("resnet-2", lambda state: {"state_dict": dict(state)}, ["not a state dict"]),
-        ("resnet-2", lambda state: list(state.values()), ["not a state dict"]),
-        ("resnet-2", lambda state: dict(state) | {"epoch": 3}, ["not a state dict"]),
+        ("resnet-2", lambda state: {"fc.weight": torch.zeros(3)}, ["1 tensors, the first fc.weight [3]: a classifier"]),
+        ("resnet-2", lambda state: {"x": torch.zeros(3)}, ["1 tensors, the first x [3]: nothing known, not a U-Net"]),
+        ("resnet-2", lambda state: {"running_mean": torch.zeros(3)}, ["running statistics alone, not a U-Net"]),
+        ("resnet-2", lambda state: {}, ["a dict of 0 entries, not a state dict"]),
+        ("resnet-2", lambda state: {"state_dict": dict(state)}, ["1 entries, with 'state_dict' of type dict, not a"]),
+        ("resnet-2", lambda state: list(state.values()), ["a list, not a state dict"]),
+        ("resnet-2", lambda state: dict(state) | {"epoch": 3}, ["with 'epoch' of type int, not a state dict"]),
+        # R11: no filters, or more than the file holds
+        ("resnet-2", changed("model.1.weight", [0, 3, 7, 7]), ["a ResNet generator, but with 0 filters"]),
+        ("resnet-2", changed("model.1.weight", [10**6, 3, 1, 1]), ["1000000 filters", "do not fit"]),
+        ("unet-5", changed("model.model.0.weight", [20000, 3, 1, 1]), ["20000 filters", "do not fit"]),
+        ("ganilla", changed("conv1.weight", [0, 3, 7, 7]), ["GANILLA generator of ngf 0"]),
+        ("resnet-2", repeated("model.1.weight", [10**6, 10**6, 7, 7]), ["model.1.weight", "larger than what the file"]),
+        # W2: GANILLA's own code at ngf 32
+        ("ganilla", changed("conv1.weight", [32, 3, 7, 7]), ["ngf 32", "only those of ngf 64"]),
+        # W4: of a training that failed
+        ("resnet-2", spoiled("model.10.conv_block.1.weight", float("nan")), ["conv_block.1.weight holds NaN"]),
+        ("unet-5", spoiled("model.model.3.bias", float("-inf")), ["model.model.3.bias holds NaN or infinity"]),
+        # W5: two networks in one
+        ("resnet-2", lambda state: {**state, **{f"module.{key}": state[key] for key in state}}, ["save one network"]),
     ],
 )
 def test_other_networks_are_refused(refuses, tmp_path, name, change, words):
+    """W8: and one line says what the file is, without a list of its names."""
     script = SCRIPT_OF.get(name.split("-")[0], "cyclegan")
     path = save(tmp_path / "bad.pth", name, change=change)
     error = refuses(path, "--script", script, "--output_dir", tmp_path / "out")
@@ -431,6 +478,8 @@ def test_exports_that_are_refused(refuses, imported, tmp_path):
     truncate(checkpoint / "model-0.data-00000-of-00001")
     assert "damaged" in refuses(checkpoint, *target)
     assert_one_line(process(checkpoint, *target).stderr, "damaged")
+    ganilla, _ = imported("ganilla")
+    assert "--ngf 64" in refuses(ganilla, *target)  # W2: GANILLA could not load it
     unet, _ = imported("unet-5")
     assert "AtoB" in refuses(unet, *target, "--which_direction", "BtoA")
     assert not (tmp_path / "new.pth").exists()

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import Parser, UserError, load_algorithm, run
+from common import Parser, UserError, load_algorithm, positive_integer, run
 
 
 def make_images(folder, count, height, width):
@@ -49,16 +49,14 @@ def summary(seconds, images):
     return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
 
 
-def measure(args, folder):
+def measure(args, module, algorithm, folder):
     """All figures of one run, as a dict. folder: an empty one, for random images."""
-    module, algorithm = load_algorithm(args.algorithm)
     import keras
     import tensorflow as tf
 
-    try:
-        module.FLAGS([args.algorithm, *args.flags])
-    except module.flags.Error as error:
-        raise UserError(str(error).replace("\n", " ")) from None
+    unused = module.FLAGS([args.algorithm, *args.flags])[1:]
+    if unused:
+        raise UserError(f"not a flag: {unused[0]}")
     options = SimpleNamespace(**module.FLAGS.flag_values_dict())
     device = module.start_devices(options.seed is not None if options.deterministic is None else options.deterministic)
     options.seed = options.seed or 0
@@ -113,19 +111,22 @@ def measure(args, folder):
 
 
 def yardstick(command):
-    """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that as a dict."""
-    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that number."""
     try:
-        return json.loads(result.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError):
+        result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    except (OSError, ValueError, IndexError) as error:  # ValueError: a quote without an end; IndexError: no word
+        raise UserError(f"--yardstick {command!r} cannot be run: {error}") from None
+    try:
+        return float(json.loads(result.stdout.strip().splitlines()[-1])["seconds_per_step"])
+    except (IndexError, ValueError, KeyError, TypeError):
         error = result.stderr.strip()[-200:]
-        raise UserError(f"--yardstick {command!r}: its last line is not JSON: {error}") from None
+        raise UserError(f"--yardstick {command!r}: its last line is no JSON with seconds_per_step: {error}") from None
 
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla or siamesegan")
-    parser.add_argument("--steps", type=int, default=20, help="training steps to measure (20)")
+    parser.add_argument("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last "
@@ -136,11 +137,15 @@ def main():
     start = time.monotonic()
     others = [yardstick(args.yardstick)] if args.yardstick else []
     args.waited = time.monotonic() - start
+    module, algorithm = load_algorithm(args.algorithm)
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(args, Path(folder))
+        try:
+            result = measure(args, module, algorithm, Path(folder))
+        except (module.UserError, module.flags.Error) as error:
+            raise UserError(str(error)) from None
     if args.yardstick:
         others.append(yardstick(args.yardstick))
-        result["yardstick_seconds"] = [other["seconds_per_step"] for other in others]
+        result["yardstick_seconds"] = others
         result["times_as_fast_as_yardstick"] = statistics.mean(result["yardstick_seconds"]) / result["step"]["seconds"]
     if args.json:
         print(json.dumps(result, indent=2))

@@ -16,6 +16,7 @@ import types
 import warnings
 from pathlib import Path
 
+import numpy as np
 from common import Parser, UserError, load_algorithm, run, written_whole
 
 SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA"}  # name: its generator
@@ -24,6 +25,14 @@ DIRECTIONS = ("AtoB", "BtoA")
 TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 1: (0,)}, {4: (2, 3, 1, 0), 1: (0,)}
 # flags that the original repositories do not have, with the values that give their networks
 NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}
+GANILLA_NGF = 64  # GANILLA's code has 64, 128, 128, 256 filters behind the first layer, whatever ngf is
+LOOKS = {  # what a state dict looks like, by the names of its tensors
+    "a U-Net": r"model\.model\.",
+    "a ResNet generator": r"model\.\d+\.conv_block\.",
+    "a GANILLA generator": r"layer1\.\d\.final_conv\.|fpn\.",
+    "a discriminator": r"(model|net)\.\d+\.(weight|bias)$",
+    "a classifier": r"(layer1|features|fc|classifier)\.",
+}
 
 
 # ------------------------------------------------------------------------------------------------------------- names
@@ -65,12 +74,32 @@ def original_weights(network, modules=original_modules):
     return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(paths, network.weights, strict=True)}
 
 
+def describe(state):
+    """One line on what a state dict {name: array} is."""
+    if not state:
+        return "running statistics alone"
+    looks = [kind for kind, pattern in LOOKS.items() if any(re.match(pattern, name) for name in state)]
+    first = next(iter(state))
+    return f"{len(state)} tensors, the first {first} {list(state[first].shape)}: {(looks or ['nothing known'])[0]}"
+
+
 def recognise(state):
     """The script to whose generator a state dict {name: array} belongs, and its network flags. Else UserError."""
+    script, flags = recognise_kind(state)
+    # each network has more numbers than this; so what is built is no larger than the file lets expect
+    least, numbers = 256 * flags.get("n_blocks", 1) * flags["ngf"] ** 2, sum(values.size for values in state.values())
+    if not 0 < least <= numbers:
+        found = f"{flags['ngf']} filters in its first layer, and {numbers:,} numbers in all"
+        raise UserError(f"{describe(state)}, but with {found}, which do not fit together")
+    return script, flags
+
+
+def recognise_kind(state):
+    """As recognise(), before it is known whether the width fits the size of the file."""
 
     def kernel_shape(name):  # of a convolution, which shows how wide the network is
         if name not in state or state[name].ndim != 4:
-            raise UserError(f"{name}, the kernel of a convolution, is missing")
+            raise UserError(f"{describe(state)}, but {name}, the kernel of a convolution, is missing")
         return state[name].shape
 
     if any(name.startswith("model.model.") for name in state):
@@ -90,13 +119,12 @@ def recognise(state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
         return "cyclegan", {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks}
     if any(name.startswith("layer1.") for name in state):
-        return "ganilla", {"ngf": kernel_shape("conv1.weight")[0]}
-    raise UserError(f"not a U-Net, ResNet or GANILLA generator: {abbreviate(list(state))}")
-
-
-def abbreviate(names):
-    """The first five of a list of names, and how many there are."""
-    return ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
+        ngf, filters = kernel_shape("conv1.weight")[0], kernel_shape("layer1.0.conv1.weight")[0]
+        if filters != ngf:
+            reason = f"{filters} filters behind the first layer, where ganilla.py's has {ngf}"
+            raise UserError(f"a GANILLA generator of ngf {ngf} with {reason}: only those of ngf {GANILLA_NGF} fit")
+        return "ganilla", {"ngf": ngf}
+    raise UserError(f"{describe(state)}, not a U-Net, ResNet or GANILLA generator")
 
 
 def fill(network, state, modules=original_modules):
@@ -112,7 +140,11 @@ def fill(network, state, modules=original_modules):
         "of another shape": wrong,
     }
     if any(faults.values()):
-        raise UserError("; ".join(f"{fault}: {abbreviate(names)}" for fault, names in faults.items() if names))
+        found = ", ".join(f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names)
+        raise UserError(f"{describe(state)}, but {found}")
+    for name in weights:
+        if not np.isfinite(state[name]).all():
+            raise UserError(f"{describe(state)}, but {name} holds NaN or infinity: that training failed")
     for name, weight in weights.items():
         weight.assign(state[name].transpose(FROM_TORCH[state[name].ndim]))
 
@@ -137,7 +169,8 @@ def import_torch():
 def read_state(path):
     """The state dict {name: float32 array} in a .pth file. The file is read as data: no code in it runs.
 
-    The names are those of a network without DataParallel, running statistics and dropout in residual blocks.
+    The names are those of a network alone: without DataParallel, torch.compile or a netG around it, and without running
+    statistics and dropout in residual blocks.
     """
     torch = import_torch()
     if not path.is_file():
@@ -147,7 +180,16 @@ def read_state(path):
         with warnings.catch_warnings(action="ignore"):  # PyTorch warns of its old formats
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
-                raise UserError(f"not a state dict, that is, tensors by name; {hint}")
+                is_dict = isinstance(state, dict)
+                entries = state.items() if is_dict else ()
+                odd = [(name, value) for name, value in entries if not torch.is_tensor(value)]
+                types = [f"{name!r} of type {type(value).__name__}" for name, value in odd]
+                kind = f"a dict of {len(state)} entries" if is_dict else f"a {type(state).__name__}"
+                found = ", with ".join([kind, *types[:1]])
+                raise UserError(f"{found}, not a state dict, that is, tensors by name; {hint}")
+            for name, value in state.items():  # a view may repeat few numbers without end
+                if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                    raise UserError(f"refused: {name} {list(value.shape)} is larger than what the file holds of it")
             state = {str(name): value.detach().float().numpy() for name, value in state.items()}
     except (UserError, PermissionError):
         raise
@@ -157,8 +199,11 @@ def read_state(path):
             raise UserError(f"refused: more than tensors, {code[1]} in it could run code; {hint}") from None
         raise UserError("not a state dict of PyTorch, or damaged: download or save it again") from None
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    names = {name: re.sub(r"(\.conv_block)\.6\.", r"\1.5.", name.removeprefix("module.")) for name in state}
-    return {names[name]: value for name, value in state.items() if not name.endswith(statistics)}
+    plain = {re.sub(r"^((module|netG|_orig_mod)\.)+", "", name): value for name, value in state.items()}
+    if len(plain) < len(state):
+        raise UserError("the same names with and without a prefix such as module. in one file: save one network alone")
+    plain = {name: value for name, value in plain.items() if not name.endswith(statistics)}
+    return {re.sub(r"(\.conv_block)\.6\.", r"\1.5.", name): value for name, value in plain.items()}
 
 
 def write_checkpoint(module, options, model, folder):
@@ -205,6 +250,9 @@ def import_files(paths, script, folder, direction):
     flags = dict(found[0][1])
     if direction and direction != flags.get("which_direction", direction):
         raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
+    if direction == "BtoA" and len(paths) == 1 and script != "pix2pix":  # test without the flag would be grey
+        reason = "one file is imported as AtoB, which is what test takes by default, whatever it translates"
+        raise UserError(f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both directions")
     direction = flags.get("which_direction", direction or "AtoB")
     # input_dir is the .pth file instead of training data; test then says that it finds no images beside it
     flags |= {"input_dir": str(paths[0].resolve()), "which_direction": direction, "seed": 0}
@@ -230,8 +278,7 @@ def import_files(paths, script, folder, direction):
     sizes = ", ".join(f"{name} {value}" for name, value in found[0][1].items())
     print(f"{folder}: {SCRIPTS[script]} generator, {sizes}")
     if len(paths) < len(order):
-        other = DIRECTIONS[direction == "AtoB"]
-        print(f"no file for {other}: that generator, which makes the `recovered` images of test too, gives grey images")
+        print("no file for BtoA: that generator, which makes the `recovered` images of test too, gives grey images")
     images = "--nopaired --input_dir IMAGES" if script == "pix2pix" else "--input_dir IMAGES"
     flag = f" --which_direction {direction}" if len(order) > 1 else ""
     print(f"next: python {script}.py --mode test --checkpoint {folder}{flag} {images}")
@@ -256,6 +303,9 @@ def export_file(checkpoint, script, target, direction):
         for name, value in NO_COUNTERPART.items():
             if options.get(name, value) != value:
                 raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
+        if trained_by == "ganilla" and options["ngf"] != GANILLA_NGF:
+            reason = f"GANILLA's code loads only networks of --ngf {GANILLA_NGF}: behind the first layer it ignores ngf"
+            raise UserError(f"{checkpoint} is of --ngf {options['ngf']}, and {reason}")
         model = algorithm(types.SimpleNamespace(**options), training=False)
         if len(model.networks) > 1:
             name = f"generator_{direction or 'AtoB'}"
@@ -294,8 +344,8 @@ def parse():
     add("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")
     add("--script", choices=SCRIPTS, help="what the checkpoint is for")
     add("--output_dir", type=Path, help="folder of the checkpoint to make; it must not exist, or be empty")
-    add("--which_direction", choices=DIRECTIONS, help="direction of the first file, or of the one to write (default: "
-        "AtoB); pix2pix: which half of a pair is translated")  # fmt: skip
+    add("--which_direction", choices=DIRECTIONS, help="direction of the first of two files, or of the one to write "
+        "(default: AtoB); pix2pix: which half of a pair is translated")  # fmt: skip
     add("--export", type=Path, metavar="FILE.pth", help="write a generator of a checkpoint to this file")
     args = parser.parse_args()
     if args.export and (args.output_dir or args.second):
