@@ -47,7 +47,19 @@ def learn_domains(folder, seed=0):
     for part, numbers in (("trainA", range(12)), ("trainB", range(100, 112)), ("testA", range(200, 206))):
         for number in numbers:
             save_image(folder / part / f"{number}.png", reddish(number)[..., :: -1 if part == "trainB" else 1])
-    flags = ["--mode", "train", "--input_dir", folder, "--output_dir", folder / "o", *script.tiny, "--ngf", 8, "--ndf", 8]
+    flags = [
+        "--mode",
+        "train",
+        "--input_dir",
+        folder,
+        "--output_dir",
+        folder / "o",
+        *script.tiny,
+        "--ngf",
+        8,
+        "--ndf",
+        8,
+    ]
     flags += ["--lr", 0.002, "--identity_weight", 0, "--seed", seed, "--display_freq", 0, "--max_steps", 100]
     script(*flags)
     script("--mode", "test", "--checkpoint", folder / "o", "--output_dir", folder / "t")
@@ -98,7 +110,9 @@ def test_translations_come_closer_to_the_truth(script, samples, tmp_path):
     true counterparts is at least 25 % below that of the images as they are."""
 
     def run(*arguments):
-        result = subprocess.run(command_line(arguments, script), env=plain_environment(), capture_output=True, text=True)
+        result = subprocess.run(
+            command_line(arguments, script), env=plain_environment(), capture_output=True, text=True
+        )
         assert result.returncode == 0, result.stderr
 
     data, train, test = ROOT / "samples" / samples, tmp_path / "train", tmp_path / "test"
@@ -108,8 +122,12 @@ def test_translations_come_closer_to_the_truth(script, samples, tmp_path):
     for direction in ("AtoB", "BtoA"):
         names = [name for name in errors if name.startswith(direction)]
         assert len(names) == 10
-        inputs, targets = ([read_png(test / "images" / f"{n}-{k}.png") / 255 for n in names] for k in ("inputs", "targets"))
+        inputs, targets = (
+            [read_png(test / "images" / f"{n}-{k}.png") / 255 for n in names] for k in ("inputs", "targets")
+        )
         unchanged = np.abs(np.array(inputs) - targets).mean()
         translated = np.mean([errors[name]["l1"] for name in names])
-        print(f"{direction}: L1 {unchanged:.4f} unchanged, {translated:.4f} translated, {1 - translated / unchanged:.0%} less")
+        print(
+            f"{direction}: L1 {unchanged:.4f} unchanged, {translated:.4f} translated, {1 - translated / unchanged:.0%} less"
+        )
         assert translated <= 0.75 * unchanged, direction

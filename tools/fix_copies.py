@@ -45,8 +45,8 @@ def copy(paths, source=None, check=False):
             if new != old:
                 text = text.replace(old, new)
                 lines = list(difflib.unified_diff(new.splitlines(), old.splitlines(), n=0, lineterm=""))[3:]
-                count = f"{len(lines)} lines"
-                report.append(f"{path.name}: {name!r} differs from {master.name} in {count}, from: {lines[0].strip()}")
+                where = f"{len(lines)} lines, the first is {lines[0].strip()!r}"
+                report.append(f"{path.name}: {name!r} differs from {master.name}: {where}")
         if not check and text != path.read_text(encoding="utf-8"):
             with written_whole(path) as part:
                 part.write_text(text, encoding="utf-8")
