@@ -1,4 +1,4 @@
-"""What is learned, in numbers. The slow tests follow the recipes for CPUs: python -m pytest -m slow tests/test_learning.py."""
+"""What is learned, in numbers. The slow tests follow the recipes for CPUs: pytest -m slow tests/test_learning.py."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ def mean_colour(images):
 
 
 def learn_pairs(folder, seed=0):
-    """pix2pix.py, 80 steps on images and the same with inverted colours. L1 of held-out translations from the truth over
-    that of the mean training image."""
+    """pix2pix.py, 80 steps on images and the same with inverted colours. L1 of held-out translations from the truth
+    over that of the mean training image."""
     script, names = SCRIPTS["pix2pix"], [f"{n}.png" for n in range(12)]
     save_pairs(folder / "train", names)
     for number in range(4):
@@ -86,8 +86,8 @@ def test_cyclegan_learns_a_domain_and_the_way_back(tmp_path):
 
 @pytest.mark.slow
 def test_pix2pix_learns_the_samples(tmp_path):
-    """Labels of held-out façades from their photos are better than the mean training map: seeds 0 to 2 give 0.77 to 0.78
-    of its L1, with the L1 loss down to 0.46."""
+    """Labels of held-out façades from their photos are better than the mean training map: seeds 0 to 2 give 0.77 to
+    0.78 of its L1, with the L1 loss down to 0.46."""
     script, samples = SCRIPTS["pix2pix"], ROOT / "samples" / "facades"
 
     def labels(part):
@@ -106,8 +106,8 @@ def test_pix2pix_learns_the_samples(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "samples"), [("cyclegan", "monet2photo"), ("ganilla", "miyazaki")])
 def test_translations_come_closer_to_the_truth(script, samples, tmp_path):
-    """By the recipe for CPUs (about 12 minutes): in both directions the L1 of the translations of held-out images to their
-    true counterparts is at least 25 % below that of the images as they are."""
+    """By the recipe for CPUs (about 12 minutes): in both directions the L1 of the translations of held-out images to
+    their true counterparts is at least 25 % below that of the images as they are."""
 
     def run(*arguments):
         result = subprocess.run(
@@ -128,6 +128,6 @@ def test_translations_come_closer_to_the_truth(script, samples, tmp_path):
         unchanged = np.abs(np.array(inputs) - targets).mean()
         translated = np.mean([errors[name]["l1"] for name in names])
         print(
-            f"{direction}: L1 {unchanged:.4f} unchanged, {translated:.4f} translated, {1 - translated / unchanged:.0%} less"
+            f"{direction}: L1 {unchanged:.4f} before, {translated:.4f} after, {1 - translated / unchanged:.0%} less"
         )
         assert translated <= 0.75 * unchanged, direction
