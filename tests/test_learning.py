@@ -47,19 +47,8 @@ def learn_domains(folder, seed=0):
     for part, numbers in (("trainA", range(12)), ("trainB", range(100, 112)), ("testA", range(200, 206))):
         for number in numbers:
             save_image(folder / part / f"{number}.png", reddish(number)[..., :: -1 if part == "trainB" else 1])
-    flags = [
-        "--mode",
-        "train",
-        "--input_dir",
-        folder,
-        "--output_dir",
-        folder / "o",
-        *script.tiny,
-        "--ngf",
-        8,
-        "--ndf",
-        8,
-    ]
+    flags = ["--mode", "train", "--input_dir", folder, "--output_dir", folder / "o", *script.tiny]
+    flags += ["--ngf", 8, "--ndf", 8]
     flags += ["--lr", 0.002, "--identity_weight", 0, "--seed", seed, "--display_freq", 0, "--max_steps", 100]
     script(*flags)
     script("--mode", "test", "--checkpoint", folder / "o", "--output_dir", folder / "t")
@@ -74,12 +63,12 @@ def learn_domains(folder, seed=0):
 
 
 def test_pix2pix_learns_a_translation(tmp_path):
-    """RANGE1"""
+    """Measured with seeds 0 to 4, AVX512 and AVX2: 0.15 to 0.18."""
     assert learn_pairs(tmp_path) < 0.4
 
 
 def test_cyclegan_learns_a_domain_and_the_way_back(tmp_path):
-    """RANGE2"""
+    """Measured with seeds 0 to 4, AVX512 and AVX2: colour 0.003 to 0.018, recovered 0.24 to 0.30."""
     colour, recovered = learn_domains(tmp_path)
     assert colour < 0.3 and recovered < 0.6
 
@@ -127,7 +116,5 @@ def test_translations_come_closer_to_the_truth(script, samples, tmp_path):
         )
         unchanged = np.abs(np.array(inputs) - targets).mean()
         translated = np.mean([errors[name]["l1"] for name in names])
-        print(
-            f"{direction}: L1 {unchanged:.4f} before, {translated:.4f} after, {1 - translated / unchanged:.0%} less"
-        )
+        print(f"{direction}: L1 {unchanged:.4f} before, {translated:.4f} after, {1 - translated / unchanged:.0%} less")
         assert translated <= 0.75 * unchanged, direction
