@@ -607,7 +607,7 @@ def naming_unreadable(paths, load):
                 reason = re.search("a pair .* images", error.message)  # see load_pair
                 damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
                 raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
-        raise UserError("an image could not be read, but all can be read now: run the command again") from None
+        raise  # the images are good
 
 
 def resize(image, size):

@@ -52,6 +52,14 @@ def copy_training(trained, folder):
     return Path(shutil.copytree(trained.folder, folder))
 
 
+def save_options(script, folder):
+    """What is read of a training before its weights. Returns --checkpoint."""
+    options = {"script": script.name} | vars(script.options(input_dir="in"))
+    (folder / "options.json").write_text(json.dumps(options))
+    (folder / "model-1.index").touch()
+    return folder / "model-1"
+
+
 def change_options(folder, **changes):
     options = json.loads((folder / "options.json").read_text()) | changes
     (folder / "options.json").write_text(json.dumps(options))
@@ -84,16 +92,16 @@ def test_input_folder(script, trained, tmp_path, mode):
 
 
 @only("cyclegan", "siamesegan")
-def test_folders_of_the_domains(script, trained, tmp_path, monkeypatch):
+def test_folders_of_the_domains(script, tmp_path):
     """Each of those that are needed: missing, or empty."""
-    model, folder = trained.model, save_domains(tmp_path, PARTS, size=(70, 70))
-    monkeypatch.setattr(model.args, "input_dir", str(folder))
+    folder = save_domains(tmp_path, PARTS, size=(70, 70))
+    model = script.algorithm(script.options(input_dir=str(folder)), training=False)
 
     def find(part):
         return model.find_training_images() if part.startswith("train") else model.find_test_images(folder)
 
     for part, direction in (("trainA", "AtoB"), ("trainB", "AtoB"), ("testA", "AtoB"), ("testB", "BtoA")):
-        monkeypatch.setattr(model.args, "which_direction", direction)
+        model.args.which_direction = direction
         assert find(part)
         (folder / part).rename(tmp_path / "moved")
         with pytest.raises(script.module.UserError, match=f"no such folder: {folder / part}"):
@@ -115,10 +123,10 @@ def test_training_on_one_of_the_domains(script, tmp_path):
 
 
 @only("cyclegan", "siamesegan")
-def test_the_domain_that_is_not_asked_for_may_be_missing(script, trained, tmp_path):
-    folder = save_domains(tmp_path / "in", {"testA": ["1.png"]})
-    script(*flags_of_test(trained, "--input_dir", folder, "--output_dir", tmp_path / "o"))
-    assert (tmp_path / "o" / "images" / "1-outputs.png").is_file()
+def test_the_domain_that_is_not_asked_for_may_be_missing(script, tmp_path):
+    folder = save_domains(tmp_path, {"testA": ["1.png"]})
+    model = script.algorithm(script.options(), training=False)
+    assert model.find_test_images(folder) == [("1", str(folder / "testA" / "1.png"), "AtoB")]
 
 
 @only("pix2pix", "cyclegan")
@@ -165,15 +173,18 @@ def save_damaged(folder):
 
 
 @each_training
-def test_each_kind_of_damage_is_recognised(script, trained, tmp_path):
+def test_each_kind_of_damage_is_recognised(script, tmp_path):
     """Before a training as in test; a good image is taken."""
-    good = save_image(tmp_path / "good.png", paint(80, 160, 0))
-    trained.model.load(str(good))
+    load, good = (
+        script.algorithm(script.options(), training=True).load,
+        save_image(tmp_path / "good.png", paint(80, 160, 0)),
+    )
+    load(str(good))
     for path in save_damaged(tmp_path):
         for paths in ([path], [good, path, good]):
             expected = pytest.raises(script.module.UserError, match=f"{re.escape(str(path))} cannot be read")
-            with expected, script.module.naming_unreadable(list(map(str, paths)), trained.model.load):
-                trained.model.load(str(path))
+            with expected, script.module.naming_unreadable(list(map(str, paths)), load):
+                load(str(path))
 
 
 @once
@@ -225,7 +236,17 @@ def test_truncated_image_met_late_is_saved_first(script, trained, data, tmp_path
     victim = folder / f"{order[4]}.png"
     good = victim.read_bytes()
     truncate(victim)
-    flags = [*trained.flags, "--input_dir", folder, "--output_dir", tmp_path / "o", "--cache_mb", 0]
+    flags = [
+        *trained.flags,
+        "--input_dir",
+        folder,
+        "--output_dir",
+        tmp_path / "o",
+        "--cache_mb",
+        0,
+        "--display_freq",
+        0,
+    ]
     done = process(*flags)
     assert done.returncode == 2, done
     assert_one_line(done.stderr, victim, f"step 2 is saved: continue with --checkpoint {tmp_path / 'o'}")
@@ -327,22 +348,15 @@ def test_checkpoint_is_needed(script, mode):
 
 
 @pytest.mark.parametrize("mode", ["train", "test", "export"])
-def test_checkpoint_of_other_networks(script, trained, tmp_path, mode):
+def test_checkpoint_of_other_networks(script, tmp_path, mode):
     """Each flag that a checkpoint fixes is refused with another value."""
-    options = json.loads((trained.folder / "options.json").read_text())
+    checkpoint, options = save_options(script, tmp_path), vars(script.options())
     for name in script.algorithm.network_flags:
-        choices = [
-            value for value in getattr(script.module.FLAGS[name].parser, "enum_values", []) if value != options[name]
-        ]
-        if isinstance(options[name], bool):
-            change = [f"--{'no' if options[name] else ''}{name}"]
-        else:
-            change = [
-                f"--{name}",
-                choices[0] if choices else f"{options[name]}0" if name != "fpn_weights" else "2,1,1,1",
-            ]
-        message = script.fails("--mode", mode, "--checkpoint", trained.folder, "--output_dir", tmp_path / "o", *change)
-        assert str(trained.folder) in message and f"--{name} {options[name]}" in message
+        value, choices = options[name], getattr(script.module.FLAGS[name].parser, "enum_values", [])
+        other = next((choice for choice in choices if choice != value), f"{value}0")
+        change = [f"--{'no' if value else ''}{name}"] if isinstance(value, bool) else [f"--{name}", other]
+        message = script.fails("--mode", mode, "--checkpoint", checkpoint, "--output_dir", tmp_path / "o", *change)
+        assert str(tmp_path) in message and f"--{name} {value}" in message
     assert not (tmp_path / "o").exists()
 
 
@@ -558,10 +572,11 @@ def test_a_good_call_after_a_bad_one(script, trained, tmp_path):
 
 
 @only("siamesegan")
-def test_a_direction_that_was_not_trained(script, trained, tmp_path):
+def test_a_direction_that_was_not_trained(script, tmp_path):
     """One training, one direction: unlike cyclegan.py it has no generator for the other."""
-    message = script.fails(*flags_of_test(trained, "--output_dir", tmp_path / "o", "--which_direction", "BtoA"))
-    assert f"{trained.folder} has --which_direction AtoB" in message
+    checkpoint = save_options(script, tmp_path)
+    message = script.fails("--mode", "test", "--checkpoint", checkpoint, "--which_direction", "BtoA")
+    assert f"{checkpoint} has --which_direction AtoB" in message
 
 
 @only("siamesegan")

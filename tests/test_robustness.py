@@ -392,3 +392,16 @@ def test_R19_lab_at_native_size_is_bounded_by_the_window(script, tmp_path, monke
     assert images["inputs"].shape == images["outputs"].shape == (200, 150, 3) and len(sizes) > 2
     assert max(max(size[1:3]) for size in sizes if None not in size) <= 64
     assert np.ptp(images["inputs"].astype(int), -1).max() <= 1  # grey
+
+
+@once
+def test_an_error_of_the_network_is_not_blamed_on_the_image(script, trained, tmp_path, monkeypatch):
+    """The image is good: what failed is said, not that an image could not be read."""
+
+    class Broken(script.algorithm):
+        def translate_file(self, path, direction):
+            raise pix2pix.tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    flags = ["--mode", "test", "--checkpoint", trained.folder, "--output_dir", tmp_path / "o"]
+    with pytest.raises(pix2pix.tf.errors.ResourceExhaustedError, match="out of memory"):
+        script(*flags, algorithm=Broken)
