@@ -508,6 +508,7 @@ boolean("deterministic", None, "repeat bit for bit on a CPU, a few percent slowe
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
+number("ema_decay", 0.0, "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
 choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs and CPUs with AVX512-BF16")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
 integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
@@ -810,6 +811,20 @@ def restore(path, objects):
         raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: {reason}") from error
 
 
+def is_averaged(checkpoint):
+    """Whether a checkpoint holds averages of the generators' weights: that of a training with --ema_decay."""
+    return any(name.startswith("averaged/") for name, _ in tf.train.list_variables(checkpoint))
+
+
+def restore_generators(model, args):
+    """Restores the networks of test and export, averaged ones with --ema_decay. Returns the checkpoint's path."""
+    checkpoint, weights = find_checkpoint(args.checkpoint), weights_of(model)
+    if args.ema_decay and not is_averaged(checkpoint):
+        raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
+    restore(checkpoint, {"averaged": weights} if args.ema_decay else weights)
+    return checkpoint
+
+
 def start_devices(deterministic):
     """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
     concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats bit for bit."""
@@ -832,7 +847,8 @@ def train(args, algorithm):
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
     model = algorithm(args, training=True)
-    paths, samples = model.find_training_images(), find_samples(model) if args.display_freq else []
+    shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
+    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq else []
     epoch_size = max(map(len, paths.values())) * model.crops_per_image
     total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
     saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
@@ -840,6 +856,18 @@ def train(args, algorithm):
     objects = {**weights_of(model), **optimizers, **model.state, "step": saved_step, "smoothed": saved_averages}
     if begin:
         restore(begin, objects)
+
+    @tf.function
+    def average(decay):  # of the generators' weights, after a step
+        for name, network in shown.networks.items():
+            for mean, weight in zip(network.weights, model.networks[name].weights, strict=True):
+                mean.assign(decay * mean + (1 - decay) * weight)
+
+    if args.ema_decay:
+        objects["averaged"] = weights_of(shown)
+        average(tf.constant(0.0))
+        if begin and is_averaged(begin):
+            restore(begin, {"averaged": objects["averaged"]})
     first = step = int(saved_step)  # steps done
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
@@ -890,6 +918,8 @@ def train(args, algorithm):
             losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
             if traced:
                 tf.profiler.experimental.stop()
+            if args.ema_decay:  # less at first, as TensorFlow's ExponentialMovingAverage
+                average(tf.constant(min(args.ema_decay, (1 + step) / (10 + step))))
             averages = losses if step == 0 else 0.99 * averages + 0.01 * losses
             step += 1
             check_finite(dict(zip(model.losses, losses, strict=True)))
@@ -908,7 +938,7 @@ def train(args, algorithm):
                 for name, value in scalars.items() if due(args.summary_freq) else ():
                     tf.summary.scalar(name, value)
                 if samples and due(args.display_freq):
-                    show_samples(model, samples, output_dir, step)
+                    show_samples(shown, samples, output_dir, step)
             if due(args.save_freq):
                 save()
         save()
@@ -973,8 +1003,8 @@ def show_samples(model, samples, output_dir, step):
 
 def test(args, algorithm):
     """Translates the images of args.input_dir with the networks of args.checkpoint. Returns the exit code."""
-    model, checkpoint = algorithm(args, training=False), find_checkpoint(args.checkpoint)
-    restore(checkpoint, weights_of(model))
+    model = algorithm(args, training=False)
+    checkpoint = restore_generators(model, args)
     sources, output_dir = model.find_test_images(args.input_dir), Path(args.output_dir)
     if find_checkpoint(output_dir):
         raise UserError(f"{output_dir} holds a training, with an index.html of its own: choose another --output_dir")
@@ -1009,7 +1039,7 @@ def test(args, algorithm):
 def export(args, algorithm):
     """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
     model, kind = algorithm(args, training=False), args.export_format
-    restore(find_checkpoint(args.checkpoint), weights_of(model))
+    restore_generators(model, args)
     files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
     target = Path(args.output_dir) / files[kind]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -1055,7 +1085,8 @@ def complete(values, algorithm):
         for name in algorithm.network_flags:
             if values[name].present and values[name].value != saved[name]:
                 raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
-        kept = set(saved) & set(values) if training else {*algorithm.network_flags, *algorithm.data_flags}
+        kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
+        kept &= set(saved)
         if values["max_steps"].present or values["max_epochs"].present:  # one given flag replaces both saved ones
             kept -= {"max_steps", "max_epochs"}
         for name in kept:

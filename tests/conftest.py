@@ -197,7 +197,8 @@ TRANSLATED_BACK = ("inputs", "outputs", "recovered")
 ALGORITHMS = [
     Script("pix2pix", "Pix2Pix", TINY, save_pix2pix_data, ["--decay_epochs", "4", "--l1_weight", "50"],
            ("inputs", "outputs", "targets")),
-    Script("cyclegan", "CycleGAN", TINY_CYCLEGAN, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH),
+    Script("cyclegan", "CycleGAN", TINY_CYCLEGAN, save_unpaired_data, [*LEARNING, "--ema_decay", "0.9"],
+           TRANSLATED_BACK, BOTH),
     Script("ganilla", "Ganilla", TINY_GANILLA, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH, same_training=True),
     Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data, ["--decay_epochs", "2", "--crops_per_image", "2"],
            ("inputs", "outputs")),

@@ -313,7 +313,9 @@ def export_file(checkpoint, script, target, direction):
             name = "generator"
         else:
             raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
-        module.restore(module.find_checkpoint(str(checkpoint)), {name: module.weights_of(model)[name]})
+        weights = {name: module.weights_of(model)[name]}
+        weights = {"averaged": weights} if options.get("ema_decay") else weights
+        module.restore(module.find_checkpoint(str(checkpoint)), weights)
     except module.UserError as error:
         raise UserError(str(error)) from None
     state = {key: torch.from_numpy(values) for key, values in extract(model.networks[name]).items()}
