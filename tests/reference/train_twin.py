@@ -42,7 +42,8 @@ def training_pairs(folder, scale, crop):
     resized = [[image.resize((scale, scale), Image.BICUBIC) for image in read_pair(path)] for path in files(folder)]
     while True:
         for pair in random.sample(resized, len(resized)):
-            left, top, mirrored = random.randint(0, scale - crop), random.randint(0, scale - crop), random.random() < 0.5
+            left, top = random.randint(0, scale - crop), random.randint(0, scale - crop)
+            mirrored = random.random() < 0.5
             images = [image.crop((left, top, left + crop, top + crop)) for image in pair]
             yield [to_tensor(image.transpose(Image.FLIP_LEFT_RIGHT) if mirrored else image) for image in images]
 

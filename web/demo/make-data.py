@@ -33,7 +33,8 @@ def draw_pairs(name, folder, index):
     if name == "facades":
         return [(f"{index}.png", samples.draw_facade("demo", name, folder, index))]
     key = "demo", name, f"train{folder}", index
-    anime, photo = (Image.fromarray(samples.draw_landscape(style)(*key)) for style in (samples.as_anime, samples.as_photo))
+    styles = samples.as_anime, samples.as_photo
+    anime, photo = (Image.fromarray(samples.draw_landscape(style)(*key)) for style in styles)
     drawn = {"fine": process.edges(anime), "sparse": process.edges(photo)}
     return [(f"{index}-{kind}.png", np.hstack([anime, lines])) for kind, lines in drawn.items()]
 
