@@ -1088,14 +1088,14 @@ def main(argv, algorithm):
         return 130
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except MemoryError:
-        message = "out of memory: lower --batch_size, --crop_size or --ngf"
-    except tf.errors.OpError as error:
+    except (MemoryError, tf.errors.OpError) as error:
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason = re.search(reasons, error.message)
-        if not reason:
+        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
+        if not reason and not isinstance(error, too_large):
             raise
-        message = f"{args.output_dir}: {reason[0]}; free some space or choose another --output_dir; the rest is intact"
+        message = "out of memory: lower --batch_size, --crop_size or --ngf"
+        if reason:
+            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
     print(f"error: {message}", file=sys.stderr)
     return 2
 # <<< second half
