@@ -79,9 +79,9 @@ integer("batch_size", 1, "images of each domain in a training step", lower_bound
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
 integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
-integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
-integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
-integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 70, 286 pixels", lower_bound=0)
+integer("ngf", 64, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
+integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
+integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 70, 286 pixels", 0, 9)
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
@@ -98,19 +98,17 @@ choice("generator", "ganilla", ["ganilla", "ablation1", "ablation2"],
 string("fpn_weights", "1,1,1,1", "weights of the four terms that the decoder sums, from the deepest to the shallowest")
 
 # -------------------------------------------------------------------------------------------------------------- data
-
-
 # >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
-def parse_sizes(crop_size, scale_size):
+def parse_sizes(crop_size, scale_size, training=True):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
     for flag, text in (("crop_size", crop_size), ("scale_size", scale_size)):
-        if not (match := re.fullmatch(r"0*([1-9]\d*)(?:x0*([1-9]\d*))?", text)):
+        if not (match := re.fullmatch(r"0*([1-9]\d{,4})(?:x0*([1-9]\d{,4}))?", text)):
             raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, as in 256x512")
         sizes.append([int(side) for side in match.groups() if side])
     crop, scale = (sizes[0] * 2)[:2], sizes[1]
     scale = scale if len(scale) == 2 else [round(scale[0] * side / min(crop)) for side in crop]
-    if crop[0] > scale[0] or crop[1] > scale[1]:
+    if training and (crop[0] > scale[0] or crop[1] > scale[1]):
         raise UserError(f"--crop_size {crop_size} is larger than --scale_size {scale_size}: raise --scale_size")
     return tuple(crop), tuple(scale)
 
@@ -119,8 +117,7 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
     """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
 
     load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
-    The order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a
-    training can continue at any step.
+    The order, new in each epoch, and the crops depend on (seed, position) alone: a training can continue at any step.
     """
 
     def load_resized(path):
@@ -152,25 +149,24 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
         return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
 # <<< crops
 
-
 # ---------------------------------------------------------------------------------------------------------- networks
-
-
-# >>> unpaired layers: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> instance norm: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
     """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
     epsilon 1e-5, statistics in float32."""
 
+    gamma = beta = None
+
     def call(self, x):
-        if x.shape[0] and x.shape[0] <= 4:  # batch norm of single images: a fused kernel, on a CPU twice as fast
+        if self.gamma is None and x.shape[0] and x.shape[0] <= 4:  # a fused kernel, on a CPU twice as fast
             options = {"scale": tf.ones(x.shape[-1]), "offset": tf.zeros(x.shape[-1]), "epsilon": 1e-5}
-            images = tf.split(x, x.shape[0])
-            return tf.concat([tf.compat.v1.nn.fused_batch_norm(image, **options)[0] for image in images], 0)
+            fused = tf.compat.v1.nn.fused_batch_norm
+            return tf.concat([fused(image, **options)[0] for image in tf.split(x, x.shape[0])], 0)
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
-        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, None, None, 1e-5), x.dtype)
-
-
+        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-5), x.dtype)
+# <<< instance norm
+# >>> unpaired layers: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 class CropFirst(layers.Layer):
     """Cuts off the first row and column, as Cropping2D(((1, 0), (1, 0))). The gradient, a pad, saves 4 % of a step."""
 
@@ -250,13 +246,11 @@ def parse_fpn_weights(text):
             return weights
     raise UserError(f"--fpn_weights {text}: give four numbers with commas between them, as in 1,1,1,0.5")
 
-
 # >>> unpaired networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
-    """The PatchGAN, RGB [n, 256, 256, 3] => logits [n, 30, 30, 1], one for each patch of 70x70 pixels.
+    """The PatchGAN (Isola et al. 2017, section 6.1.2), RGB [n, 256, 256, 3] => logits [n, 30, 30, 1].
 
-    2,764,737 parameters. n_layers=1: patches of 16 pixels (136,385), 5: 286 (11,154,369), 0: single pixels (8,705).
-    (Isola et al. 2017, section 6.1.2, with instance norm)
+    2,764,737 parameters, patches of 70x70 pixels. n_layers=1: 16 (136,385), 5: 286 (11,154,369), 0: 1 (8,705).
     """
     strides, size = ([2] * n_layers + [1], 4) if n_layers else ([1, 1], 1)
     x = inputs = keras.Input((None, None, 3))
@@ -264,8 +258,8 @@ def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     # layer_2 to layer_4: => [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
     for level, stride in enumerate(strides, start=1):
         x = layers.ZeroPadding2D(size // 4, name=f"layer_{level}_pad")(x)
-        filters = ndf * min(2 ** (level - 1), 8)
-        x = layers.Conv2D(filters, size, stride, kernel_initializer=weights_init(), name=f"layer_{level}")(x)
+        options = {"strides": stride, "use_bias": level == 1 or norm is InstanceNorm, "name": f"layer_{level}"}
+        x = layers.Conv2D(ndf * min(2 ** (level - 1), 8), size, kernel_initializer=weights_init(), **options)(x)
         if level > 1:
             x = norm(name=f"layer_{level}_norm")(x)
         x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
@@ -306,17 +300,14 @@ class ImagePool:
             out.append(tf.where(swapping, old, fake))
         return tf.stack(out)
 
-
 # ------------------------------------------------------------------------------------------------------------ losses
-
 
 def gan_loss(logits, label, kind):
     """Mean loss of logits of any shape against one label, 1 for real and 0 for fake; kind: "lsgan", least squares
     (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
     if kind == "lsgan":
         return tf.reduce_mean(tf.square(logits - label))
-    labels = tf.fill(tf.shape(logits), label)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits))
 
 
 def l1_loss(outputs, targets):
@@ -324,9 +315,7 @@ def l1_loss(outputs, targets):
     return tf.reduce_mean(tf.abs(targets - outputs))
 # <<< unpaired networks
 
-
 # --------------------------------------------------------------------------------------------------------- algorithm
-
 
 class Ganilla:
     """GANILLA with the interface that the second half of this file expects. training=False: only the generators."""
@@ -334,6 +323,7 @@ class Ganilla:
     name, default_data = "ganilla", "miyazaki"
     network_flags = ("ngf", "ndf", "generator", "fpn_weights", "n_layers_d", "crop_size", "pool_size")
     multiple = 16  # the generators take images whose sides are multiples of this
+    norm = InstanceNorm
 
     def generator(self, **parts):
         """Builds a generator as the flags say; parts: the norm and crop layers."""
@@ -341,13 +331,13 @@ class Ganilla:
 
     # >>> unpaired training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
     losses = ("discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B")
-    data_flags, crops_per_image = ("scale_size", "aspect_ratio", "seed"), 1
+    data_flags, crops_per_image = ("crop_size", "scale_size", "aspect_ratio", "seed"), 1
 
     def __init__(self, args, training):
         self.args, self.load, self.aspect_ratio = args, load_image, args.aspect_ratio
         self.paired = args.paired and not training
-        self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size)
-        check_crop(self.crop, self.multiple, args.n_layers_d)
+        self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
+        check_crop(self.crop, self.multiple, args.n_layers_d if training else 0)
         self.networks, self.translate, self.optimizers, self.learning_rates, self.state = {}, {}, {}, {}, {}
         for direction in ("AtoB", "BtoA"):
             self.networks[f"generator_{direction}"] = self.generator()
@@ -355,7 +345,7 @@ class Ganilla:
             self.translate[direction] = tf.function(translate, [tf.TensorSpec([1, None, None, 3], tf.uint8)])
         if training:
             for domain in ("A", "B"):
-                self.networks[f"discriminator_{domain}"] = build_discriminator(args.n_layers_d, args.ndf)
+                self.networks[f"discriminator_{domain}"] = build_discriminator(args.n_layers_d, args.ndf, self.norm)
             self.pools = {domain: ImagePool(args.pool_size, self.crop) for domain in "AB" if args.pool_size}
             self.state = {f"pool_{d}": {"pictures": p.images, "count": p.count} for d, p in self.pools.items()}
             for kind in ("generator", "discriminator"):
@@ -367,24 +357,22 @@ class Ganilla:
     def train_step(self, step, images):
         """One step of all networks on a batch of batches(). Returns the losses, float32 [8]."""
         args, (real_A, real_B) = self.args, images
-        G_AtoB, G_BtoA = self.networks["generator_AtoB"], self.networks["generator_BtoA"]
-        D_A, D_B = self.networks["discriminator_A"], self.networks["discriminator_B"]
-        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        (G_AtoB, G_BtoA, D_A, D_B), (optimizer_g, optimizer_d) = self.networks.values(), self.optimizers.values()
         loss = functools.partial(gan_loss, kind=args.gan_loss)
         with tf.GradientTape(persistent=True) as tape:
-            if args.identity_weight:  # translation and identity in one pass
+            if args.identity_weight and self.norm is InstanceNorm:  # in one pass; batch norm would mix the two
                 fake_B, same_B = tf.split(G_AtoB(tf.concat([real_A, real_B], 0)), 2)
                 fake_A, same_A = tf.split(G_BtoA(tf.concat([real_B, real_A], 0)), 2)
-                identity_A, identity_B = l1_loss(same_A, real_A), l1_loss(same_B, real_B)  # G_BtoA(A) => A
             else:
                 fake_B, fake_A = G_AtoB(real_A), G_BtoA(real_B)
-                identity_A = identity_B = tf.constant(0.0)
+                same_A, same_B = (G_BtoA(real_A), G_AtoB(real_B)) if args.identity_weight else images
+            identity_A, identity_B = l1_loss(same_A, real_A), l1_loss(same_B, real_B)  # G_BtoA(A) => A
             cycle_A = l1_loss(G_BtoA(fake_B), real_A)  # G_BtoA(G_AtoB(A)) => A
             cycle_B = l1_loss(G_AtoB(fake_A), real_B)  # G_AtoB(G_BtoA(B)) => B
             logits_A, logits_B = D_A(fake_A), D_B(fake_B)
             gan_AtoB, gan_BtoA = loss(logits_B, 1.0), loss(logits_A, 1.0)  # D_B(fake_B) => 1, D_A(fake_A) => 1
             total = args.gan_weight * (gan_AtoB + gan_BtoA) + args.cycle_weight * (cycle_A + cycle_B)
-            scaled_total = optimizer_g.scale_loss(total + args.identity_weight * (identity_A + identity_B))
+            scaled_g = optimizer_g.scale_loss(total + args.identity_weight * (identity_A + identity_B))
 
             if self.pools:  # D's loss does not train G: below, its gradient is taken for D's weights only
                 seeds = [tf.random.experimental.stateless_fold_in(tf.stack([args.seed, step]), 2 + i) for i in range(2)]
@@ -393,17 +381,21 @@ class Ganilla:
             # D(real) => 1, D(fake) => 0; halved, to slow D down
             discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2
             discrim_B = (loss(D_B(real_B), 1.0) + loss(logits_B, 0.0)) / 2
-            scaled_discrim = optimizer_d.scale_loss(discrim_A + discrim_B)
-        weights_g = G_AtoB.trainable_variables + G_BtoA.trainable_variables
-        weights_d = D_A.trainable_variables + D_B.trainable_variables
-        gradients_g, gradients_d = tape.gradient(scaled_total, weights_g), tape.gradient(scaled_discrim, weights_d)
-        optimizer_g.apply_gradients(zip(gradients_g, weights_g, strict=True))
-        optimizer_d.apply_gradients(zip(gradients_d, weights_d, strict=True))
+            scaled_d = optimizer_d.scale_loss(discrim_A + discrim_B)
+        for optimizer, total, one, two in ((optimizer_g, scaled_g, G_AtoB, G_BtoA), (optimizer_d, scaled_d, D_A, D_B)):
+            weights = one.trainable_variables + two.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
         return tf.stack([discrim_A, discrim_B, gan_AtoB, gan_BtoA, cycle_A, cycle_B, identity_A, identity_B])
 
     def run_generator(self, direction, image):
         """uint8 RGB [1, h, w, 3], sides multiples of self.multiple => float32 RGB [1, h, w, 3] in [0, 1]."""
         return (self.networks[f"generator_{direction}"](tf.cast(image, tf.float32) / 127.5 - 1) + 1) / 2
+
+    def generator_of(self, direction):
+        """The generator of a direction. Raises UserError if tools/import-weights.py had no file for it."""
+        if not np.any(self.networks[f"generator_{direction}"].weights[0]):
+            raise UserError(f"{self.args.checkpoint} has no weights for {direction}: give the other --which_direction")
+        return self.networks[f"generator_{direction}"]
 
     def find_training_images(self):
         """{domain: paths} to train on."""
@@ -412,6 +404,8 @@ class Ganilla:
     def find_test_images(self, input_dir):
         """[(name, path, direction)] of the images to translate: those of testA for AtoB, those of testB for BtoA."""
         which = self.args.which_direction
+        for direction in ("AtoB", "BtoA") if which == "both" else (which,):
+            self.generator_of(direction)
         if which != "both":
             return [(name, path, which) for name, path in list_images(input_dir, "test", which[0])]
         if find_held_out(input_dir) != str(Path(input_dir)):
@@ -421,12 +415,10 @@ class Ganilla:
 
     def find_samples(self, held_out):
         """[(name, path, direction)] of the images that training shows, 4 of each domain; held_out: of testA if any."""
-        folder, samples = Path(self.args.input_dir), []
-        for direction in ("AtoB", "BtoA"):
-            split = "test" if held_out and (folder / f"test{direction[0]}").is_dir() else "train"
-            images = list_images(folder, split, direction[0])[:4]
-            samples += [(f"{direction}-{name}", path, direction) for name, path in images]
-        return samples
+        folder = self.args.input_dir
+        split = {domain: "test" if held_out and os.path.isdir(f"{folder}/test{domain}") else "train" for domain in "AB"}
+        images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in ("AtoB", "BtoA")}
+        return [(f"{direction}-{name}", path, direction) for direction in images for name, path in images[direction]]
 
     def batches(self, paths, start):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
@@ -441,15 +433,14 @@ class Ganilla:
         """Path => uint8 RGB images by kind: inputs, outputs, recovered and, with --paired in test, targets."""
         back = {"AtoB": "BtoA", "BtoA": "AtoB"}[direction]
         inputs = load_image(path)
-        window = self.args.tile_size if self.args.native_size else max(self.crop)
-        sizes = window, self.multiple, 2 * self.multiple  # reflection needs at least 2 pixels
+        sizes = self.args.tile_size if self.args.native_size else max(self.crop), self.multiple, 2 * self.multiple
         images = {"inputs": (inputs if self.args.native_size else resize(inputs, self.crop)).numpy()}
         images["outputs"] = translate_windows(self.translate[direction], images["inputs"], *sizes)
         images["recovered"] = translate_windows(self.translate[back], images["outputs"], *sizes)
         if self.paired:
             twin = str(Path(path).absolute().parent.with_name(f"test{direction[-1]}") / Path(path).name)
-            if not os.path.isfile(twin):
-                raise UserError(f"--paired: {path} has no counterpart {twin}")
+            if not os.path.isfile(twin) or os.path.samefile(path, twin):
+                raise UserError(f"--paired: {path} has no counterpart: {direction} compares images with {twin}")
             with naming_unreadable([twin], load_image):
                 images["targets"] = resize(load_image(twin), images["inputs"].shape[:2]).numpy()
         return images
@@ -458,29 +449,25 @@ class Ganilla:
         """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
         if self.args.which_direction == "both":
             raise UserError("export writes one generator: give --which_direction AtoB or BtoA, not both")
-        norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=False, scale=False)
-        crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
-        generator = self.generator(norm=norm, crop=crop)
-        generator.set_weights(self.networks[f"generator_{self.args.which_direction}"].get_weights())
+        affine = self.norm is not InstanceNorm
+        norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=affine, scale=affine)
+        generator = self.generator(norm=norm, crop=functools.partial(layers.Cropping2D, ((1, 0), (1, 0))))
+        generator.set_weights(self.generator_of(self.args.which_direction).get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
-        outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
-        return keras.Model(images, to_uint8((outputs + 1) / 2))
+        return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
     # <<< unpaired training
-
     # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
-        height, width = self.crop
-        stretched = round(height * self.aspect_ratio) if self.aspect_ratio != 1 else width
-        return resize(serving(resize(image, self.crop)[None])[0], [height, stretched])
+        size = self.crop if self.aspect_ratio == 1 else (self.crop[0], round(self.crop[0] * self.aspect_ratio))
+        return resize(serving(resize(image, self.crop)[None])[0], size)
     # <<< serve
-
 
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
 # The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
-#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
+#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test and export take over
 #   losses                      names of what train_step returns
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
@@ -518,7 +505,7 @@ integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lowe
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -784,7 +771,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        added = {name: FLAGS[name].default for name in {"norm"} & set(FLAGS)}  # flags that older trainings do not have
+        saved = added | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name
         damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
@@ -1083,7 +1071,8 @@ def complete(values, algorithm):
     if values.checkpoint:
         saved = read_options(values.checkpoint, algorithm)
         for name in algorithm.network_flags:
-            if values[name].present and values[name].value != saved[name]:
+            free = name in algorithm.data_flags and not training
+            if values[name].present and values[name].value != saved[name] and not free:
                 raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
         kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
         kept &= set(saved)
@@ -1094,16 +1083,16 @@ def complete(values, algorithm):
                 if saved[name] is None and FLAGS[name].default is not None:
                     raise ValueError("no value")
                 values.set_default(name, saved[name])
-            except (flags.Error, TypeError, ValueError) as error:
+            except (flags.Error, TypeError, ValueError, OverflowError) as error:
                 raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
         folder = folder if folder.is_dir() else folder.parent
     elif not training:
         example = f"{algorithm.default_data.split('/')[0]}_train"
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict())
+    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved)
     for name, value in vars(args).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} {value}: give a finite number")
+        if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
+            raise UserError(f"--{name} {value}: too large, or not a number")
     if args.mode != "export" and not args.input_dir:
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
@@ -1155,12 +1144,14 @@ def main(argv, algorithm):
         return 130
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except tf.errors.OpError as error:
+    except (MemoryError, tf.errors.OpError) as error:
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason = re.search(reasons, error.message)
-        if not reason:
+        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
+        if not reason and not isinstance(error, too_large):
             raise
-        message = f"{args.output_dir}: {reason[0]}; free some space or choose another --output_dir; the rest is intact"
+        message = "out of memory: lower --batch_size, --crop_size or --ngf"
+        if reason:
+            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
     print(f"error: {message}", file=sys.stderr)
     return 2
 # <<< second half

@@ -77,8 +77,9 @@ integer("batch_size", 1, "images in a training step", lower_bound=1)
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 32 (256: full U-Net)")
 integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
-integer("ngf", 64, "generator filters in the first convolution", lower_bound=1)
-integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
+integer("ngf", 64, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
+integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
+choice("norm", "batch", ["batch", "instance"], "norm layers: batch, with scale and shift, or instance, with neither")
 boolean("separable_conv", False, "depthwise separable convolutions in the generator: a fifteenth of the weights")
 boolean("lab_colorization", False, "learn to colour single images: lightness to colour in the Lab space (BtoA: back)")
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
@@ -92,7 +93,6 @@ boolean("test_dropout", False, "keep dropout in test, as the paper did; the mask
 
 # -------------------------------------------------------------------------------------------------------------- data
 
-
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def load_pair(path):
     """Path of a side-by-side pair A|B => uint8 A [h, w, 3], uint8 B [h, w, 3]."""
@@ -102,18 +102,17 @@ def load_pair(path):
     tf.debugging.Assert(width % 2 == 0, [tf.strings.format(message, width)])
     return pair[:, : width // 2], pair[:, width // 2 :]
 
-
 # >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
-def parse_sizes(crop_size, scale_size):
+def parse_sizes(crop_size, scale_size, training=True):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
     for flag, text in (("crop_size", crop_size), ("scale_size", scale_size)):
-        if not (match := re.fullmatch(r"0*([1-9]\d*)(?:x0*([1-9]\d*))?", text)):
+        if not (match := re.fullmatch(r"0*([1-9]\d{,4})(?:x0*([1-9]\d{,4}))?", text)):
             raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, as in 256x512")
         sizes.append([int(side) for side in match.groups() if side])
     crop, scale = (sizes[0] * 2)[:2], sizes[1]
     scale = scale if len(scale) == 2 else [round(scale[0] * side / min(crop)) for side in crop]
-    if crop[0] > scale[0] or crop[1] > scale[1]:
+    if training and (crop[0] > scale[0] or crop[1] > scale[1]):
         raise UserError(f"--crop_size {crop_size} is larger than --scale_size {scale_size}: raise --scale_size")
     return tuple(crop), tuple(scale)
 
@@ -122,8 +121,7 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
     """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
 
     load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
-    The order of the paths, a new permutation in each epoch, and the crops depend on (seed, position) alone, so that a
-    training can continue at any step.
+    The order, new in each epoch, and the crops depend on (seed, position) alone: a training can continue at any step.
     """
 
     def load_resized(path):
@@ -155,7 +153,6 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
         return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
 # <<< crops
 
-
 RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 RGB_TO_XYZ /= [[0.95047], [1.0], [1.08883]]  # relative to the white of D65
 
@@ -177,29 +174,37 @@ def lab_to_rgb(lab):
     gamma = 1.055 * ops.power(ops.maximum(linear, 0.0031308), 1 / 2.4) - 0.055
     return ops.clip(ops.where(linear > 0.0031308, gamma, 12.92 * linear), 0.0, 1.0)
 
-
 # ---------------------------------------------------------------------------------------------------------- networks
+# >>> instance norm: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+class InstanceNorm(layers.Layer):
+    """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
+    epsilon 1e-5, statistics in float32."""
 
+    gamma = beta = None
 
-class BatchNorm(layers.Layer):
-    """Batch norm in training, instance norm in test: there are no running averages.
-
-    [n, h, w, c] => [n, h, w, c]; biased variance, epsilon 1e-5, statistics in float32. With one image in a batch both
-    are instance norm with scale and shift, which the paper used. (Section 6.1 and the released code)
-    """
+    def call(self, x):
+        if self.gamma is None and x.shape[0] and x.shape[0] <= 4:  # a fused kernel, on a CPU twice as fast
+            options = {"scale": tf.ones(x.shape[-1]), "offset": tf.zeros(x.shape[-1]), "epsilon": 1e-5}
+            fused = tf.compat.v1.nn.fused_batch_norm
+            return tf.concat([fused(image, **options)[0] for image in tf.split(x, x.shape[0])], 0)
+        x32 = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
+        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-5), x.dtype)
+# <<< instance norm
+# >>> batch norm: the same in pix2pix.py and cyclegan.py (tools/fix_copies.py)
+class BatchNorm(InstanceNorm):
+    """Batch norm, in test of each image alone: there are no running averages. (Isola et al. 2017, section 6.1)"""
 
     def build(self, shape):
         scale = keras.initializers.RandomNormal(1.0, 0.02)
         self.gamma = self.add_weight(name="gamma", shape=shape[-1:], initializer=scale, dtype="float32", autocast=False)
         self.beta = self.add_weight(name="beta", shape=shape[-1:], initializer="zeros", dtype="float32", autocast=False)
 
-    def call(self, x, training=False):
-        if training:  # one fused kernel, about twice as fast on a CPU as moments
-            return tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)[0]
-        x32 = tf.cast(x, tf.float32)
-        mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
-        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-5), x.dtype)
-
+    def call(self, x, training=True):
+        if not training:
+            return super().call(x)
+        return tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)[0]
+# <<< batch norm
 
 def count_halvings(size):
     """How often the U-Net halves (height, width): 5 to 8 times, as often as both sides allow."""
@@ -210,25 +215,25 @@ def count_halvings(size):
     return halvings
 
 
-def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, norm=BatchNorm):
+def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, norm=BatchNorm, bias=False):
     """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels], both in [-1, 1].
 
     h and w are multiples of 2**halvings. As in the PyTorch code there is no norm on the first and on the innermost
-    encoder layer, and no bias before a norm. 54,413,955 parameters by default.
+    encoder layer. bias: of all convolutions, for norms without shift. 54,413,955 parameters by default.
     """
 
-    def conv(filters, name, strides=2, use_bias=False):
+    def conv(filters, name, strides=2, use_bias=bias):
         if separable:
             init = {"depthwise_initializer": weights_init(), "pointwise_initializer": weights_init()}
             return layers.SeparableConv2D(filters, 4, strides, "same", use_bias=use_bias, name=name, **init)
-        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
-        return layers.Conv2D(filters, 4, strides, "same", **options)
+        init = weights_init()
+        return layers.Conv2D(filters, 4, strides, "same", use_bias=use_bias, kernel_initializer=init, name=name)
 
-    def deconv(filters, name, use_bias=False):
+    def deconv(filters, name, use_bias=bias):
         if separable:  # there is no separable transposed convolution: enlarge, then convolve
             return keras.Sequential([layers.UpSampling2D(2), conv(filters, "conv", 1, use_bias)], name=name)
-        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
-        return layers.Conv2DTranspose(filters, 4, 2, "same", **options)
+        init = weights_init()
+        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, kernel_initializer=init, name=name)
 
     filters = [None, *(ngf * min(2**level, 8) for level in range(halvings))]  # of each level, from 1 on
     x = inputs = keras.Input((None, None, in_channels))
@@ -272,7 +277,7 @@ def build_discriminator(in_channels=6, ndf=64, norm=BatchNorm):
     # layer_3: [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4]
     # layer_4: [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
     for level, (filters, strides) in enumerate([(ndf, 2), (ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1)], start=1):
-        x = conv(x, filters, strides, f"layer_{level}", use_bias=level == 1)
+        x = conv(x, filters, strides, f"layer_{level}", use_bias=level == 1 or norm is InstanceNorm)
         if level > 1:
             x = norm(name=f"layer_{level}_norm")(x)
         x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
@@ -286,14 +291,11 @@ def seed_dropout(network, seed, step):
     for index, layer in enumerate(layer for layer in network.layers if isinstance(layer, layers.Dropout)):
         layer.seed_generator.state.assign(tf.cast(tf.stack([seed * 16 + index, step]), tf.uint32))
 
-
 # ------------------------------------------------------------------------------------------------------------ losses
-
 
 def cross_entropy(logits, label):
     """Mean sigmoid cross-entropy of logits of any shape against one label, 1 for real and 0 for fake."""
-    labels = tf.fill(tf.shape(logits), label)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits))
 
 
 def discriminator_loss(real_logits, fake_logits):
@@ -310,32 +312,32 @@ def l1_loss(outputs, targets):
     """Mean absolute error."""
     return tf.reduce_mean(tf.abs(targets - outputs))
 
-
 # --------------------------------------------------------------------------------------------------------- algorithm
-
 
 class Pix2Pix:
     """pix2pix with the interface that the second half of this file expects. training=False: only the generator."""
 
     name, default_data = "pix2pix", "facades/train"
     losses = ("discrim", "gan", "l1")
-    network_flags = ("ngf", "ndf", "crop_size", "separable_conv", "lab_colorization", "which_direction")
-    data_flags = ("scale_size", "aspect_ratio", "seed")
-    crops_per_image = 1
+    network_flags = ("ngf", "ndf", "norm", "separable_conv", "lab_colorization", "which_direction", "crop_size")
+    data_flags, crops_per_image = ("crop_size", "scale_size", "aspect_ratio", "seed"), 1
 
     def __init__(self, args, training):
         self.args, self.aspect_ratio, self.lab = args, args.aspect_ratio, args.lab_colorization
-        self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size)
-        self.halvings = count_halvings(self.crop)
+        self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
+        self.halvings, norm = count_halvings(self.crop), {"instance": InstanceNorm, "batch": BatchNorm}[args.norm]
+        trained_at = getattr(args, "saved", {}).get("crop_size", args.crop_size)
+        if (trained := count_halvings(parse_sizes(trained_at, trained_at)[0])) != self.halvings:
+            raise UserError(f"{args.checkpoint} has --crop_size {trained_at}: its U-Net takes e.g. {3 * 2**trained}")
         in_channels, out_channels = ((1, 2) if args.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
-        self.generator_options = self.halvings, in_channels, out_channels, args.ngf, args.separable_conv
-        self.generator = build_generator(*self.generator_options)
+        sizes = self.halvings, in_channels, out_channels, args.ngf, args.separable_conv
+        self.build_generator = functools.partial(build_generator, *sizes, bias=norm is InstanceNorm)
+        self.generator = self.build_generator(norm=norm)
         self.pairs = (training or args.paired) and not self.lab  # the files are side-by-side pairs
         self.load = load_pair if self.pairs else load_image
         self.networks, self.optimizers, self.learning_rates, self.state = {"generator": self.generator}, {}, {}, {}
         if training:
-            self.discriminator = build_discriminator(in_channels + out_channels, args.ndf)
-            self.networks["discriminator"] = self.discriminator
+            self.networks["discriminator"] = build_discriminator(in_channels + out_channels, args.ndf, norm)
             self.learning_rates = dict.fromkeys(self.networks, args.lr)
             for name, network in self.networks.items():
                 weights = network.trainable_variables
@@ -345,8 +347,7 @@ class Pix2Pix:
 
     def train_step(self, step, images):
         """One step on a batch of batches(): D first, then G against the new D. Returns the losses, float32 [3]."""
-        generator, discriminator = self.generator, self.discriminator
-        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        (generator, discriminator), (optimizer_g, optimizer_d) = self.networks.values(), self.optimizers.values()
         inputs, targets = self.inputs_and_targets(images)
         seed_dropout(generator, self.args.seed, step)
         with tf.GradientTape() as tape_g:
@@ -432,8 +433,9 @@ class Pix2Pix:
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
         """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
-        instance_norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5)
-        generator = build_generator(*self.generator_options, norm=instance_norm)
+        affine = self.args.norm == "batch"
+        norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=affine, scale=affine)
+        generator = self.build_generator(norm=norm)
         generator.set_weights(self.generator.get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         inputs = self.to_inputs(images)
@@ -442,17 +444,15 @@ class Pix2Pix:
     # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
-        height, width = self.crop
-        stretched = round(height * self.aspect_ratio) if self.aspect_ratio != 1 else width
-        return resize(serving(resize(image, self.crop)[None])[0], [height, stretched])
+        size = self.crop if self.aspect_ratio == 1 else (self.crop[0], round(self.crop[0] * self.aspect_ratio))
+        return resize(serving(resize(image, self.crop)[None])[0], size)
     # <<< serve
-
 
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
 # The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
-#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
+#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test and export take over
 #   losses                      names of what train_step returns
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
@@ -490,7 +490,7 @@ integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lowe
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -756,7 +756,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        added = {name: FLAGS[name].default for name in {"norm"} & set(FLAGS)}  # flags that older trainings do not have
+        saved = added | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name
         damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
@@ -1055,7 +1056,8 @@ def complete(values, algorithm):
     if values.checkpoint:
         saved = read_options(values.checkpoint, algorithm)
         for name in algorithm.network_flags:
-            if values[name].present and values[name].value != saved[name]:
+            free = name in algorithm.data_flags and not training
+            if values[name].present and values[name].value != saved[name] and not free:
                 raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
         kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
         kept &= set(saved)
@@ -1066,16 +1068,16 @@ def complete(values, algorithm):
                 if saved[name] is None and FLAGS[name].default is not None:
                     raise ValueError("no value")
                 values.set_default(name, saved[name])
-            except (flags.Error, TypeError, ValueError) as error:
+            except (flags.Error, TypeError, ValueError, OverflowError) as error:
                 raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
         folder = folder if folder.is_dir() else folder.parent
     elif not training:
         example = f"{algorithm.default_data.split('/')[0]}_train"
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict())
+    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved)
     for name, value in vars(args).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} {value}: give a finite number")
+        if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
+            raise UserError(f"--{name} {value}: too large, or not a number")
     if args.mode != "export" and not args.input_dir:
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
@@ -1127,12 +1129,14 @@ def main(argv, algorithm):
         return 130
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except tf.errors.OpError as error:
+    except (MemoryError, tf.errors.OpError) as error:
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason = re.search(reasons, error.message)
-        if not reason:
+        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
+        if not reason and not isinstance(error, too_large):
             raise
-        message = f"{args.output_dir}: {reason[0]}; free some space or choose another --output_dir; the rest is intact"
+        message = "out of memory: lower --batch_size, --crop_size or --ngf"
+        if reason:
+            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
     print(f"error: {message}", file=sys.stderr)
     return 2
 # <<< second half

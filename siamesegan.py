@@ -81,8 +81,8 @@ integer("train_size", 640, "pixels that longer images are reduced to, so that cr
 integer("crops_per_image", 64, "crops that each image gives in an epoch", lower_bound=1)
 number("min_contrast", 8, "least standard deviation of grey, 0 to 127; crops below it are redrawn", lower_bound=0)
 integer("cache_images", 500, "reduced images kept in memory per domain; of more, this many at a time", lower_bound=1)
-integer("ngf", 48, "generator filters in the first convolution", lower_bound=1)
-integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1)
+integer("ngf", 48, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
+integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
 integer("vec_len", 128, "length of the discriminator's vectors", lower_bound=1)
 choice("norm", "pixel", ["pixel", "none"], "generator norm: scale the channels of each pixel to an RMS of 1, or none")
 choice("upsample", "resize", ["transpose", "resize"], "transpose is faster, but leaves a grid of dots in flat areas")
@@ -99,7 +99,6 @@ choice("stitch", "blend", ["blend", "tiles", "whole"],
 integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT, ONNX exports", lower_bound=32)
 
 # -------------------------------------------------------------------------------------------------------------- data
-
 
 def reduced_size(size, train_size, min_side):
     """int32 [height, width] => the size for training: the longer side at most train_size, unless 0, the shorter at
@@ -171,9 +170,7 @@ def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_i
         rounds = positions.map(load_flat, tf.data.AUTOTUNE).ragged_batch(cached).enumerate(first_round).flat_map(crops)
         return with_own_threads(rounds.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
-
 # ---------------------------------------------------------------------------------------------------------- networks
-
 
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
@@ -279,9 +276,7 @@ def combo(generator, images):
     """Translates crops as four tiles each, which the generator sees one by one: [n, 2S, 2S, 3] => [n, 2S, 2S, 3]."""
     return join(generator(cut(images)))
 
-
 # ------------------------------------------------------------------------------------------------------------ losses
-
 
 def origin_loss(vectors):
     """Mean of |v|^2 over vectors [n, vec_len]: real images lie near the origin."""
@@ -309,9 +304,7 @@ def overlap_loss(generator, images, joined):
     middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
     return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
 
-
 # --------------------------------------------------------------------------------------------------------- algorithm
-
 
 class SiameseGAN:
     """Siamese GAN with the interface that the second half of this file expects. training=False: only the generator."""
@@ -445,12 +438,11 @@ def translate_tiles(translate, image, tile):
         result[top : top + tile] = np.rint(np.clip(row, 0, 1) * 255)
     return result[:height, :width]
 
-
 # >>> second half: the same in all algorithm files (tools/fix_copies.py)
 # =====================================================================================================================
 # The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
-#   network_flags, data_flags   flags that a checkpoint fixes; that test and export take over from it, unless given
+#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test and export take over
 #   losses                      names of what train_step returns
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
 # and of its objects:
@@ -488,7 +480,7 @@ integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lowe
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -754,7 +746,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        added = {name: FLAGS[name].default for name in {"norm"} & set(FLAGS)}  # flags that older trainings do not have
+        saved = added | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name
         damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
@@ -1053,7 +1046,8 @@ def complete(values, algorithm):
     if values.checkpoint:
         saved = read_options(values.checkpoint, algorithm)
         for name in algorithm.network_flags:
-            if values[name].present and values[name].value != saved[name]:
+            free = name in algorithm.data_flags and not training
+            if values[name].present and values[name].value != saved[name] and not free:
                 raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
         kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
         kept &= set(saved)
@@ -1064,16 +1058,16 @@ def complete(values, algorithm):
                 if saved[name] is None and FLAGS[name].default is not None:
                     raise ValueError("no value")
                 values.set_default(name, saved[name])
-            except (flags.Error, TypeError, ValueError) as error:
+            except (flags.Error, TypeError, ValueError, OverflowError) as error:
                 raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
         folder = folder if folder.is_dir() else folder.parent
     elif not training:
         example = f"{algorithm.default_data.split('/')[0]}_train"
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict())
+    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved)
     for name, value in vars(args).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} {value}: give a finite number")
+        if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
+            raise UserError(f"--{name} {value}: too large, or not a number")
     if args.mode != "export" and not args.input_dir:
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
@@ -1125,12 +1119,14 @@ def main(argv, algorithm):
         return 130
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except tf.errors.OpError as error:
+    except (MemoryError, tf.errors.OpError) as error:
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason = re.search(reasons, error.message)
-        if not reason:
+        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
+        if not reason and not isinstance(error, too_large):
             raise
-        message = f"{args.output_dir}: {reason[0]}; free some space or choose another --output_dir; the rest is intact"
+        message = "out of memory: lower --batch_size, --crop_size or --ngf"
+        if reason:
+            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
     print(f"error: {message}", file=sys.stderr)
     return 2
 # <<< second half

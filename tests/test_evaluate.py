@@ -686,6 +686,7 @@ def test_kid_subsets_as_large_as_the_folder(tmp_path, monkeypatch):
     for size in (4, 1):
         message = fails("evaluate", "kid", a, b, "--subset_size", size)
         assert f"--subset_size {size}: give at least 2 and less than 4" in message
+    assert "--seed -1: give" in fails("evaluate", "kid", a, b, "--seed", -1)
 
 
 def save_legacy(network, path):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SCRIPTS
+from conftest import ROOT, SCRIPTS, TINY
 from run_tool import fails, run_tool
 
 
@@ -90,3 +90,12 @@ def test_benchmark_says_what_is_wrong_in_one_line(monkeypatch, arguments, words)
     module = SCRIPTS["pix2pix"].module
     monkeypatch.setattr(module, "FLAGS", copy.deepcopy(module.FLAGS))
     fails(run_tool("benchmark", *arguments), *words)
+
+
+@pytest.mark.parametrize("cache", [0, 1])
+def test_benchmark_names_an_image_that_cannot_be_read(monkeypatch, tmp_path, cache):
+    module = SCRIPTS["pix2pix"].module
+    monkeypatch.setattr(module, "FLAGS", copy.deepcopy(module.FLAGS))
+    (tmp_path / "1.jpg").write_text("no image")
+    flags = ["--input_dir", str(tmp_path), "--cache_mb", str(cache), *TINY]
+    fails(run_tool("benchmark", "pix2pix", "--", *flags), str(tmp_path / "1.jpg"), "cannot be read")

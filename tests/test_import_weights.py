@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -120,6 +121,8 @@ def served(folder, kind, image):
         ("unet-8", (256, 256), None),
         ("resnet-2", (92, 140), "keras"),
         ("resnet-6", (64, 64), None),
+        ("unet-6-instance", (64, 128), "keras"),  # W7
+        ("resnet-2-batch", (92, 140), "saved_model"),
         ("ganilla", (96, 64), None),
     ],
 )
@@ -148,17 +151,15 @@ def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
     """W3: a file imported as BtoA gave grey images, and "done", in a test without --which_direction."""
     checkpoint, module = imported("resnet-2")
     image = paint(64, 64, 0)
-    for direction in ("AtoB", "BtoA"):
-        folder, file = tmp_path / direction, save_image(tmp_path / "one.png", image)
-        flags = ["--input_dir", file, "--output_dir", folder, "--native_size"]
-        flags += ["--which_direction", direction] * (direction == "BtoA")
-        SCRIPTS["cyclegan"]("--mode", "test", "--checkpoint", checkpoint, *flags)
-        outputs, recovered = (read_png(folder / f"images/one-{kind}.png") for kind in ("outputs", "recovered"))
-        if direction == "AtoB":
-            assert np.abs(outputs - translate(module, image)).max() <= 1
-            assert (recovered == 128).all()
-        else:
-            assert (outputs == 128).all()
+    flags = ["--checkpoint", checkpoint, "--input_dir", save_image(tmp_path / "one.png", image), "--native_size"]
+    SCRIPTS["cyclegan"]("--mode", "test", *flags, "--output_dir", tmp_path / "test")
+    outputs, recovered = (read_png(tmp_path / f"test/images/one-{kind}.png") for kind in ("outputs", "recovered"))
+    assert np.abs(outputs - translate(module, image)).max() <= 1
+    assert (recovered == 128).all()
+    for mode, direction in (("test", "BtoA"), ("test", "both"), ("export", "BtoA")):
+        more = ["--which_direction", direction, "--output_dir", tmp_path / "other"]
+        assert "no weights for BtoA" in SCRIPTS["cyclegan"].fails("--mode", mode, *flags, *more)
+        assert not (tmp_path / "other").exists()
     error = refuses(checkpoint, "--export", tmp_path / "back.pth", "--which_direction", "BtoA")
     assert "generator_BtoA" in error and not (tmp_path / "back.pth").exists()
     flags = ["--script", "cyclegan", "--output_dir", tmp_path / "new", "--which_direction", "BtoA"]
@@ -169,7 +170,7 @@ def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
 # -------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("name", ["unet-5", "unet-8", "resnet-1", "resnet-9", "ganilla-64"])
+@pytest.mark.parametrize("name", ["unet-5", "unet-8-instance", "resnet-1", "resnet-9-batch", "ganilla-64"])
 def test_import_and_export_give_the_same_tensors(call, imported, tmp_path, name):
     checkpoint, module = imported(name)
     call(checkpoint, "--export", tmp_path / "back.pth")
@@ -244,6 +245,19 @@ def test_every_form_of_a_state_dict_is_the_same(call, tmp_path):
         call(save(tmp_path / "form.pth", **form), "--script", "cyclegan", "--output_dir", tmp_path / name)
         found = tensors(tmp_path / name)
         assert found.keys() == expected.keys() and all(np.array_equal(found[key], expected[key]) for key in found), name
+
+
+def test_dropout_in_the_blocks_with_batch_norm(call, tmp_path):
+    """The second convolution and its norm are one place further on; without dropout its place is the norm's."""
+
+    def shifted(state):
+        return {re.sub(r"(conv_block)\.([56])", lambda m: f"{m[1]}.{int(m[2]) + 1}", key): state[key] for key in state}
+
+    for name, change in (("plain", lambda state: state), ("dropout", shifted)):
+        path = save(tmp_path / f"{name}.pth", "resnet-2-batch", change=change)
+        call(path, "--script", "cyclegan", "--output_dir", tmp_path / name)
+    found, expected = tensors(tmp_path / "dropout"), tensors(tmp_path / "plain")
+    assert found.keys() == expected.keys() and all(np.array_equal(found[key], expected[key]) for key in found)
 
 
 def test_options_are_the_defaults_and_the_sizes_found(imported):
@@ -352,12 +366,9 @@ def spoiled(name, value):
         ("unet-5", changed("model.model.0.weight", [4, 6, 4, 4]), ["from 6 to 3 channels"]),
         ("unet-5", changed("model.model.3.weight", [8, 1, 4, 4]), ["from 3 to 1 channels"]),
         ("unet-9", lambda state: state, ["9 halvings"]),
-        (
-            "unet-5",
-            changed("model.model.1.model.1.bias", [8]),
-            ["a U-Net, but 1 unknown (first model.model.1.model.1.bias)"],
-        ),  # instance norm
-        ("resnet-2", changed("model.2.weight", [4]), ["unknown (first model.2.weight)"]),  # batch norm
+        ("unet-5", changed("model.model.1.model.1.bias", [8]), ["a U-Net, but 1 unknown (first model.model.1.model.1"]),
+        ("resnet-2", changed("model.2.weight", [4]), ["unknown (first model.2.weight)"]),  # an affine instance norm
+        ("resnet-2", without("model.1.bias"), ["unknown (first model.4.bias)"]),
         (
             "patchgan-3",
             lambda state: state,

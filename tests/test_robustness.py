@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import (
+    SCRIPTS,
     TINY,
     assert_one_line,
     checkpoints,
     command_line,
     once,
+    only,
     paint,
     plain_environment,
     process,
@@ -230,7 +232,8 @@ def test_R1_names_that_meet(tmp_path):
     [("which_direction", "XtoY"), ("ngf", "many"), ("ngf", None), ("ngf", 4.5), ("ngf", [4]), ("ngf", -1), ("ngf", {}),
      ("crop_size", 64), ("crop_size", None), ("crop_size", ["64"]), ("scale_size", "1e9x"), ("seed", -3),
      ("seed", 2**40), ("separable_conv", "maybe"), ("separable_conv", [True]),
-     ("aspect_ratio", "wide"), ("aspect_ratio", float("nan"))],
+     ("aspect_ratio", "wide"), ("aspect_ratio", float("nan")), ("ngf", 1e30), ("ngf", 10**400),
+     ("aspect_ratio", 10**400), ("crop_size", "99999999999x99999999999"), ("scale_size", "1" * 4000), ("seed", 10**4000)],
 )  # fmt: skip
 def test_R2_R3_an_edited_options_json(script, trained, tmp_path, name, value):
     folder = copied(trained, tmp_path / "o")
@@ -287,6 +290,12 @@ def test_R5_names_that_are_not_utf8(script, trained, tmp_path):
         "--aspect_ratio=1e7",
         "--l1_weight=nan",
         "--lr=inf",
+        "--ngf=1e30",
+        f"--ngf={10**40}",
+        f"--batch_size={10**400}",
+        f"--max_steps={10**4000}",
+        f"--lr={10**400}",
+        "--crop_size=99999999999x99999999999",
     ],
 )
 def test_R7_R8_numbers_beyond_reason(script, pairs, tmp_path, flag):
@@ -400,8 +409,57 @@ def test_an_error_of_the_network_is_not_blamed_on_the_image(script, trained, tmp
 
     class Broken(script.algorithm):
         def translate_file(self, path, direction):
-            raise pix2pix.tf.errors.ResourceExhaustedError(None, None, "out of memory")
+            raise pix2pix.tf.errors.InternalError(None, None, "no such kernel")
 
     flags = ["--mode", "test", "--checkpoint", trained.folder, "--output_dir", tmp_path / "o"]
-    with pytest.raises(pix2pix.tf.errors.ResourceExhaustedError, match="out of memory"):
+    with pytest.raises(pix2pix.tf.errors.InternalError, match="no such kernel"):
         script(*flags, algorithm=Broken)
+
+
+@once
+@pytest.mark.parametrize("error", [MemoryError(), pix2pix.tf.errors.ResourceExhaustedError(None, None, "OOM when ...")])
+def test_out_of_memory_is_one_line(script, trained, tmp_path, error):
+    class Large(script.algorithm):
+        def translate_file(self, path, direction):
+            raise error
+
+    flags = ["--mode", "test", "--checkpoint", trained.folder, "--output_dir", tmp_path / "o"]
+    assert "out of memory: lower --batch_size" in script.fails(*flags, algorithm=Large)
+
+
+def test_W6_test_and_export_at_another_size(trained_of, tmp_path):
+    """No weight depends on --crop_size, but for the number of times that the U-Net halves it. Training is refused."""
+    for name, size, wrong in (("pix2pix", "64x192", "128"), ("cyclegan", "44x48", "42"), ("ganilla", "48", "40")):
+        script, flags = SCRIPTS[name], ["--checkpoint", trained_of(name).folder, "--output_dir", tmp_path / name]
+        script("--mode", "test", *flags, "--crop_size", size)
+        shape = [int(side) for side in (size.split("x") * 2)[:2]]
+        outputs = [np.asarray(Image.open(path)) for path in (tmp_path / name / "images").glob("*-outputs.png")]
+        assert len(outputs) == 4 and all(list(output.shape) == [*shape, 3] for output in outputs)
+        script("--mode", "export", *flags, "--crop_size", size, "--export_format", "litert")
+        for mode, other in (("test", wrong), ("export", wrong), ("train", size)):
+            assert "--crop_size" in script.fails("--mode", mode, *flags[:2], "--crop_size", other)
+
+
+@only("pix2pix", "cyclegan")
+def test_W7_the_other_norm_trains_and_is_kept(script, data, tmp_path):
+    """Test, export and a continued training know it; a checkpoint from before --norm has the default."""
+    norm = {"pix2pix": "instance", "cyclegan": "batch"}[script.name]
+    flags = ["--mode", "train", *script.tiny, "--seed", 1, "--display_freq", 0, "--batch_size", 2]
+    flags += ["--output_dir", tmp_path / "o", "--input_dir", data, "--max_steps"]
+    script(*flags, 2, "--norm", norm)
+    script(*flags, 3, "--checkpoint", tmp_path / "o")
+    _, model = script.recorded("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
+    network = next(iter(model.networks.values()))
+    kinds = {weight.path.split("/")[1] for weight in network.weights}
+    assert kinds == ({"kernel", "bias", "gamma", "beta"} if norm == "batch" else {"kernel", "bias"})
+    image = paint(64, 64, 1)[None]
+    options = ["--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "e", "--export_format", "keras"]
+    script("--mode", "export", *options)
+    exported = pix2pix.keras.models.load_model(tmp_path / "e" / "model.keras")(image).numpy().astype(int)
+    translate = model.translate if script.name == "pix2pix" else model.translate["AtoB"]
+    assert np.abs(exported - np.asarray(translate(image)) * 255).max() <= 1.01
+    path, default = tmp_path / "o" / "options.json", {"pix2pix": "batch", "cyclegan": "instance"}[script.name]
+    options = json.loads(path.read_text())
+    assert options.pop("norm") == norm
+    path.write_text(json.dumps(options))
+    assert f"--norm {default}" in script.fails(*flags, 4, "--checkpoint", tmp_path / "o", "--norm", norm)

@@ -74,11 +74,14 @@ def measure(args, module, algorithm, folder):
     keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")
 
     model = algorithm(options, training=True)
-    batches = iter(model.batches(model.find_training_images(), 0))
+    paths = model.find_training_images()
+    batches = iter(model.batches(paths, 0))
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
-        model.train_step(step, next(batches)).numpy()
+        with module.naming_unreadable([path for kind in paths.values() for path in kind], model.load):
+            batch = next(batches)
+        model.train_step(step, batch).numpy()
         step.assign_add(1)
 
     def timed(action, count):

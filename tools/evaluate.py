@@ -370,6 +370,8 @@ def kid(args):
                compare only with numbers of this tool.
     kid_error  its standard error, from the spread over the subsets.
     """
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give a whole number of at least 0")
     features = both_features(args)
     fewest = min(map(len, features))
     size = args.subset_size or min(1000, fewest // 2)

@@ -56,7 +56,11 @@ def original_modules(network):
         for block in range(n_blocks):
             modules[f"block_{block + 1}_1"] = f"model.{10 + block}.conv_block.1"
             modules[f"block_{block + 1}_2"] = f"model.{10 + block}.conv_block.5"
-        return modules | {name: f"model.{n_blocks + n}" for name, n in (("up_2", 10), ("up_1", 13), ("last", 17))}
+        modules |= {name: f"model.{n_blocks + n}" for name, n in (("up_2", 10), ("up_1", 13), ("last", 17))}
+        for name, module in list(modules.items()):  # each norm follows its convolution
+            prefix, _, number = module.rpartition(".")
+            modules[f"{name}_norm"] = f"{prefix}.{int(number) + 1}"
+        return modules
     modules = {"first": "conv1", "smooth": "fpn.P2_2", "last": "conv2"}
     for stage in (1, 2, 3, 4):
         modules[f"lateral_{stage}"] = f"fpn.P{stage + 1}_1"
@@ -102,13 +106,16 @@ def recognise_kind(state):
             raise UserError(f"{describe(state)}, but {name}, the kernel of a convolution, is missing")
         return state[name].shape
 
+    def norm_flag(first):  # only where the norm has no shift do convolutions have a bias
+        return {"norm": "instance" if f"{first}.bias" in state else "batch"}
+
     if any(name.startswith("model.model.") for name in state):
         halvings = max(name.split(".").count("model") for name in state) - 1
         if not 5 <= halvings <= 8:
             raise UserError(f"a U-Net of {halvings} halvings; pix2pix.py's has 5 to 8")
         ngf, channels_in = kernel_shape("model.model.0.weight")[:2]
         channels_out = kernel_shape("model.model.3.weight")[1]
-        flags = {"ngf": ngf, "crop_size": str(2**halvings)}
+        flags = {"ngf": ngf, "crop_size": str(2**halvings)} | norm_flag("model.model.0")
         if (channels_in, channels_out) in ((1, 2), (2, 1)):  # lightness to colour, or back
             flags |= {"lab_colorization": True, "which_direction": DIRECTIONS[channels_in - 1]}
         elif (channels_in, channels_out) != (3, 3):
@@ -117,7 +124,7 @@ def recognise_kind(state):
         return "pix2pix", flags
     if any(".conv_block." in name for name in state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
-        return "cyclegan", {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks}
+        return "cyclegan", {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks} | norm_flag("model.1")
     if any(name.startswith("layer1.") for name in state):
         ngf, filters = kernel_shape("conv1.weight")[0], kernel_shape("layer1.0.conv1.weight")[0]
         if filters != ngf:
@@ -203,7 +210,12 @@ def read_state(path):
     if len(plain) < len(state):
         raise UserError("the same names with and without a prefix such as module. in one file: save one network alone")
     plain = {name: value for name, value in plain.items() if not name.endswith(statistics)}
-    return {re.sub(r"(\.conv_block)\.6\.", r"\1.5.", name): value for name, value in plain.items()}
+    if any(".conv_block.5." in name for name in plain):
+        return plain
+    # with dropout, the second convolution of a block and its norm are one place further on
+    return {
+        re.sub(r"(\.conv_block)\.([67])\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.", name): v for name, v in plain.items()
+    }
 
 
 def write_checkpoint(module, options, model, folder):

@@ -78,16 +78,24 @@ def copy_weights(network, module):
     module.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()}, strict=False)
 
 
+def parse_name(name):
+    """Name of a network, as in unet-8 or resnet-9-batch => kind, number of halvings, blocks or layers, kind of norm."""
+    kind, number, norm = f"{name}--".split("-")[:3]
+    return kind, number, norm or ("batch" if kind in ("unet", "conditional") else "instance")
+
+
 def build(name, width=64):
     """Our network of a name and width, without dropout."""
     pix2pix, cyclegan, ganilla = (importlib.import_module(script) for script in ("pix2pix", "cyclegan", "ganilla"))
-    kind, _, number = name.partition("-")
+    kind, number, norm = parse_name(name)
+    module, bias = pix2pix if kind in ("unet", "conditional") else cyclegan, norm == "instance"
+    norm = module.InstanceNorm if bias else module.BatchNorm
     network = {
-        "unet": lambda: pix2pix.build_generator(int(number), ngf=width),
-        "resnet": lambda: cyclegan.build_generator(int(number), width),
+        "unet": lambda: pix2pix.build_generator(int(number), ngf=width, norm=norm, bias=bias),
+        "resnet": lambda: cyclegan.build_generator(int(number), width, norm=norm, bias=bias),
         "ganilla": lambda: ganilla.build_generator(ngf=width),
-        "conditional": lambda: pix2pix.build_discriminator(6, width),
-        "patchgan": lambda: cyclegan.build_discriminator(int(number), width),
+        "conditional": lambda: pix2pix.build_discriminator(6, width, norm),
+        "patchgan": lambda: cyclegan.build_discriminator(int(number), width, norm),
     }[kind]()
     return without_dropout(network)
 
@@ -103,13 +111,13 @@ def without_dropout(network):
 def build_reference(name, width=64):
     """The same network in PyTorch, without dropout."""
     reference = load_reference()
-    kind, _, number = name.partition("-")
-    norm = reference.nn.InstanceNorm2d
+    kind, number, norm = parse_name(name)
+    norm = reference.nn.BatchNorm2d if norm == "batch" else reference.nn.InstanceNorm2d
     return {
-        "unet": lambda: reference.Unet(halvings=int(number), ngf=width, dropout=False),
-        "resnet": lambda: reference.Resnet(int(number), width),
+        "unet": lambda: reference.Unet(halvings=int(number), ngf=width, dropout=False, norm=norm),
+        "resnet": lambda: reference.Resnet(int(number), width, norm=norm),
         "ganilla": lambda: reference.Ganilla(width),
-        "conditional": lambda: reference.PatchGan(6, width),
+        "conditional": lambda: reference.PatchGan(6, width, norm=norm),
         "patchgan": lambda: (
             reference.PatchGan(3, width, int(number), norm) if number != "0" else reference.PixelGan(3, width)
         ),

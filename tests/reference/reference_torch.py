@@ -25,17 +25,17 @@ from torch.nn import functional as F
 class UnetBlock(nn.Module):
     """One level of the U-Net: down, the levels below, up, with the skip connection around it."""
 
-    def __init__(self, outer, inner, below=None, in_channels=None, outermost=False, dropout=False):
+    def __init__(self, outer, inner, below=None, in_channels=None, outermost=False, dropout=False, norm=nn.BatchNorm2d):
         super().__init__()
-        self.outermost = outermost
-        down = nn.Conv2d(in_channels or outer, inner, 4, 2, 1, bias=False)
-        up = nn.ConvTranspose2d(inner * 2 if below else inner, outer, 4, 2, 1, bias=outermost)
+        self.outermost, bias = outermost, norm is nn.InstanceNorm2d
+        down = nn.Conv2d(in_channels or outer, inner, 4, 2, 1, bias=bias)
+        up = nn.ConvTranspose2d(inner * 2 if below else inner, outer, 4, 2, 1, bias=outermost or bias)
         if outermost:
             layers = [down, below, nn.ReLU(), up, nn.Tanh()]
         elif below is None:
-            layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, nn.BatchNorm2d(outer)]
+            layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, norm(outer)]
         else:
-            layers = [nn.LeakyReLU(0.2), down, nn.BatchNorm2d(inner), below, nn.ReLU(), up, nn.BatchNorm2d(outer)]
+            layers = [nn.LeakyReLU(0.2), down, norm(inner), below, nn.ReLU(), up, norm(outer)]
             layers += [nn.Dropout(0.5)] if dropout else []
         self.model = nn.Sequential(*layers)
 
@@ -44,24 +44,25 @@ class UnetBlock(nn.Module):
 
 
 class Unet(nn.Module):
-    def __init__(self, in_channels=3, out_channels=3, halvings=8, ngf=64, dropout=True):
+    def __init__(self, in_channels=3, out_channels=3, halvings=8, ngf=64, dropout=True, norm=nn.BatchNorm2d):
         super().__init__()
-        block = UnetBlock(ngf * 8, ngf * 8)
+        block = UnetBlock(ngf * 8, ngf * 8, norm=norm)
         for _ in range(halvings - 5):
-            block = UnetBlock(ngf * 8, ngf * 8, block, dropout=dropout)
+            block = UnetBlock(ngf * 8, ngf * 8, block, dropout=dropout, norm=norm)
         for width in (4, 2, 1):
-            block = UnetBlock(ngf * width, ngf * width * 2, block)
-        self.model = UnetBlock(out_channels, ngf, block, in_channels=in_channels, outermost=True)
+            block = UnetBlock(ngf * width, ngf * width * 2, block, norm=norm)
+        self.model = UnetBlock(out_channels, ngf, block, in_channels=in_channels, outermost=True, norm=norm)
 
     def forward(self, x):
         return self.model(x)
 
 
 class ResnetBlock(nn.Module):
-    def __init__(self, width):
+    def __init__(self, width, norm=nn.InstanceNorm2d):
         super().__init__()
-        half = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width)]
-        again = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), nn.InstanceNorm2d(width)]
+        bias = norm is nn.InstanceNorm2d
+        half = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=bias), norm(width)]
+        again = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=bias), norm(width)]
         self.conv_block = nn.Sequential(*half, nn.ReLU(True), *again)
 
     def forward(self, x):
@@ -78,18 +79,19 @@ class ResizeConv(nn.Conv2d):
 class Resnet(nn.Module):
     """The ResNet generator of CycleGAN."""
 
-    def __init__(self, n_blocks=9, ngf=64, upsample="transpose"):
+    def __init__(self, n_blocks=9, ngf=64, upsample="transpose", norm=nn.InstanceNorm2d):
         super().__init__()
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf), nn.ReLU(True)]
+        bias = norm is nn.InstanceNorm2d
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7, bias=bias), norm(ngf), nn.ReLU(True)]
         for width in (ngf, ngf * 2):
-            layers += [nn.Conv2d(width, width * 2, 3, 2, 1), nn.InstanceNorm2d(width * 2), nn.ReLU(True)]
-        layers += [ResnetBlock(ngf * 4) for _ in range(n_blocks)]
+            layers += [nn.Conv2d(width, width * 2, 3, 2, 1, bias=bias), norm(width * 2), nn.ReLU(True)]
+        layers += [ResnetBlock(ngf * 4, norm) for _ in range(n_blocks)]
         for width in (ngf * 4, ngf * 2):
             if upsample == "transpose":
-                layers += [nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1)]
+                layers += [nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1, bias=bias)]
             else:
-                layers += [ResizeConv(width, width // 2, 3)]
-            layers += [nn.InstanceNorm2d(width // 2), nn.ReLU(True)]
+                layers += [ResizeConv(width, width // 2, 3, bias=bias)]
+            layers += [norm(width // 2), nn.ReLU(True)]
         self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
 
     def forward(self, x):
