@@ -771,7 +771,7 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        added = {name: FLAGS[name].default for name in {"norm"} & set(FLAGS)}  # flags that older trainings do not have
+        added = {name: FLAGS[name].default for name in {"norm", "upsample"} & set(FLAGS)}  # older trainings lack them
         saved = added | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name

@@ -80,6 +80,7 @@ integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set i
 integer("ngf", 64, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
 choice("norm", "batch", ["batch", "instance"], "norm layers: batch, with scale and shift, or instance, with neither")
+choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, to avoid checkerboards")
 boolean("separable_conv", False, "depthwise separable convolutions in the generator: a fifteenth of the weights")
 boolean("lab_colorization", False, "learn to colour single images: lightness to colour in the Lab space (BtoA: back)")
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
@@ -215,29 +216,32 @@ def count_halvings(size):
     return halvings
 
 
-def build_generator(halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, norm=BatchNorm, bias=False):
+def build_generator(
+    halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, upsample="transpose", norm=BatchNorm, bias=False
+):
     """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels], both in [-1, 1].
 
-    h and w are multiples of 2**halvings. As in the PyTorch code there is no norm on the first and on the innermost
-    encoder layer. bias: of all convolutions, for norms without shift. 54,413,955 parameters by default.
+    h and w are multiples of 2**halvings. 54,413,955 parameters by default. upsample="resize": nearest x2 and a 3x3
+    convolution, not a transposed one (Odena et al. 2016). bias: of all convolutions, for norms without shift.
     """
 
-    def conv(filters, name, strides=2, use_bias=bias):
+    def conv(filters, name, size=4, strides=2, use_bias=bias):
         if separable:
             init = {"depthwise_initializer": weights_init(), "pointwise_initializer": weights_init()}
-            return layers.SeparableConv2D(filters, 4, strides, "same", use_bias=use_bias, name=name, **init)
-        init = weights_init()
-        return layers.Conv2D(filters, 4, strides, "same", use_bias=use_bias, kernel_initializer=init, name=name)
+            return layers.SeparableConv2D(filters, size, strides, "same", use_bias=use_bias, name=name, **init)
+        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
+        return layers.Conv2D(filters, size, strides, "same", **options)
 
     def deconv(filters, name, use_bias=bias):
-        if separable:  # there is no separable transposed convolution: enlarge, then convolve
-            return keras.Sequential([layers.UpSampling2D(2), conv(filters, "conv", 1, use_bias)], name=name)
-        init = weights_init()
-        return layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=use_bias, kernel_initializer=init, name=name)
+        if separable or upsample == "resize":  # there is no separable transposed convolution
+            size = 3 if upsample == "resize" else 4
+            return keras.Sequential([layers.UpSampling2D(2), conv(filters, "conv", size, 1, use_bias)], name=name)
+        options = {"use_bias": use_bias, "kernel_initializer": weights_init(), "name": name}
+        return layers.Conv2DTranspose(filters, 4, 2, "same", **options)
 
     filters = [None, *(ngf * min(2**level, 8) for level in range(halvings))]  # of each level, from 1 on
     x = inputs = keras.Input((None, None, in_channels))
-    skips = []
+    skips = []  # no norm on the first and on the innermost layer, as in the PyTorch code
     # encoder_1: [batch, 256, 256, in_channels] => [batch, 128, 128, ngf]
     # encoder_2 to encoder_4: => [batch, 64, 64, ngf * 2] => [batch, 32, 32, ngf * 4] => [batch, 16, 16, ngf * 8]
     # encoder_5 to encoder_8: => [batch, 8, 8, ngf * 8] => [.., 4, 4, ..] => [.., 2, 2, ..] => [batch, 1, 1, ngf * 8]
@@ -319,7 +323,8 @@ class Pix2Pix:
 
     name, default_data = "pix2pix", "facades/train"
     losses = ("discrim", "gan", "l1")
-    network_flags = ("ngf", "ndf", "norm", "separable_conv", "lab_colorization", "which_direction", "crop_size")
+    network_flags = ("ngf", "ndf", "norm", "upsample", "separable_conv", "lab_colorization", "which_direction",
+                     "crop_size")
     data_flags, crops_per_image = ("crop_size", "scale_size", "aspect_ratio", "seed"), 1
 
     def __init__(self, args, training):
@@ -330,7 +335,7 @@ class Pix2Pix:
         if (trained := count_halvings(parse_sizes(trained_at, trained_at)[0])) != self.halvings:
             raise UserError(f"{args.checkpoint} has --crop_size {trained_at}: its U-Net takes e.g. {3 * 2**trained}")
         in_channels, out_channels = ((1, 2) if args.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
-        sizes = self.halvings, in_channels, out_channels, args.ngf, args.separable_conv
+        sizes = self.halvings, in_channels, out_channels, args.ngf, args.separable_conv, args.upsample
         self.build_generator = functools.partial(build_generator, *sizes, bias=norm is InstanceNorm)
         self.generator = self.build_generator(norm=norm)
         self.pairs = (training or args.paired) and not self.lab  # the files are side-by-side pairs
@@ -756,7 +761,7 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        added = {name: FLAGS[name].default for name in {"norm"} & set(FLAGS)}  # flags that older trainings do not have
+        added = {name: FLAGS[name].default for name in {"norm", "upsample"} & set(FLAGS)}  # older trainings lack them
         saved = added | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name

@@ -175,7 +175,7 @@ def test_default_output_folders(script, trained, flags, expected):
 BFLOAT16 = ["--mixed_precision", "bfloat16", "--batch_size", "7"]  # more than the images
 WIDE = ["--crop_size", "32x64", "--scale_size", "36x80", "--cache_mb", "0"]
 VARIANTS = {
-    "pix2pix bfloat16": [*BFLOAT16, "--which_direction", "BtoA"],
+    "pix2pix bfloat16": [*BFLOAT16, "--which_direction", "BtoA", "--upsample", "resize"],
     "pix2pix float16": ["--mixed_precision", "float16", "--separable_conv", *WIDE],
     "pix2pix xla": ["--xla", "--crop_size", "32", "--scale_size", "36"],
     "cyclegan bfloat16": BFLOAT16,

@@ -233,7 +233,8 @@ def test_R1_names_that_meet(tmp_path):
      ("crop_size", 64), ("crop_size", None), ("crop_size", ["64"]), ("scale_size", "1e9x"), ("seed", -3),
      ("seed", 2**40), ("separable_conv", "maybe"), ("separable_conv", [True]),
      ("aspect_ratio", "wide"), ("aspect_ratio", float("nan")), ("ngf", 1e30), ("ngf", 10**400),
-     ("aspect_ratio", 10**400), ("crop_size", "99999999999x99999999999"), ("scale_size", "1" * 4000), ("seed", 10**4000)],
+     ("aspect_ratio", 10**400), ("crop_size", "99999999999x99999999999"), ("scale_size", "1" * 4000),
+     ("seed", 10**4000)],
 )  # fmt: skip
 def test_R2_R3_an_edited_options_json(script, trained, tmp_path, name, value):
     folder = copied(trained, tmp_path / "o")
@@ -460,6 +461,6 @@ def test_W7_the_other_norm_trains_and_is_kept(script, data, tmp_path):
     assert np.abs(exported - np.asarray(translate(image)) * 255).max() <= 1.01
     path, default = tmp_path / "o" / "options.json", {"pix2pix": "batch", "cyclegan": "instance"}[script.name]
     options = json.loads(path.read_text())
-    assert options.pop("norm") == norm
+    assert options.pop("norm") == norm and options.pop("upsample") == "transpose"  # also from before --upsample
     path.write_text(json.dumps(options))
     assert f"--norm {default}" in script.fails(*flags, 4, "--checkpoint", tmp_path / "o", "--norm", norm)
