@@ -393,6 +393,8 @@ NETWORKS = [  # name, title, parameters in the paper's code, another size, size 
     ("unet-7", "U-Net 128, batch norm", 41_828_995, (128, 384), (128, 128)),
     ("resnet-9", "ResNet, 9 blocks, instance norm", 11_378_179, (132, 200), (128, 128)),
     ("resnet-6", "ResNet, 6 blocks, instance norm", 7_837_699, (132, 200), (128, 128)),
+    ("unet-8-instance", "U-Net 256, instance norm", 54_409_603, (256, 512), (256, 256)),
+    ("resnet-9-batch", "ResNet, 9 blocks, batch norm", 11_383_427, (132, 200), (128, 128)),
     ("ganilla", "GANILLA, instance norm", 7_228_419, (240, 176), (128, 128)),
     ("conditional", "PatchGAN 70, 6 channels, batch norm", 2_768_705, (286, 200), (128, 128)),
     ("patchgan-3", "PatchGAN 70, 3 channels, instance norm", 2_764_737, (286, 200), (128, 128)),
