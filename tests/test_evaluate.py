@@ -354,21 +354,20 @@ def test_fidelity_is_that_of_torch_fidelity(tmp_path, torch_fidelity, monkeypatc
             value.normal_().mul_((2 / value[0].numel()) ** 0.5)
     torch.save(state, tmp_path / "inception.pth")
     torch.save({"x": torch.zeros(3)}, tmp_path / "other.pth")
-    a, b = save_all(tmp_path / "a", paintings(5)), save_all(tmp_path / "b", paintings(6, 50))
-    test = tmp_path / "a_test" / "images"
+    b, test = save_all(tmp_path / "b", paintings(6, 50)), tmp_path / "a_test" / "images"
     save_all(test, {f"{name}-{kind}": 255 - image if kind == "inputs" else image
                     for name, image in paintings(5).items() for kind in ("inputs", "outputs")})  # fmt: skip
     scores = call("evaluate", "fidelity", test.parent, b, "--weights", tmp_path / "inception.pth")["scores"]
     options = {"fid": True, "kid": True, "prc": True, "kid_subset_size": 2, "cuda": False, "verbose": False}
-    options |= {"input1": str(a), "input2": str(b), "feature_extractor_weights_path": tmp_path / "inception.pth"}
-    monkeypatch.setattr(torch_fidelity.utils.torchvision.transforms, "Compose", lambda parts: parts[0], raising=False)
-    pil_to_tensor = lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1)  # noqa: E731
-    monkeypatch.setattr(torch_fidelity.datasets.F, "pil_to_tensor", pil_to_tensor, raising=False)
-    theirs = torch_fidelity.calculate_metrics(**options, feature_extractor="inception-v3-compat", save_cpu_ram=True)
+    for index, images in enumerate((paintings(5), paintings(6, 50)), start=1):
+        tensors = [torch.from_numpy(image).permute(2, 0, 1) for image in images.values()]
+        options[f"input{index}"] = torch.utils.data.Subset(tensors, range(len(tensors)))
+    options |= {"feature_extractor": "inception-v3-compat", "save_cpu_ram": True}
+    theirs = torch_fidelity.calculate_metrics(**options, feature_extractor_weights_path=tmp_path / "inception.pth")
     names = ["frechet_inception_distance", "kernel_inception_distance_mean", "kernel_inception_distance_std"]
     assert list(scores) == ["fid", "kid", "kid_std", "precision", "recall"] and scores["fid"] > 0.01
     assert list(scores.values()) == pytest.approx([theirs[name] for name in (*names, "precision", "recall")], rel=1e-3)
-    message = fails("evaluate", "fidelity", a, b, "--weights", tmp_path / "other.pth")
+    message = fails("evaluate", "fidelity", test, b, "--weights", tmp_path / "other.pth")
     assert "other.pth does not hold its weights of InceptionV3" in message and "https://" in message
 
 
