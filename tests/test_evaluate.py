@@ -126,15 +126,14 @@ def lpips_package(monkeypatch, tmp_path):
 
 
 def lpips_by_hand(saved, name, pair):
-    """Zhang et al. 2018, v0.1, in loops over the pixels."""
+    """Zhang et al. 2018, v0.1, in NumPy."""
     x = (np.float32(pair) / 127.5 - 1 - np.float32([-0.03, -0.088, -0.188])) / np.float32([0.458, 0.448, 0.45])
     total, convolutions, compared = 0, iter(saved[f"{name}_0"].values()), 0
     for part in LAYOUTS[name]:
         k, stride, pad, counts = (part, 2, 0, "") if part in (2, 3) else part
         x = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
-        windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), (1, 2))[
-            :, ::stride, ::stride
-        ]  # [2, h, w, c, k, k]
+        windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), (1, 2))  # [2, h, w, c, k, k]
+        windows = windows[:, ::stride, ::stride]
         if part in (2, 3):
             x = windows.max((-2, -1))
         else:

