@@ -401,7 +401,7 @@ def fidelity(args):
     options = {"fid": True, "kid": True, "prc": inception, "kid_subsets": args.subsets, "kid_subset_size": size}
     options |= {"feature_extractor": extractor, "feature_extractor_weights_path": args.weights, "rng_seed": args.seed}
     options |= {"cuda": inception and torch.cuda.is_available(), "batch_size": 16 if same else 1}
-    options |= {"save_cpu_ram": True, "verbose": False}  # the first: no processes that read, whose errors are long
+    options |= {"save_cpu_ram": True, "verbose": False}  # so that it reads in this process: errors stay one line
     options |= {"input1": Images(found[0], 0), "input2": Images(found[1], len(found[0]))}
     with tqdm(total=sum(map(len, found)), unit=" images", disable=None) as progress:
         scores = torch_fidelity.calculate_metrics(**options)
