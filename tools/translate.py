@@ -16,21 +16,18 @@ import copy
 import fcntl
 import functools
 import io
-import itertools
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import video
 from common import Parser, UserError, load_algorithm, positive_integer, run, write_text, written_whole
 from PIL import Image
 from tqdm import tqdm
@@ -39,49 +36,49 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # what the algorithms read
 # A PNG of level 1 is 10 % larger than one of level 6, and takes a quarter of the time.
 SAVE = {"png": {"format": "PNG", "compress_level": 1}, "jpg": {"format": "JPEG"}, "webp": {"format": "WEBP"}}
 MEMORY = 2**28  # bytes of images that wait for the network, and of translations that wait to be written
-MP4_SOUND = ("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus")  # copied; other sound becomes AAC
 
 
 # ------------------------------------------------------------------------------------------------------------- network
 
 
-def load_model(args):
-    """The module of the algorithm, and its model with the weights of args.checkpoint, as --mode test makes them."""
-    folder = args.checkpoint if os.path.isdir(args.checkpoint) else os.path.dirname(args.checkpoint)
+def load_model(checkpoint, **flags):
+    """A checkpoint => the module of its algorithm, and the model with its weights, made as by --mode test.
+
+    flags: those of test that are not None. Raises UserError.
+    """
+    folder = checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
     try:
         script = json.loads(Path(folder, "options.json").read_text(encoding="utf-8"))["script"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"no training in {args.checkpoint}: CHECKPOINT is the --output_dir of a training") from None
+        raise UserError(f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training") from None
     module, algorithm = load_algorithm(script)
     import keras
 
     values = copy.deepcopy(module.FLAGS)
-    flags = {"mode": "test", "checkpoint": args.checkpoint, "input_dir": ".", "output_dir": args.output_dir}
-    for name in ("which_direction", "mixed_precision", "tile_size", "stitch"):
-        if getattr(args, name) is not None:
-            flags[name] = getattr(args, name)
-            if name not in values:
-                raise UserError(f"{script}.py has no --{name}: leave it out")
-    also = {"paired": False, "native_size": args.native_size}
-    flags |= {name: value for name, value in also.items() if name in values}
+    if "native_size" not in values:  # siamesegan.py knows nothing else
+        flags.pop("native_size", None)
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if unknown := [name for name in flags if name not in values]:
+        raise UserError(f"{script}.py has no --{unknown[0]}: leave it out")
+    flags |= {"mode": "test", "checkpoint": checkpoint, "input_dir": "."}
+    flags |= {name: False for name in ["paired"] if name in values}
     try:
         values([script, *(f"--{name}={value}" for name, value in flags.items())])
-        options = module.complete(values, algorithm)
-        print(module.start_devices(options.deterministic), flush=True)
-        precision = options.mixed_precision
-        keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")
-        keras.utils.set_random_seed(options.seed)
-        model = algorithm(options, training=False)
-        module.restore(module.find_checkpoint(options.checkpoint), module.weights_of(model))
+        args = module.complete(values, algorithm)
+        args.device = module.start_devices(args.deterministic)
+        off = args.mixed_precision == "off"
+        keras.config.set_dtype_policy("float32" if off else f"mixed_{args.mixed_precision}")
+        keras.utils.set_random_seed(args.seed)
+        model = algorithm(args, training=False)
+        module.restore(module.find_checkpoint(checkpoint), module.weights_of(model))
     except (module.UserError, module.flags.Error) as error:
         raise UserError(str(error)) from None
     return module, model
 
 
-def at_size_of_test(module, model, image):
-    """uint8 RGB [h, w, 3] => the same at the size that --mode test translates it at."""
-    native_size = getattr(model.args, "native_size", True)  # siamesegan.py knows no other size
-    return image if native_size else module.resize(image, model.crop)
+def fit(module, model, image):
+    """uint8 RGB [h, w, 3] => the same at the size that --mode test translates it at: that of training, or its own."""
+    return image if getattr(model.args, "native_size", True) else module.resize(image, model.crop)
 
 
 # ------------------------------------------------------------------------------------------------------------ pipeline
@@ -192,7 +189,7 @@ def image_files(args, module, model, unfinished):
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def load(path):  # in one call: each of many small ones would wait for Python's lock
         with tf.device("cpu"):
-            return at_size_of_test(module, model, model.load(path))
+            return fit(module, model, model.load(path))
 
     def all_names():
         if args.input_list:
@@ -253,115 +250,10 @@ def image_files(args, module, model, unfinished):
     yield SimpleNamespace(items=items, read=read, write=write, threads=threads, total=total, damage=None)
 
 
-# --------------------------------------------------------------------------------------------------------------- video
-
-
-def find_ffmpeg():
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except ImportError:
-        raise UserError("a video needs one more package: pip install imageio-ffmpeg") from None
-    except RuntimeError as error:
-        raise UserError(f"imageio-ffmpeg has no ffmpeg for this machine: {error}") from None
-
-
-def video_target(args):
-    return Path(args.output_dir, f"{Path(args.input).stem}.mp4")
-
-
-def describe(ffmpeg, path):
-    """(frames per second as a Fraction, codec of the sound or None, seconds or None) of a video."""
-    done = subprocess.run([ffmpeg, "-hide_banner", "-nostdin", "-i", f"file:{path}"], capture_output=True, check=False)
-    text = done.stderr.decode(errors="replace")
-    streams = re.findall(r"^ *Stream #.*: (Video|Audio): ((\w+).*)", text, re.MULTILINE)
-    pictures = [line for kind, line, _ in streams if kind == "Video" and "(attached pic)" not in line]
-    sound = [codec for kind, _, codec in streams if kind == "Audio"]
-    if not pictures:
-        reason = "it has no video stream" if "Stream #" in text else "damaged, or neither an image nor a video"
-        raise UserError(f"{path} cannot be read as a video ({reason})")
-    rate = re.search(r" ([\d.]+) fps", pictures[0]) or re.search(r" ([\d.]+) tbr", pictures[0])
-    if not rate or not float(rate[1]):
-        raise UserError(f"{path} has no frame rate: give it one with ffmpeg -r 25 -i {path} new.mp4")
-    rate = Fraction(rate[1])
-    exact = Fraction(round(rate * 1001 / 1000) * 1000, 1001)  # ffmpeg prints 29.97 for 30000/1001
-    rate = exact if abs(rate - exact) < Fraction(6, 1000) else rate
-    time = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
-    seconds = int(time[1]) * 3600 + int(time[2]) * 60 + float(time[3]) if time else None
-    return rate, sound[0] if sound else None, seconds
-
-
-@contextlib.contextmanager
-def video(args, module, model, unfinished):
-    """The frames of the video args.input, as a source for translate_all(). They become a video of the same size, at
-    the same average frame rate, with the same sound."""
-    ffmpeg, target = find_ffmpeg(), video_target(args)
-    rate, sound, duration = describe(ffmpeg, args.input)
-    seconds = ["-t", str(args.seconds)] if args.seconds else []
-    part_of_input = ["-ss", str(args.start), *seconds, "-i", f"file:{args.input}"]
-    size, ended, started = [], [], []
-
-    def start(command, errors, **pipes):
-        process = processes.enter_context(subprocess.Popen([ffmpeg, "-v", "error", *command], stderr=errors, **pipes))
-        processes.callback(process.kill)  # does nothing to one that has ended
-        return process
-
-    def items():
-        return itertools.takewhile(lambda _: not ended, itertools.count(1))
-
-    def read(_):
-        header = [reader.stdout.readline() for _ in range(3)]  # "P6", the size of the upright frame, "255"
-        height, width = size[:] = [int(side) for side in reversed(header[1].split())] or [0, 0]
-        pixels = reader.stdout.read(height * width * 3)
-        if not pixels or len(pixels) < height * width * 3:
-            ended.append(True)
-            return None
-        frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-        return np.asarray(at_size_of_test(module, model, frame))
-
-    def start_writer(height, width):
-        chroma = "yuv444p" if height % 2 or width % 2 else "yuv420p"  # the latter, which more players take, needs even
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "-"]
-        colour = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709", "-color_range", "tv"]
-        streams = ["-map", "0:v", "-map", "1:a:0?", "-c:a", "copy" if sound in MP4_SOUND else "aac"]
-        encoder = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", chroma, *colour, "-f", "mp4"]
-        return start([*raw, *part_of_input, *streams, *encoder, str(part)], writer_errors, stdin=subprocess.PIPE)
-
-    def write(_, pixels):
-        if not started:
-            started.append(start_writer(*size))
-        if list(pixels.shape[:2]) != size:
-            pixels = module.resize(pixels, size).numpy()
-        with contextlib.suppress(BrokenPipeError):  # below, ffmpeg says why
-            started[0].stdin.write(pixels.tobytes())
-            return
-        started[0].wait()
-        raise UserError(f"{target}: {reason(writer_errors)}; make room or choose another --output_dir")
-
-    def reason(errors):
-        errors.seek(0)
-        lines = re.sub(r"\[.*?\] ", "", errors.read().decode(errors="replace")).split("\n")
-        full = [line for line in lines if "No space left" in line or "File too large" in line]
-        return (full or [line for line in lines if line] or ["ffmpeg was killed"])[0]
-
-    with contextlib.ExitStack() as processes:
-        reader_errors, writer_errors = (processes.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        part = processes.enter_context(written_whole(target, unfinished))
-        frames = ["-map", "0:V:0", "-r", str(rate), "-f", "image2pipe", "-c:v", "ppm", "-"]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-        reader = start([*part_of_input, *frames], reader_errors, **streams)
-        total = max(0, (duration or 0) - args.start)
-        total = round(rate * min(total, args.seconds or total)) or None
-        source = SimpleNamespace(items=items, read=read, write=write, threads=1, total=total)
-        yield source
-        if not started:
-            what = reason(reader_errors) if reader.wait() else f"it has {duration or 0:g} seconds"
-            raise UserError(f"{args.input} has no frames from --start {args.start:g} on: {what}")
-        started[0].stdin.close()
-        if started[0].wait():
-            raise UserError(f"{target}: {reason(writer_errors)}; make room or choose another --output_dir")
-        source.damage = reason(reader_errors) if reader.wait() or reader_errors.tell() else None
+def video_frames(args, module, model, unfinished):
+    """The frames of the video args.input, as a source for translate_all()."""
+    fit_frame = functools.partial(fit, module, model)
+    return video.frames(args.video, args.start, args.seconds, args.video_target, unfinished, fit_frame, module.resize)
 
 
 # ---------------------------------------------------------------------------------------------------------------- main
@@ -467,25 +359,25 @@ def unfinished_folder(args):
             path.unlink()
         yield folder
     except BlockingIOError:
-        shard = "{}/{}".format(*args.shard)
-        raise UserError(
-            f"shard {shard} of {args.output_dir} is being written: give each run a --shard of its own"
-        ) from None
+        own = f"shard {args.shard[0]}/{args.shard[1]} of {args.output_dir} is being written by another run"
+        raise UserError(f"{own}: give each a --shard of its own") from None
     finally:
         os.close(lock)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # not empty: it is the other run's
+            folder.rmdir()
 
 
 def main():
     args = parse()
     if args.video:
-        find_ffmpeg()
-        target = video_target(args)
-        if target.exists() and os.path.samefile(target, args.input):
+        args.video, args.video_target = (
+            video.describe(args.input),
+            Path(args.output_dir, f"{Path(args.input).stem}.mp4"),
+        )
+        if os.path.exists(args.video_target) and os.path.samefile(args.video_target, args.input):
             raise UserError(f"the translation would replace {args.input}: choose another --output_dir")
-        if target.exists() and args.skip_existing:
-            print(f"{target} is there already")
+        if os.path.exists(args.video_target) and args.skip_existing:
+            print(f"{args.video_target} is there already")
             return 0
     try:
         with unfinished_folder(args) as unfinished:
@@ -497,12 +389,13 @@ def main():
 
 def translate(args, unfinished):
     """All of a run after the command line. Returns the exit code."""
-    module, model = load_model(args)
-    print(f"{args.input_list or args.input} => {args.output_dir}", flush=True)
+    names = ("which_direction", "native_size", "tile_size", "stitch", "mixed_precision")
+    module, model = load_model(args.checkpoint, **{name: getattr(args, name) for name in names})
+    print(f"{args.input_list or args.input} => {args.output_dir}; {model.args.device}", flush=True)
     network = functools.partial(model.translate_images, direction=model.args.which_direction)
     start, unit = time.perf_counter(), " frames" if args.video else " images"
     with (
-        (video if args.video else image_files)(args, module, model, unfinished) as source,
+        (video_frames if args.video else image_files)(args, module, model, unfinished) as source,
         tqdm(total=source.total, unit=unit, disable=None, smoothing=0.05) as progress,
     ):
         done, skipped, failed = translate_all(source, network, args.batch_size, progress)
