@@ -112,18 +112,22 @@ def test_train_page_shows_held_out_samples_newest_first(script, trained):
     assert len(page.images) == 2 * count * len(script.kinds) and page.missing_files() == []
 
 
-def test_step_and_translation_are_traced_once(script, trained, tmp_path, monkeypatch):
-    """20 steps and the samples of a training, then images of several sizes."""
-    model = trained.model
-    assert model.train_step.experimental_get_tracing_count() == 1
-    monkeypatch.setattr(model.args, "native_size", True, raising=False)
-    monkeypatch.setattr(model, "pairs", False, raising=False)  # pix2pix.py
-    monkeypatch.setattr(model, "max_side", 0, raising=False)  # siamesegan.py
-    for size in ((64, 64), (33, 90), (200, 130)):
-        path = save_image(tmp_path / f"{size}.png", paint(*size, 1))
-        assert model.translate_file(str(path), "AtoB")["outputs"].shape == (*size, 3)
-    functions = model.translate.values() if isinstance(model.translate, dict) else [model.translate]
-    assert [function.experimental_get_tracing_count() for function in functions] == [1] * len(functions)
+def test_step_and_translation_are_traced_once(script, trained, monkeypatch):
+    """20 steps of a training; images of several sizes, once for each number of them."""
+    assert trained.model.train_step.experimental_get_tracing_count() == 1
+    name = "run_generator" if hasattr(script.algorithm, "run_generator") else "translate"
+    traces, original = [], getattr(script.algorithm, name)
+
+    def traced(self, *arguments):
+        traces.append(arguments[-1].shape[0])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(script.algorithm, name, traced)
+    model = script.algorithm(script.options(native_size=True), training=False)
+    for count, size in itertools.product((1, 2), ((64, 64), (33, 90), (200, 130))):
+        images = np.stack([paint(*size, 1)] * count)
+        assert model.translate_images(images, "AtoB").shape == images.shape
+    assert traces == ([None] if script.name == "siamesegan" else [1, 2])
 
 
 def test_without_held_out_images_training_shows_training_images(script, trained, tmp_path, monkeypatch):

@@ -259,7 +259,7 @@ def test_lightness_and_colour_together_are_the_image(direction):
 @pytest.mark.parametrize("shape", [(64, 64), (70, 33), (5, 200), (131, 257), (1, 1), (300, 40)])
 @pytest.mark.parametrize("window, overlap", [(32, 0.5), (64, 0.5), (64, 0.25), (64, 0.1)])
 def test_windows_join_exactly(shape, window, overlap):
-    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
     seen = []
 
     def identity(part):
@@ -267,8 +267,8 @@ def test_windows_join_exactly(shape, window, overlap):
         assert part.shape[1] % 32 == part.shape[2] % 32 == 0
         return part.astype(np.float32) / 255
 
-    np.testing.assert_array_equal(pix2pix.translate_windows(identity, image, window, 32, overlap=overlap), image)
-    assert all(max(part) <= window for part in seen)
+    np.testing.assert_array_equal(pix2pix.translate_windows(identity, images, window, 32, overlap=overlap), images)
+    assert all(len(part) == 4 and max(part) <= window for part in seen)
 
 
 def test_windows_of_different_brightness_leave_no_seam():
@@ -278,14 +278,14 @@ def test_windows_of_different_brightness_leave_no_seam():
         calls.append(0)
         return np.full(part.shape, 0.25 * (len(calls) % 2), np.float32)
 
-    result = pix2pix.translate_windows(alternate, np.zeros((64, 512, 3), np.uint8), 64, 32).astype(float)
+    result = pix2pix.translate_windows(alternate, np.zeros((1, 64, 512, 3), np.uint8), 64, 32).astype(float)
     assert len(calls) > 8
-    assert np.abs(np.diff(result, axis=1)).max() < 0.1 * 0.25 * 255
+    assert np.abs(np.diff(result, axis=2)).max() < 0.1 * 0.25 * 255
 
 
 def test_memory_does_not_grow_with_the_image():
     def peak(height):
-        image = np.zeros((height, 256, 3), np.uint8)
+        image = np.zeros((1, height, 256, 3), np.uint8)
         tracemalloc.start()
         pix2pix.translate_windows(lambda part: part.astype(np.float32), image, 128, 32)
         peak = tracemalloc.get_traced_memory()[1] - 2 * image.nbytes  # a padded copy, and the result

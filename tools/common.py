@@ -189,10 +189,12 @@ def print_result(function, args):
 
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Gives a temporary path in the folder of `path`; it is renamed to `path` when the block succeeds, else removed."""
+def written_whole(path, folder=None):
+    """Gives a temporary path, in the folder of `path` or in another one of its file system, which is renamed to `path`
+    when the block succeeds, else removed."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = Path(folder, os.urandom(8).hex() + path.suffix) if folder else temporary
     try:
         yield temporary
         os.replace(temporary, path)

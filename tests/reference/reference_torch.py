@@ -7,6 +7,7 @@ PyTorch is not a requirement of this project: `pip install torch` to use this fi
     python tests/reference/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
     python tests/reference/reference_torch.py cyclegan --crop_size 128
     python tests/reference/reference_torch.py ganilla --crop_size 128
+    python tests/reference/reference_torch.py pix2pix --translate photos      # images per second from file to file
 """
 
 import argparse
@@ -15,9 +16,13 @@ import json
 import random
 import resource
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -297,6 +302,25 @@ def bce(logits, label):
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
+def translate(network, folder, size, bfloat16):
+    """The test loop of the originals on a folder of images: Pillow reads, the network translates, Pillow writes a PNG,
+    one image after the other. Returns the seconds that each takes, and those of the network in them."""
+    seconds, network_seconds = [], []
+    with tempfile.TemporaryDirectory() as out, torch.no_grad():
+        for path in sorted(Path(folder).iterdir()):
+            start = time.perf_counter()
+            image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+            x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+            before = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                y = network(x.contiguous(memory_format=torch.channels_last) if bfloat16 else x)
+            network_seconds.append(time.perf_counter() - before)
+            pixels = ((y[0].float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).to(torch.uint8).numpy()
+            Image.fromarray(pixels).save(Path(out, f"{path.stem}.png"))
+            seconds.append(time.perf_counter() - start)
+    return seconds, network_seconds
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla"])
@@ -306,6 +330,7 @@ def main():
     parser.add_argument("--bfloat16", action="store_true", help="bfloat16 autocast and channels-last memory")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--translate", metavar="FOLDER", help="translate its images instead of training")
     args = parser.parse_args()
     torch.manual_seed(0)
     layout = torch.channels_last if args.bfloat16 else torch.contiguous_format
@@ -321,6 +346,12 @@ def main():
         generators = [ready(build()) for _ in range(2)]
         discriminators = [ready(PatchGan(3, norm=nn.InstanceNorm2d)) for _ in range(2)]
         model = CycleGan(*generators, *discriminators, bfloat16=args.bfloat16)
+    if args.translate:
+        network = model.generator if args.algorithm == "pix2pix" else model.a_to_b
+        seconds = [times[args.warmup :] for times in translate(network, args.translate, args.crop_size, args.bfloat16)]
+        rates = [len(times) / sum(times) for times in seconds]
+        print(json.dumps({"images_per_second": rates[0], "network_images_per_second": rates[1]}))
+        return
     shape = (args.batch_size, 3, args.crop_size, args.crop_size)
     first, second = (torch.rand(shape).mul(2).sub(1).to(memory_format=layout) for _ in range(2))
     seconds = []
