@@ -21,15 +21,15 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import webbrowser
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, Parser, UserError, load_algorithm, load_pix2pix, run, written_whole
+from common import ROOT, Parser, UserError, load_algorithm, load_pix2pix, positive_integer, run, written_whole
 from PIL import Image
 
 WEB, DEMO = ROOT / "web", ROOT / "web" / "demo"
@@ -86,21 +86,28 @@ def find_kind(images):
 
 def name_colours(palette, names):
     """[(colour, share)] => [["#rrggbb", name]]. names: {name: [r, g, b]}, taken if they name every colour."""
-    named = []
-    for colour, _ in palette:
-        name = min(names, key=lambda name: np.abs(np.subtract(names[name], colour)).max(), default=None)
-        if name is None or np.abs(np.subtract(names[name], colour)).max() > 24:
-            hexes = ["#%02x%02x%02x" % colour for colour, _ in palette]
-            return [[colour, colour] for colour in hexes]
-        named.append(name)
-    return [["#%02x%02x%02x" % tuple(names[name]), name] for name in names if name in named]
+    known = {to_hex(colour): name for name, colour in names.items()}
+    found = [min(known, key=lambda text: distance(text, colour), default=None) for colour, _ in palette]
+    if all(text and distance(text, colour) <= 24 for text, (colour, _) in zip(found, palette, strict=True)):
+        return [[text, name] for text, name in known.items() if text in found]
+    return [[to_hex(colour)] * 2 for colour, _ in palette]
+
+
+def to_hex(colour):
+    """(r, g, b) => "#rrggbb"."""
+    return "#" + bytes(colour).hex()
+
+
+def distance(text, colour):
+    """How far "#rrggbb" is from (r, g, b), in levels of the channel where they differ most."""
+    return max(abs(int(text[i : i + 2], 16) - level) for i, level in zip((1, 3, 5), colour, strict=True))
 
 
 def read_names(path):
     """A file of colours such as samples/facades.json => {name: [r, g, b]}."""
     try:
         names = {str(name): [int(level) for level in colour] for name, colour in json.loads(path.read_text()).items()}
-        if all(len(colour) == 3 and 0 <= min(colour) and max(colour) < 256 for colour in names.values()):
+        if all(len(bytes(colour)) == 3 for colour in names.values()):  # bytes() refuses other than 0 to 255
             return names
         reason = "a colour is three numbers from 0 to 255"
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -108,22 +115,26 @@ def read_names(path):
     raise UserError(f"{path} does not name colours ({reason}); samples/facades.json shows how")
 
 
-def load_model(args):
-    """--checkpoint and so on => the module of its algorithm, its options, a model with the weights, folders of data."""
-    path = Path(args.checkpoint if os.path.isdir(args.checkpoint) else os.path.dirname(args.checkpoint), "options.json")
+def find_algorithm(checkpoint):
+    """The module and the class of the algorithm whose training a checkpoint is of."""
+    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+    path = folder / "options.json"
     if not path.exists():
-        raise UserError(f"no checkpoint in {args.checkpoint}: give the --output_dir of a training, e.g. facades_train")
+        raise UserError(f"no checkpoint in {checkpoint}: give the --output_dir of a training, e.g. facades_train")
     try:
         script = str(json.loads(path.read_text(encoding="utf-8"))["script"])
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} is damaged: restore it, since only it describes the networks") from None
-    module, algorithm = load_algorithm(script)
-    flags = ["--mode=export", f"--checkpoint={args.checkpoint}", "--quantize=none"]
-    flags += [f"--which_direction={args.which_direction}"] * bool(args.which_direction)
-    flags += ["--tile_size=256"] * (script == "siamesegan")  # a photo of any size goes through in windows of this
+    return load_algorithm(script)
+
+
+def load_model(args, module, algorithm):
+    """=> a model with the weights of args.checkpoint, and two folders: images to offer, and images like all inputs."""
+    flags = [f"--which_direction={args.which_direction}"] * bool(args.which_direction)
+    flags += ["--tile_size=256"] * (algorithm.name == "siamesegan")  # its photos go through in windows of this
     flags += ["--nopaired"] * ("paired" in module.FLAGS and bool(args.examples))  # these are inputs alone
     saved, values = module.read_options(args.checkpoint, algorithm), copy.deepcopy(module.FLAGS)
-    values([script, *flags])
+    values([algorithm.name, "--mode=export", f"--checkpoint={args.checkpoint}", *flags])
     options = module.complete(values, algorithm)
     module.start_devices(deterministic=True)
     model = algorithm(options, training=False)
@@ -131,89 +142,94 @@ def load_model(args):
     folders = [args.examples] if args.examples else [module.find_held_out(saved["input_dir"]), saved["input_dir"]]
     folders = [folder for folder in folders if folder and os.path.exists(folder)]
     if not folders:
-        raise UserError(f"the training data, {saved['input_dir']}, is not there: give --examples, a folder of inputs")
-    return module, options, model, folders
+        raise UserError(f"no such folder: {args.examples or saved['input_dir']}; give --examples, a folder of inputs")
+    return model, folders[0], folders[-1]
 
 
-def choose_weights(module, model, wanted, examples, separable, folder):
-    """=> "none", "float16" or "int8" and the .tflite file. auto: int8, unless it is wrong or slower."""
-    file = folder / "model.tflite"
-    if wanted == "auto" and separable:
-        print("separable convolutions are slower in int8: taking float16")
-    if wanted == "int8" or (wanted == "auto" and not separable):
-        try:
-            module.write_litert(model, file, "int8", examples)
-            return "int8", file.read_bytes()
-        except module.UserError as error:
-            if wanted == "int8":
-                raise
-            print(f"{error}: done")
-    wanted = "float16" if wanted == "auto" else wanted
+def choose_weights(module, model, wanted, examples, file):
+    """=> "float32", "float16" or "int8", and the LiteRT model. auto: int8, if it is right and fast."""
+    if wanted == "auto":
+        if getattr(model.args, "separable_conv", False):
+            print("separable convolutions are slower in int8: taking float16")
+            wanted = "float16"
+        else:
+            try:
+                module.write_litert(model, file, "int8", examples)
+                return "int8", file.read_bytes()
+            except module.UserError as error:
+                print(error)
+                wanted = "float16"
     module.write_litert(model, file, wanted, examples)
-    return wanted, file.read_bytes()
+    return wanted.replace("none", "float32"), file.read_bytes()
+
+
+def read_inputs(module, model, folder, most):
+    """Up to `most` of the inputs in a folder, spread over it, as the files have them: uint8 RGB [h, w, 3]."""
+    sources = model.find_test_images(folder)
+    for index in sorted({round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}):
+        _, path, direction = sources[index]
+        with module.naming_unreadable([path], model.load):
+            image = model.load(path)
+        yield np.asarray(image[direction == "BtoA"] if isinstance(image, tuple) else image)[:1024, :1024]
+
+
+def read_examples(module, model, folder, most):
+    """The first images of a folder as the network takes them: uint8 RGB [h, w, 3]."""
+    for _, path, direction in model.find_test_images(folder)[:most]:
+        with module.naming_unreadable([path], model.load):
+            image = model.translate_file(path, direction)["inputs"]
+        scale = min(1, 1024 / max(image.shape))  # siamesegan.py's have any size
+        yield np.asarray(
+            image if scale == 1 else module.resize(image, [round(side * scale) for side in image.shape[:2]])
+        )
 
 
 def from_checkpoint(args, folder):
     """A checkpoint => the contents of a page: {"page": settings, "model", "check": bytes, "examples": [bytes]}."""
     load_pix2pix()  # starts TensorFlow quietly
-    module, options, model, folders = load_model(args)
-    keras_errors = contextlib.redirect_stdout(sys.stderr)
-    height, width = model.crop
-    sources = model.find_test_images(folders[-1])
-    some = [sources[i] for i in np.unique(np.linspace(0, len(sources) - 1, min(len(sources), 60)).astype(int))]
-    images = []  # what the network sees in training
-    for _, path, direction in some:
-        with module.naming_unreadable([path], model.load):
-            image = model.load(path)
-        image = image if not isinstance(image, tuple) else image[direction == "BtoA"]
-        images.append(np.asarray(image)[: 4 * height, : 4 * width])
-    kind = args.kind or find_kind(images)
-    lab = getattr(options, "lab_colorization", False)
-    fits_any = module.__name__ == "siamesegan"
-    examples = []
-    for _, path, direction in model.find_test_images(folders[0])[: args.max_examples]:
-        with module.naming_unreadable([path], model.load):
-            examples.append(np.asarray(model.translate_file(path, direction)["inputs"]))
-    separable = getattr(options, "separable_conv", False)
-    with keras_errors:
-        weights, model_file = choose_weights(module, model, args.quantize, folders[0], separable, folder)
-    # Python's own translation of the first example, or of a window of it, is what the page checks itself against
-    padding = [(0, max(0, model.crop[i] - examples[0].shape[i])) for i in (0, 1)]
-    first = np.pad(examples[0], [*padding, (0, 0)], "reflect")[:height, :width]
-    check = np.asarray(model.build_serving_model()(first[None]))[0]
+    module, algorithm = find_algorithm(args.checkpoint)
+    try:
+        model, offered, all_inputs = load_model(args, module, algorithm)
+        images = list(read_inputs(module, model, all_inputs, most=60))
+        examples = list(read_examples(module, model, offered, args.max_examples))
+        weights, contents = choose_weights(module, model, args.quantize, offered, folder / "model.tflite")
+    except module.UserError as error:
+        raise UserError(str(error)) from None
+    (height, width), any_size = model.crop, algorithm.name == "siamesegan"
+    direction = model.args.which_direction
+
+    # What the page checks itself against: Python's own translation of the first example, or of a window of it
+    padding = [(0, max(0, side - has)) for side, has in zip(model.crop, examples[0].shape, strict=False)]
+    window = np.pad(examples[0], [*padding, (0, 0)], "reflect")[None, :height, :width]
+    check = np.asarray(model.build_serving_model()(window))[0]
     with module.quiet_stderr():
-        run_signature = module.tf.lite.Interpreter(model_content=model_file).get_signature_runner()
-        (output,) = run_signature(**dict.fromkeys(run_signature.get_input_details(), first[None])).values()
-    difference = float(np.abs(output[0] - np.float32(check)).mean())
+        translate = module.tf.lite.Interpreter(model_content=contents).get_signature_runner()
+        (output,) = translate(**dict.fromkeys(translate.get_input_details(), window)).values()
     page = {
         "name": args.title or Path(args.checkpoint).resolve().name.removesuffix("_train"),
-        "algorithm": module.__name__,
-        "direction": options.which_direction,
-        "kind": kind,
-        "size": [height, width],
+        "algorithm": algorithm.name,
+        "direction": direction,
+        "kind": args.kind or find_kind(images),
+        "size": [height, width],  # of what the network takes, and, below, of what is shown and saved
         "shown": [height, round(height * model.aspect_ratio) if model.aspect_ratio != 1 else width],
-        "anySize": fits_any,
-        "overlap": 0.25 if fits_any else 0.5,
-        "grey": lab and options.which_direction == "AtoB",
-        "weights": {"none": "float32"}.get(weights, weights),
-        "difference": round(difference, 3),
+        "anySize": any_size,
+        "overlap": 0.25 if any_size else 0.5,
+        "grey": direction == "AtoB" and getattr(model.args, "lab_colorization", False),
+        "weights": weights,
+        "difference": round(float(np.abs(output[0] - np.float32(check)).mean()), 3),
     }
-    if kind == "labels":
+    if page["kind"] == "labels":
         palette = find_palette(images)
         if not palette:
             raise UserError("--kind labels: the inputs are not made of few colours; choose lines or photo")
         page["palette"] = name_colours(palette, read_names(args.labels or ROOT / "samples" / "facades.json"))
-        nearest = min(page["palette"], key=lambda item: np.abs(np.subtract(rgb(item[0]), palette[0][0])).max())
-        page["paper"] = nearest[0]
-    elif kind == "lines":
+        page["paper"] = min(
+            (colour for colour, _ in page["palette"]), key=lambda colour: distance(colour, palette[0][0])
+        )
+    elif page["kind"] == "lines":
         dark = np.mean([image.mean() for image in images]) < 128
         page |= {"paper": "#000000", "ink": "#ffffff"} if dark else {"paper": "#ffffff", "ink": "#000000"}
-    return {"page": page, "model": model_file, "check": png(check), "examples": [png(image) for image in examples]}
-
-
-def rgb(text):
-    """ "#rrggbb" => (r, g, b)."""
-    return tuple(int(text[i : i + 2], 16) for i in (1, 3, 5))
+    return {"page": page, "model": contents, "check": png(check), "examples": [png(image) for image in examples]}
 
 
 def from_demo(name):
@@ -300,15 +316,21 @@ def read_modules(*names):
     return "\n".join(without_modules((WEB / name).read_text(encoding="utf-8")) for name in names)
 
 
+@functools.cache
 def runtime_parts(threads):
-    """{name: bytes} of LiteRT.js. Safari lacks relaxed SIMD and takes "compat"; "threaded" needs headers of a server."""
+    """{name: encoded file} of LiteRT.js. Safari takes "compat", as it has no relaxed SIMD."""
     core, utils = (fetch(package, sha512) for package, sha512 in PACKAGES.items())
     source = "".join(without_modules(read_packed(file, "dist/index.js").decode()) for file in (utils, core))
     parts = {"worker": (source + read_modules("windows.js", "worker.js")).encode()}
     for build in ["plain", "compat"] + ["threaded"] * threads:
         name = "wasm/litert_wasm" + {"plain": ""}.get(build, f"_{build}") + "_internal"
         parts |= {f"{build}.{kind}": read_packed(core, f"{name}.{kind}") for kind in ("js", "wasm")}
-    return parts
+    return {name: encode(data) for name, data in parts.items()}
+
+
+def encode(data):
+    """Bytes => base64 of their gzip."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
 # -------------------------------------------------------------------------------------------------------------- page
@@ -321,8 +343,7 @@ def assemble(content, threads):
         return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
     blobs = ""
-    for name, data in {**runtime_parts(threads), "model": content["model"]}.items():
-        text = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+    for name, text in {**runtime_parts(threads), "model": encode(content["model"])}.items():
         chunks = (text[i : i + CHUNK] for i in range(0, len(text), CHUNK))
         blobs += "".join(f'<script>part("{name}", "{chunk}")</script>\n' for chunk in chunks)
     settings = content["page"] | {"check": data_url(content["check"]), "total": len(blobs)}
@@ -332,7 +353,7 @@ def assemble(content, threads):
     for old, new in (
         ('<link rel="stylesheet" href="style.css">', f"<style>\n{(WEB / 'style.css').read_text()}</style>"),
         ('<script src="boot.js"></script>', f"<script>\n{(WEB / 'boot.js').read_text()}</script>"),
-        ('"SETTINGS"', json.dumps(settings).replace("</", "<\\/")),
+        ('"SETTINGS"', json.dumps(settings).replace("<", "\\u003c")),
         ('<script type="module" src="app.js"></script>', f'{blobs}<script type="module">\n{app}</script>'),
     ):
         if page.count(old) != 1:
@@ -341,15 +362,7 @@ def assemble(content, threads):
     return page
 
 
-def write_page(path, text):
-    try:
-        with written_whole(path) as part:
-            part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --output") from None
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     """Serves one page, with the headers that let it use several threads."""
 
     def __init__(self, *arguments, page):
@@ -369,7 +382,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         with self.page.open("rb") as file, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.copyfile(file, self.wfile)
+            shutil.copyfileobj(file, self.wfile)
 
     def log_message(self, *_):
         pass
@@ -395,7 +408,7 @@ def main():
     parser.add_argument("--output", type=Path, help="file to write (NAME.html); without .html: a folder for web/demo")
     parser.add_argument("--which_direction", choices=["AtoB", "BtoA"], help="default: that of pix2pix's training; AtoB")
     parser.add_argument("--examples", metavar="DIR", help="folder of inputs to offer; default: held-out images")
-    parser.add_argument("--max_examples", type=int, default=6, metavar="N", help="examples to offer (6)")
+    parser.add_argument("--max_examples", type=positive_integer, default=6, metavar="N", help="examples to offer (6)")
     parser.add_argument("--kind", choices=["labels", "lines", "photo"], help="what people give; default: see the data")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of colours (samples/facades.json)")
     parser.add_argument("--title", help="heading of the page; default: the checkpoint's name")
@@ -408,29 +421,29 @@ def main():
     args = parser.parse_args()
     if (args.demo is None) == (args.checkpoint is None):
         raise UserError("give a checkpoint, the --output_dir of a training, or --demo")
-    if args.max_examples < 1:
-        raise UserError("--max_examples: give at least 1; the page checks itself with the first")
+    if args.output and not args.output.parent.is_dir():
+        raise UserError(f"--output {args.output}: there is no folder {args.output.parent}")
+    as_page = not args.output or args.output.suffix.lower() in (".html", ".htm")
+    if as_page:
+        runtime_parts(args.serve)  # what npm may complain about comes before the work
     with tempfile.TemporaryDirectory() as folder:
-        if args.demo is not None:
-            content = from_demo(args.demo)
+        content = from_checkpoint(args, Path(folder)) if args.demo is None else from_demo(args.demo)
+    page, size = content["page"], len(content["model"]) / 2**20
+    print(
+        "{kind}, {size[0]}x{size[1]}, {weights} weights".format(**page),
+        f"({size:.1f} MiB): on average {page['difference']:.2f} of 255 levels off",
+    )
+    output = args.output or Path(re.sub(r"[^\w.-]+", "-", page["name"]) + ".html")
+    try:
+        if as_page:
+            with written_whole(output) as part:
+                part.write_text(assemble(content, args.serve), encoding="utf-8")
         else:
-            try:
-                content = from_checkpoint(args, Path(folder))
-            except (ValueError, OSError, Exception) as error:
-                if type(error).__name__ != "UserError" or isinstance(error, UserError):
-                    raise
-                raise UserError(str(error)) from None
-    name, page = re.sub(r"[^\w.-]+", "-", content["page"]["name"]), content["page"]
-    output = args.output or Path(f"{name}.html")
-    size = len(content["model"]) / 2**20
-    print(f"{page['kind']}, {page['size'][0]}x{page['size'][1]}, {page['weights']} weights ({size:.1f} MiB), which change")
-    if output.suffix.lower() not in (".html", ".htm"):
-        write_demo(content, output)
-        print(f"done: {output}")
-        return 0
-    write_page(output, assemble(content, args.serve))
-    print(f"done: {output} ({output.stat().st_size / 2**20:.1f} MiB)")
-    return serve(output, args.port) if args.serve else 0
+            write_demo(content, output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}): choose another --output") from None
+    print(f"done: {output}" + f" ({output.stat().st_size / 2**20:.1f} MiB)" * as_page, flush=True)
+    return serve(output, args.port) if args.serve and as_page else 0
 
 
 if __name__ == "__main__":

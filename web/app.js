@@ -354,13 +354,13 @@ async function begin() {
   for (const element of ["input-frame", "output-frame"]) frame($(element), drawing.canvas);
   setWidth({labels: 10, lines: 2}[page.kind] ?? 8);
   pickTool(tools[0]);
-  if (page.palette) pickColour((page.palette.find(([colour]) => colour !== page.paper) ?? page.palette[0])[0]);
-  else pickColour(page.ink ?? "#000000");
+  const colours = (page.palette ?? []).map(([colour]) => colour).filter(colour => colour !== page.paper);
+  pickColour(colours[1] ?? colours[0] ?? page.ink ?? "#000000");
   const examples = await Promise.all(page.examples.map(readUrl));
   examples.forEach((image, index) => {
     const button = document.createElement("button"), thumbnail = document.createElement("canvas");
-    const scale = Math.min(1, 160 / Math.min(image.width, image.height));
-    showImage(thumbnail, resize(image, [Math.round(image.height * scale), Math.round(image.width * scale)]));
+    const small = shaped(image), scale = Math.min(1, 160 / Math.min(small.width, small.height));
+    showImage(thumbnail, resize(small, [Math.round(small.height * scale), Math.round(small.width * scale)]));
     Object.assign(button, {type: "button", className: "example", ariaLabel: `Example ${index + 1}`, onclick: () => {
       stopCamera();
       showExample(image);

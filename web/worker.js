@@ -14,8 +14,9 @@ async function run(pixels) {
 
 /** Starts on "wasm" or "webgpu", and compares the translation of `check.input` with Python's, `check.output`. */
 async function start({wasm, glue, file, accelerator, check}) {
-  self.Module = {wasmBinary: wasm, mainScriptUrlOrBlob: new Blob([glue])};
+  self.Module = {wasmBinary: wasm, mainScriptUrlOrBlob: new Blob([glue]), printErr: () => {}};
   self.importScripts = () => {};
+  if (accelerator === "wasm") Environment.create = async () => new Environment({webGpuDevice: null});  // leaves the GPU be
   await loadLiteRt("above.js");
   if (accelerator === "webgpu" && !getWebGpuDevice()) throw new Error("no GPU");
   model = await loadAndCompile(file, {accelerator});
