@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import re
+import shutil
 import sys
 import tarfile
 import threading
@@ -100,11 +101,12 @@ def test_a_page_holds_all_it_needs(script, trained, cache, tmp_path, monkeypatch
     import tensorflow as tf
 
     monkeypatch.chdir(tmp_path)
-    result = run_tool("make_page", trained.folder, "--quantize", "float16", "--max_examples", 2)
+    quantize = "none" if script.name == "siamesegan" else "float16"  # tiny channels, which its norm enlarges
+    result = run_tool("make_page", trained.folder, "--quantize", quantize, "--max_examples", 2)
     assert result.returncode == 0 and result.stderr == "", result
     assert result.stdout.splitlines()[-1].startswith("done: tiny.html (")
     text, settings, parts = read_page(tmp_path / "tiny.html")
-    assert settings["algorithm"] == script.name and settings["kind"] == "photo" and settings["weights"] == "float16"
+    assert settings["algorithm"] == script.name and settings["kind"] == "photo" and settings["difference"] < 0.1
     assert settings["anySize"] is (script.name == "siamesegan") and len(settings["examples"]) == 2
     assert set(parts) == {"worker", "model", "plain.js", "plain.wasm", "compat.js", "compat.wasm"}
     assert parts["plain.wasm"] == b"the wasm of ''" and parts["compat.js"] == b"the js of '_compat'"
@@ -115,21 +117,19 @@ def test_a_page_holds_all_it_needs(script, trained, cache, tmp_path, monkeypatch
     run = tf.lite.Interpreter(model_content=parts["model"]).get_signature_runner()
     (output,) = run(**dict.fromkeys(run.get_input_details(), window)).values()
     assert np.abs(output[0].astype(int) - pixels(settings["check"])).max() <= 1
-    assert settings["total"] >= text.count('<script>part("') and "Apache License" in text
+    asks_for_nothing(text, parts["worker"].decode())
 
 
-@once
-def test_a_page_asks_for_nothing(script, trained, cache, tmp_path):
-    """No address, no file beside it, and a policy that forbids both."""
-    assert run_tool("make_page", trained.folder, "--output", tmp_path / "a.html").returncode == 0
-    text, _, parts = read_page(tmp_path / "a.html")
+def asks_for_nothing(text, worker):
+    """No address, no file beside it, and a policy that forbids both. All modules are in it, and the licence."""
     plain = re.sub(r'part\("[^)]*\)|"data:image[^"]*"', "", text)
     assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', plain) == []
     assert not re.search(r"https?://", plain) and "@import" not in plain and "url(" not in plain
     assert "connect-src 'none'" in plain and "default-src 'none'" in plain
-    modules = plain.split('<script type="module">')[1] + parts["worker"].decode()
+    modules = plain.split('<script type="module">')[1] + worker
     assert not re.search(r"^(import|export) ", modules, re.M)
-    assert "createWasmLib" in modules and "class Drawing" in modules and "async function translateWindows" in modules
+    assert all(name in modules for name in ("createWasmLib", "class Drawing", "async function translateWindows"))
+    assert "Apache License" in plain
 
 
 @once
@@ -147,10 +147,9 @@ def test_modules_of_the_page_share_one_scope(script):
         (["--crop_size", "32x64", "--scale_size", "36x72"], [32, 64], [32, 64]),
         (["--aspect_ratio", "1.5"], [64, 64], [64, 96]),
         (["--lab_colorization"], [64, 64], [64, 64]),
-        (["--lab_colorization", "--which_direction", "BtoA"], [64, 64], [64, 64]),
         (["--separable_conv"], [64, 64], [64, 64]),
     ],
-    ids=["not square", "aspect", "colours", "lightness", "separable"],
+    ids=["not square", "aspect", "colours", "separable"],
 )
 @once
 def test_other_networks(script, data, cache, tmp_path, flags, size, shown):
@@ -173,7 +172,7 @@ def test_direction_and_examples_are_chosen(trained_of, cache, tmp_path):
     for name, flags, expected in (("cyclegan", ["--which_direction", "BtoA"], "BtoA"), ("pix2pix", [], "AtoB")):
         flags += ["--examples", tmp_path / "mine", "--output", tmp_path / "a.html", "--title", "My </script> page"]
         assert run_tool("make_page", trained_of(name).folder, *flags).returncode == 0
-        text, settings, _ = read_page(tmp_path / "a.html")
+        _, settings, _ = read_page(tmp_path / "a.html")
         assert settings["direction"] == expected and settings["name"] == "My </script> page"
         assert len(settings["examples"]) == 2
         side = settings["size"][0]
@@ -181,18 +180,35 @@ def test_direction_and_examples_are_chosen(trained_of, cache, tmp_path):
         np.testing.assert_array_equal(pixels(settings["examples"][0]), expected)
 
 
-def test_int8_that_is_wrong_gives_way_to_float16(trained_of, cache, tmp_path, monkeypatch):
+@once
+def test_int8_that_is_wrong_gives_way_to_float16(script, trained, cache, tmp_path, monkeypatch):
     """The choice and its reason are printed; asked for, it is refused."""
-    trained, module = trained_of("pix2pix"), SCRIPTS["pix2pix"].module
-    result = run_tool("make_page", trained.folder, "--output", tmp_path / "a.html")
+    flags = [trained.folder, "--output", tmp_path / "a.html"]
+    result = run_tool("make_page", *flags)
     assert result.returncode == 0 and "int8 weights" in result.stdout, result
-    resize = module.resize
-    rounded = np.float32
-    monkeypatch.setattr(module.np, "float32", lambda values: rounded(values) + 1.5)
-    del resize
-    flags = [trained.folder, "--output", tmp_path / "b.html"]
-    assert "over 1: take float16" in fails(run_tool("make_page", *flags, "--quantize", "int8"), "--quantize int8")
-    assert not (tmp_path / "b.html").exists()
+    lite = script.module.tf.lite
+    real = lite.Interpreter
+
+    class Off(real):
+        """An interpreter that is 3 levels off."""
+
+        def get_signature_runner(self):
+            run = super().get_signature_runner()
+            call = type(run).__call__
+            off = type("Runner", (type(run),), {"__call__": lambda self, **images: lighter(call(self, **images))})
+            run.__class__ = off
+            return run
+
+    def lighter(outputs):
+        return {name: np.minimum(output, 252) + 3 for name, output in outputs.items()}
+
+    monkeypatch.setattr(lite, "Interpreter", Off)
+    before = (tmp_path / "a.html").read_bytes()
+    message = fails(run_tool("make_page", *flags, "--quantize", "int8"), "--quantize int8", "take float16")
+    assert re.search(r"by (2\.[5-9]|3\.0)\d of 255, over 1", message)
+    assert (tmp_path / "a.html").read_bytes() == before
+    result = run_tool("make_page", *flags)
+    assert result.returncode == 0 and "take float16\n" in result.stdout and "float16 weights" in result.stdout
 
 
 # ---------------------------------------------------------------------------------------------------- what it finds out
@@ -310,8 +326,6 @@ def test_names_of_colours_that_cannot_be_read(tmp_path):
 
 def test_data_that_have_gone(trained_of, cache, tmp_path):
     trained = trained_of("pix2pix")
-    import shutil
-
     shutil.copytree(trained.folder, tmp_path / "t")
     options = json.loads((tmp_path / "t/options.json").read_text()) | {"input_dir": str(tmp_path / "gone")}
     (tmp_path / "t/options.json").write_text(json.dumps(options))
@@ -339,7 +353,8 @@ def test_the_runtime_is_fetched_once_and_a_damaged_copy_again(npm, cache, tmp_pa
     (tmp_path / "core").write_bytes(CORE)
     (tmp_path / "utils").write_bytes(UTILS)
     npm(
-        f'echo "$2" >> {tmp_path}/calls; case "$2" in *core*) cp {tmp_path}/core a.tgz;; *) cp {tmp_path}/utils a.tgz;; esac'
+        f'echo "$2" >> {tmp_path}/calls\n'
+        f'case "$2" in *core*) cp {tmp_path}/core a.tgz;; *) cp {tmp_path}/utils a.tgz;; esac'
     )
     for expected in (2, 2, 3):
         parts = make_page.runtime_parts.__wrapped__(threads=True)

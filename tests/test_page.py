@@ -14,16 +14,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, TINY, paint, pngs, read_png, save_image
+from conftest import ROOT, SCRIPTS, TINY, paint, pngs, save_image
 from PIL import Image
 from run_tool import run_tool
 
+sys.path.insert(0, str(ROOT / "tools"))
 import make_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -98,9 +100,8 @@ class Browser:
         )
         places = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in points]
         moves = "".join(f"await page.mouse.move({x}, {y}, {{steps: 4}});" for x, y in places[1:])
-        self.node(
-            f"await page.mouse.move({places[0][0]}, {places[0][1]}); await page.mouse.down(); {moves} await page.mouse.up();"
-        )
+        start = f"await page.mouse.move({places[0][0]}, {places[0][1]}); await page.mouse.down();"
+        self.node(f"{start} {moves} await page.mouse.up();")
 
     def saved(self, action):
         """Runs action() and returns the pixels of the file that it saves."""
@@ -138,7 +139,7 @@ def browser(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make(trained_of, tmp_path_factory):
-    """make(name, *flags): the page of a tiny checkpoint: of a script, or "labels", or "lines". Returns (file, folder)."""
+    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines". Returns (file, folder)."""
     folder = tmp_path_factory.mktemp("pages")
 
     @functools.cache
@@ -147,7 +148,7 @@ def make(trained_of, tmp_path_factory):
             return trained_of(name).folder
         pairs = folder / f"{name}-data" / "train"
         for number, path in enumerate(sorted((ROOT / "samples/facades/train").iterdir())[:4]):
-            pair = read_png(path)
+            pair = read_any(path)
             if name == "lines":  # dark on white, in the place of the labels
                 edges = np.abs(np.diff(pair[:, 256:].astype(int), axis=0, prepend=0)).sum(-1, keepdims=True) > 60
                 pair = np.concatenate([pair[:, :256], np.where(edges, 0, 255).astype(np.uint8).repeat(3, -1)], 1)
@@ -377,7 +378,8 @@ def test_help_examples_and_names(labels):
     page.press("?")
     assert page.js("document.getElementById('help-dialog').open") and "Rectangle" in page.text("#shortcuts")
     page.press("Escape")
-    nameless = "[...document.querySelectorAll('button, input, canvas[tabindex]')].filter(e => !(e.ariaLabel || e.textContent.trim() || e.closest('label'))).map(e => e.id)"
+    controls = "[...document.querySelectorAll('button, input, canvas[tabindex]')]"
+    nameless = f"{controls}.filter(e => !(e.ariaLabel || e.textContent.trim() || e.closest('label'))).map(e => e.id)"
     assert page.js(nameless) == []
     before = page.pixels("output")
     after = page.translated(lambda: page.click(".example:nth-child(2)"))
@@ -430,9 +432,9 @@ def give(page, how, path):
     page.js(f"""(() => {{
       const bytes = Uint8Array.from(atob("{data}"), c => c.charCodeAt(0)), transfer = new DataTransfer();
       transfer.items.add(new File([bytes], "{path.name}", {{type: "image/png"}}));
-      const event = "{how}" === "drop" ? new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}})
-        : new ClipboardEvent("paste", {{clipboardData: transfer, bubbles: true}});
-      document.body.dispatchEvent(event);
+      document.body.dispatchEvent("{how}" === "drop"
+        ? new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}})
+        : new ClipboardEvent("paste", {{clipboardData: transfer, bubbles: true}}));
     }})()""")
 
 
@@ -484,10 +486,12 @@ def test_siamesegan_takes_photos_of_any_size(browser, make, tmp_path):
     page, checkpoint = make("siamesegan", "--quantize", "none")
     browser.open(page.as_uri())
     photo = paint(300, 700, 7)
-    seen = "new MutationObserver(() => window.windows = Math.max(window.windows ?? 0, document.getElementById('windows').max)).observe(document.getElementById('windows'), {attributes: true})"
-    browser.js(f"({seen}, 0)")
+    browser.js("""(() => {
+      const bar = document.getElementById("windows"), record = () => window.most = Math.max(window.most ?? 0, bar.max);
+      new MutationObserver(record).observe(bar, {attributes: true});
+    })()""")
     output = browser.translated(lambda: give(browser, "drop", save_image(tmp_path / "photo.png", photo)))
-    assert output.shape == photo.shape and browser.js("window.windows") == 8
+    assert output.shape == photo.shape and browser.js("window.most") == 8
     assert browser.js("document.getElementById('windows').hidden")
     expected = python_translates("siamesegan", checkpoint, photo, tmp_path, "--tile_size", 256)
     assert np.abs(output.astype(int) - expected).max() <= 2

@@ -6,6 +6,7 @@ import { Translator } from "./translator.js";
 
 const page = settings(), [height, width] = page.size, [shownHeight, shownWidth] = page.shown;
 const isPhoto = page.kind === "photo", isSquashed = shownWidth !== width;
+const widest = Math.round(Math.min(height, width) / 6);
 const $ = id => document.getElementById(id);
 const tools = {labels: ["rect", "brush", "line", "fill", "eraser"], lines: ["brush", "eraser"], photo: []}[page.kind];
 
@@ -214,9 +215,9 @@ function pickColour(colour) {
 }
 
 function setWidth(value) {
-  drawing.width = Math.max(1, Math.min(40, value));
+  drawing.width = Math.max(1, Math.min(widest, Math.round(value)));
   $("width").value = drawing.width;
-  $("dot").style.setProperty("--size", `${Math.max(2, drawing.width / 2)}px`);
+  $("dot").style.setProperty("--size", `${2 + 18 * drawing.width / widest}px`);
 }
 
 function setLive(on) {
@@ -240,8 +241,8 @@ const shortcuts = [  // [key, what the help calls it, what it does, shown where]
   ["l", "Line", () => pickTool("line"), "labels"],
   ["f", "Fill", () => pickTool("fill"), "labels"],
   ["e", "Eraser", () => pickTool("eraser"), "labels lines"],
-  ["[", "Thinner", () => setWidth(drawing.width - 2), "labels lines"],
-  ["]", "Wider", () => setWidth(drawing.width + 2), "labels lines"],
+  ["[", "Thinner", () => setWidth(drawing.width - Math.ceil(widest / 20)), "labels lines"],
+  ["]", "Wider", () => setWidth(drawing.width + Math.ceil(widest / 20)), "labels lines"],
   ["o", "Open an image", () => $("file").click()],
   ["c", "Camera", toggleCamera, "photo"],
   ["w", "Photo at full size", () => setFull(!$("full").checked), page.anySize || isSquashed ? "" : "photo"],
@@ -352,7 +353,8 @@ async function begin() {
   drawing.canvas.getContext("2d").fillRect(0, 0, width, height);
   if (isPhoto) drawing.canvas.setAttribute("aria-label", "Photo");
   for (const element of ["input-frame", "output-frame"]) frame($(element), drawing.canvas);
-  setWidth({labels: 10, lines: 2}[page.kind] ?? 8);
+  $("width").max = widest;
+  setWidth(widest / {labels: 4, lines: 21, photo: 4}[page.kind]);
   pickTool(tools[0]);
   const colours = (page.palette ?? []).map(([colour]) => colour).filter(colour => colour !== page.paper);
   pickColour(colours[1] ?? colours[0] ?? page.ink ?? "#000000");
