@@ -207,6 +207,9 @@ def test_int8_that_is_wrong_gives_way_to_float16(script, trained, cache, tmp_pat
     message = fails(run_tool("make_page", *flags, "--quantize", "int8"), "--quantize int8", "take float16")
     assert re.search(r"by (2\.[5-9]|3\.0)\d of 255, over 1", message)
     assert (tmp_path / "a.html").read_bytes() == before
+    export = ["--mode", "export", "--checkpoint", trained.folder, "--export_format", "litert", "--quantize", "int8"]
+    assert "take float16" in script.fails(*export, "--output_dir", tmp_path / "e")
+    assert list((tmp_path / "e").iterdir()) == []
     result = run_tool("make_page", *flags)
     assert result.returncode == 0 and "take float16\n" in result.stdout and "float16 weights" in result.stdout
 
