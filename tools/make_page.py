@@ -49,21 +49,27 @@ def png(pixels):
     return file.getvalue()
 
 
-def find_palette(images, most=24, radius=12):
-    """uint8 RGB images => [(colour, share)], most common first, or [] if they are not made of few flat colours.
-
-    Only pixels that are like the ones to the right and below count, since resizing and JPEG mix colours at edges; those
-    within `radius` levels of a colour belong to it.
-    """
-    pixels = []
+def flat_colours(images):
+    """uint8 RGB images => their colours [n, 3] and how many pixels have each. Only pixels that are like the ones to the
+    right and below count, since resizing and JPEG mix colours at edges."""
+    flat = []
     for image in images:
         image = image.astype(int)
         steps = np.abs(image[:-1, :-1] - image[1:, :-1]).max(-1) + np.abs(image[:-1, :-1] - image[:-1, 1:]).max(-1)
-        pixels.append(image[:-1, :-1][steps <= 4] @ [65536, 256, 1])
-    packed, counts = np.unique(np.concatenate(pixels), return_counts=True)
+        flat.append(image[:-1, :-1][steps <= 4] @ [65536, 256, 1])
+    packed, counts = np.unique(np.concatenate(flat), return_counts=True)
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1), counts
+
+
+def find_palette(images, most=24, radius=12):
+    """uint8 RGB images => [(colour, share)], most common first, or [] if they are not made of few flat colours.
+
+    Pixels within `radius` levels of a colour belong to it.
+    """
+    colours, counts = flat_colours(images)
     if counts.sum() < 0.3 * sum(image.size / 3 for image in images):
         return []
-    colours, left, found = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1), counts / counts.sum(), []
+    left, found = counts / counts.sum(), []
     while len(found) < most:
         index = left.argmax()
         near = np.abs(colours - colours[index]).max(1) <= radius
@@ -75,13 +81,18 @@ def find_palette(images, most=24, radius=12):
     return found if sum(share for _, share in found) > 0.95 else []
 
 
-def find_kind(images):
+def find_kind(images, radius=12):
     """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground; or "photo"."""
     pixels = np.concatenate([image[::2, ::2].reshape(-1, 3) for image in images]).astype(int)
     empty = max((pixels.min(1) > 224).mean(), (pixels.max(1) < 32).mean())
     if (np.ptp(pixels, 1) <= 24).mean() > 0.99 and empty > 0.7:
         return "lines"
-    return "labels" if len(find_palette(images)) > 2 else "photo"
+    # Cartoons have flat colours too, but each its own: those of one half of label maps are those of the other
+    palette, (colours, counts) = find_palette(images[::2]), flat_colours(images[1::2] or images)
+    known = np.zeros(len(colours), bool)
+    for colour, _ in palette:
+        known |= np.abs(colours - colour).max(1) <= radius
+    return "labels" if len(palette) > 2 and counts[known].sum() > 0.9 * counts.sum() else "photo"
 
 
 def name_colours(palette, names):
@@ -209,7 +220,7 @@ def from_checkpoint(args, folder):
         "name": args.title or Path(args.checkpoint).resolve().name.removesuffix("_train"),
         "algorithm": algorithm.name,
         "direction": direction,
-        "kind": args.kind or find_kind(images),
+        "kind": args.kind or ("photo" if any_size else find_kind(images)),
         "size": [height, width],  # of what the network takes, and, below, of what is shown and saved
         "shown": [height, round(height * model.aspect_ratio) if model.aspect_ratio != 1 else width],
         "anySize": any_size,

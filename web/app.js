@@ -263,7 +263,7 @@ addEventListener("keydown", event => {
   const again = control && event.shiftKey && typed.toLowerCase() === "z";
   const key = again ? "^y" : control ? `^${typed.toLowerCase()}` : typed === "Backspace" ? "Delete" : typed;
   if (key === "Escape") return stopCamera();
-  if (key === "Enter" && event.target.closest("button, summary")) return;
+  if (key === "Enter" && event.target.closest?.("button, summary")) return;
   const shortcut = shortcuts.find(([name]) => name === key);
   const colour = !control && /^[1-9]$/.test(key) && $("palette").children[key - 1];
   if (!shortcut && !colour) return;

@@ -22,11 +22,16 @@ function say(text, isError) {
 function part(name, text) {
   (parts[name] = parts[name] || []).push(text);
   arrived += text.length;
+  document.currentScript.remove();  // its text is kept once
   showProgress(90 * arrived / (part.total = part.total || settings().total));
 }
 
 window.onerror = function (message) {
   if (document.getElementById("status")) say("Something went wrong: " + message, true);
+};
+
+window.onunhandledrejection = function (event) {
+  say("Something went wrong: " + (event.reason && event.reason.message || event.reason), true);
 };
 
 document.addEventListener("DOMContentLoaded", function () {

@@ -3,9 +3,17 @@
 const RELAXED_SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0,
   65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11]);
 
+function decode(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const text = atob(base64), data = new Uint8Array(text.length);
+  for (let i = 0; i < data.length; i++) data[i] = text.charCodeAt(i);
+  return data;
+}
+
 /** The bytes of a part of the page, which is gzip in base64. */
 async function unpack(name) {
-  const chunks = parts[name].map(text => Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), c => c.charCodeAt(0)));
+  const chunks = parts[name].map(decode);
+  delete parts[name];
   const stream = new Blob(chunks).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -62,6 +70,7 @@ export class Translator {
   async tryGpu(measured, tolerance) {
     if (!await navigator.gpu?.requestAdapter().catch(() => null)) return null;
     const engine = new Engine("webgpu", this.files, this.settings, this.check);
+    this.files = null;
     const gpu = await engine.ready.catch(() => null);
     if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
       engine.worker.terminate();
