@@ -331,19 +331,19 @@ class Pix2Pix:
     def __init__(self, args, training):
         self.args, self.aspect_ratio, self.lab = args, args.aspect_ratio, args.lab_colorization
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
-        self.halvings, norm = count_halvings(self.crop), {"instance": InstanceNorm, "batch": BatchNorm}[args.norm]
+        self.halvings, self.norm = count_halvings(self.crop), {"instance": InstanceNorm, "batch": BatchNorm}[args.norm]
         trained_at = getattr(args, "saved", {}).get("crop_size", args.crop_size)
         if (trained := count_halvings(parse_sizes(trained_at, trained_at)[0])) != self.halvings:
             raise UserError(f"{args.checkpoint} has --crop_size {trained_at}: its U-Net takes e.g. {3 * 2**trained}")
         in_channels, out_channels = ((1, 2) if args.which_direction == "AtoB" else (2, 1)) if self.lab else (3, 3)
         sizes = self.halvings, in_channels, out_channels, args.ngf, args.separable_conv, args.upsample
-        self.build_generator = functools.partial(build_generator, *sizes, bias=norm is InstanceNorm)
-        self.generator = self.build_generator(norm=norm)
+        self.build_generator = functools.partial(build_generator, *sizes, bias=self.norm is InstanceNorm)
+        self.generator = self.build_generator(norm=self.norm)
         self.pairs = (training or args.paired) and not self.lab  # the files are side-by-side pairs
         self.load = load_pair if self.pairs else load_image
         self.networks, self.optimizers, self.learning_rates, self.state = {"generator": self.generator}, {}, {}, {}
         if training:
-            self.networks["discriminator"] = build_discriminator(in_channels + out_channels, args.ndf, norm)
+            self.networks["discriminator"] = build_discriminator(in_channels + out_channels, args.ndf, self.norm)
             self.learning_rates = dict.fromkeys(self.networks, args.lr)
             for name, network in self.networks.items():
                 weights = network.trainable_variables
@@ -437,14 +437,14 @@ class Pix2Pix:
         return dict(zip(("inputs", "outputs", "targets"), (inputs, outputs, *images[1:])))  # noqa: B905
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
-        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
-        affine = self.args.norm == "batch"
+        """For export, uint8 RGB [n, h, w, 3] => uint8 RGB: standard layers alone; or, of a fixed batch, 4-D tensors."""
+        affine = self.norm is BatchNorm
         norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=affine, scale=affine)
-        generator = self.build_generator(norm=norm)
+        generator = self.build_generator(norm=self.norm if batch_size else norm)
         generator.set_weights(self.generator.get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         inputs = self.to_inputs(images)
-        return keras.Model(images, to_uint8(self.to_rgb(inputs, generator(inputs))))
+        return keras.Model(images, to_uint8(self.to_rgb(inputs, generator(inputs, training=False))))
 
     # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
     def serve(self, serving, image):
@@ -495,6 +495,7 @@ integer("display_freq", 500, "steps between sample images in index.html and Tens
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
+choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
 RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
 
@@ -1057,8 +1058,11 @@ def export(args, algorithm):
 
         with written_whole(target) as part:
             tf.saved_model.save(module, str(part), {"serving_default": translate, "encoded": translate_encoded})
-    else:  # of one size
-        serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
+    elif kind == "litert":
+        with written_whole(target) as part:
+            write_litert(model, part, args.quantize, args.input_dir)
+    else:  # of one size, as LiteRT
+        serving = model.build_serving_model(*model.crop)
         serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
         try:
             with written_whole(target) as part:
@@ -1067,6 +1071,24 @@ def export(args, algorithm):
             raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
+
+
+def write_litert(model, path, quantize, input_dir):
+    """Writes the generator for one image of model.crop. int8 weights have to be right on held-out images."""
+    serving, spec = model.build_serving_model(*model.crop, batch_size=1), keras.InputSpec("uint8", (1, *model.crop, 3))
+    options = {"optimizations": [tf.lite.Optimize.DEFAULT] * (quantize != "none"), "input_signature": [spec]}
+    options["target_spec"] = {"supported_types": [tf.float16] * (quantize == "float16")}
+    serving.export(str(path), format="litert", verbose=False, **options)
+    if quantize == "int8":
+        with quiet_stderr():
+            run, differences = tf.lite.Interpreter(str(path)).get_signature_runner(), []
+            for _, file, direction in model.find_test_images(input_dir)[:8]:
+                with naming_unreadable([file], model.load):
+                    image = resize(model.translate_file(file, direction)["inputs"], model.crop)[None]
+                (output,) = run(**dict.fromkeys(run.get_input_details(), image)).values()
+                differences.append(np.abs(output - np.float32(serving(image))).mean())
+        if (mean := np.mean(differences)) > 1:
+            raise UserError(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: take float16")
 
 
 def complete(values, algorithm):
@@ -1099,7 +1121,7 @@ def complete(values, algorithm):
     for name, value in vars(args).items():
         if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
             raise UserError(f"--{name} {value}: too large, or not a number")
-    if args.mode != "export" and not args.input_dir:
+    if not args.input_dir and (args.mode != "export" or args.quantize == "int8"):
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])

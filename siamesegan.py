@@ -482,6 +482,7 @@ integer("display_freq", 500, "steps between sample images in index.html and Tens
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
+choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
 RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
 
@@ -1044,8 +1045,11 @@ def export(args, algorithm):
 
         with written_whole(target) as part:
             tf.saved_model.save(module, str(part), {"serving_default": translate, "encoded": translate_encoded})
-    else:  # of one size
-        serving = model.build_serving_model(*model.crop, batch_size=1 if kind == "litert" else None)
+    elif kind == "litert":
+        with written_whole(target) as part:
+            write_litert(model, part, args.quantize, args.input_dir)
+    else:  # of one size, as LiteRT
+        serving = model.build_serving_model(*model.crop)
         serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
         try:
             with written_whole(target) as part:
@@ -1054,6 +1058,24 @@ def export(args, algorithm):
             raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
     print(f"done: {target}")
     return 0
+
+
+def write_litert(model, path, quantize, input_dir):
+    """Writes the generator for one image of model.crop. int8 weights have to be right on held-out images."""
+    serving, spec = model.build_serving_model(*model.crop, batch_size=1), keras.InputSpec("uint8", (1, *model.crop, 3))
+    options = {"optimizations": [tf.lite.Optimize.DEFAULT] * (quantize != "none"), "input_signature": [spec]}
+    options["target_spec"] = {"supported_types": [tf.float16] * (quantize == "float16")}
+    serving.export(str(path), format="litert", verbose=False, **options)
+    if quantize == "int8":
+        with quiet_stderr():
+            run, differences = tf.lite.Interpreter(str(path)).get_signature_runner(), []
+            for _, file, direction in model.find_test_images(input_dir)[:8]:
+                with naming_unreadable([file], model.load):
+                    image = resize(model.translate_file(file, direction)["inputs"], model.crop)[None]
+                (output,) = run(**dict.fromkeys(run.get_input_details(), image)).values()
+                differences.append(np.abs(output - np.float32(serving(image))).mean())
+        if (mean := np.mean(differences)) > 1:
+            raise UserError(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: take float16")
 
 
 def complete(values, algorithm):
@@ -1086,7 +1108,7 @@ def complete(values, algorithm):
     for name, value in vars(args).items():
         if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
             raise UserError(f"--{name} {value}: too large, or not a number")
-    if args.mode != "export" and not args.input_dir:
+    if not args.input_dir and (args.mode != "export" or args.quantize == "int8"):
         beside = Path(__file__).parent / "samples" / algorithm.default_data
         default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
         args.input_dir = default if training else find_held_out(saved["input_dir"])

@@ -625,6 +625,8 @@ def test_exports_equal_test_mode(script, trained, tmp_path):
     encoded = [tf.io.decode_png(signatures["encoded"](image_bytes=tf.constant([c]))["png_bytes"][0]) for c in contents]
     run = tf.lite.Interpreter(str(tmp_path / "e" / "model.tflite")).get_signature_runner()
     (name,), (output,) = run.get_input_details(), run.get_output_details()
+    (details,) = run.get_input_details().values()
+    assert list(details["shape_signature"]) == [1, *inputs.shape[1:]]  # LiteRT.js takes no other batch size
     results = {
         "saved_model": signatures["serving_default"](images=inputs)["images"],
         "keras": keras.saving.load_model(tmp_path / "e" / "model.keras")(inputs),
@@ -639,6 +641,30 @@ def test_exports_equal_test_mode(script, trained, tmp_path):
     with zipfile.ZipFile(tmp_path / "e" / "model.keras") as file:
         modules = set(re.findall(r'"module": "([^"]*)', file.read("config.json").decode()))
     assert modules and all(module.split(".")[0] == "keras" for module in modules), modules  # no layers of the script
+
+
+def test_quantized_weights(script, trained, tmp_path):
+    """A half and a quarter of the size, all else alike. int8 is checked on the held-out images, which it finds."""
+    (_, path, direction), *_ = trained.model.find_test_images(script.module.find_held_out(trained.flags[3]))
+    sizes, outputs = {}, {}
+    for kind in ("none", "float16", "int8"):
+        flags = ["--checkpoint", trained.folder, "--export_format", "litert", "--quantize", kind, "--tile_size", 64]
+        out = script("--mode", "export", *flags, "--output_dir", tmp_path / kind)
+        assert ("no --input_dir given: using " in out) is (kind == "int8")
+        contents = (tmp_path / kind / "model.tflite").read_bytes()
+        sizes[kind] = len(contents)
+        interpreter = tf.lite.Interpreter(model_content=contents)
+        run = interpreter.get_signature_runner()
+        (details,) = run.get_input_details().values()
+        inputs = trained.model.translate_file(path, direction)["inputs"]
+        image = script.module.resize(inputs, details["shape"][1:3]).numpy()[None]
+        (output,) = run(**dict.fromkeys(run.get_input_details(), image)).values()
+        outputs[kind] = output.astype(int)
+        if script.name in ("pix2pix", "cyclegan"):  # GPUs of browsers take no more
+            assert max(len(tensor["shape"]) for tensor in interpreter.get_tensor_details()) == 4
+    assert sizes["int8"] < sizes["float16"] < sizes["none"]
+    for kind, most in (("float16", 0.1), ("int8", 1)):
+        assert np.abs(outputs[kind] - outputs["none"]).mean() <= most, kind
 
 
 @once

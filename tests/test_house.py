@@ -38,6 +38,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "samples" / "README.md",
     ROOT / "tests" / "README.md",
+    ROOT / "web" / "README.md",
 ]
 
 

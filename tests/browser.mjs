@@ -1,0 +1,43 @@
+// Drives a browser for tests/test_page.py. Usage: node browser.mjs PUPPETEER chrome|firefox EXECUTABLE DOWNLOADS
+//
+// Reads lines of JSON: {code}, the body of an async function of (page, browser, log), and answers each with a line:
+// {value} or {error}. log holds what the page printed, threw and requested.
+import readline from "node:readline";
+
+const [library, name, executablePath, downloads] = process.argv.slice(2);
+const {default: puppeteer} = await import(library);
+const chrome = ["--no-sandbox", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+const browser = await puppeteer.launch({
+  browser: name, executablePath, headless: true, protocolTimeout: 280000, args: name === "chrome" ? chrome : [],
+  downloadBehavior: {policy: "allow", downloadPath: downloads},
+  extraPrefsFirefox: {"media.navigator.streams.fake": true, "media.navigator.permission.disabled": true,
+    "browser.download.folderList": 2, "browser.download.dir": downloads, "browser.download.useDownloadDir": true,
+    "browser.download.always_ask_before_handling_new_types": false},
+});
+let page, log;
+
+async function open(url, {width = 1000, height = 760, phone = false, before = ""} = {}) {
+  await page?.close();
+  page = await browser.newPage();
+  log = {console: [], errors: [], requests: []};
+  const {console: printed, errors, requests} = log;
+  page.on("console", message => printed.push(`${message.type()}: ${message.text()}`));
+  page.on("pageerror", error => errors.push(String(error)));
+  page.on("request", request => /^(data|blob):/.test(request.url()) || requests.push(request.url()));
+  await page.setViewport({width, height, ...(phone && name === "chrome" ? {isMobile: true, hasTouch: true} : {})});
+  if (before) await page.evaluateOnNewDocument(before);
+  await page.goto(url, {waitUntil: "domcontentloaded", timeout: 120000});
+}
+
+for await (const line of readline.createInterface({input: process.stdin})) {
+  let answer;
+  try {
+    const {code} = JSON.parse(line);
+    const run = new Function("page", "browser", "log", "open", `return (async () => { ${code} })()`);
+    answer = {value: await run(page, browser, log, open) ?? null};
+  } catch (error) {
+    answer = {error: String(error?.stack ?? error)};
+  }
+  console.log(JSON.stringify(answer));
+}
+await browser.close();

@@ -1,0 +1,553 @@
+"""The pages of tools/make_page.py in real browsers: what a person does with mouse, keyboard, finger, files and camera.
+
+Marked `browser`: it needs Debian's chromium or firefox-esr, Node.js, the network for LiteRT.js, and puppeteer-core:
+
+    npm install --prefix ~/.cache/make-page/browser puppeteer-core@25.16.0
+    python -m pytest -n 0 -m browser tests/test_page.py
+"""
+
+import base64
+import functools
+import http.server
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SCRIPTS, TINY, paint, pngs, save_image
+from PIL import Image
+from run_tool import run_tool
+
+sys.path.insert(0, str(ROOT / "tools"))
+import make_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "make-page" / "browser"
+LIBRARY = CACHE / "node_modules" / "puppeteer-core" / "lib" / "puppeteer" / "puppeteer-core.js"
+BROWSERS = {"chrome": ("chromium", "chromium-browser", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
+
+
+class Browser:
+    """A browser that node drives. It has one page: open() loads another into it."""
+
+    def __init__(self, name, executable, downloads):
+        command = ["node", ROOT / "tests" / "browser.mjs", LIBRARY, name, executable, downloads]
+        self.name, self.downloads = name, downloads
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def node(self, code):
+        """Runs the body of an async function of puppeteer's page, browser, and log, open of browser.mjs."""
+        self.process.stdin.write(json.dumps({"code": code}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the browser has ended"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["value"]
+
+    def js(self, expression):
+        """The value of an expression in the page."""
+        return self.node(f"return page.evaluate({json.dumps(expression)})")
+
+    def open(self, url, ready=True, **options):
+        self.node(f"await open({json.dumps(str(url))}, {json.dumps(options)})")
+        if ready:
+            self.wait("document.body.dataset.ready?.startsWith('cpu') && document.querySelector('.done #output')")
+
+    def wait(self, expression, seconds=120):
+        text = json.dumps(expression)
+        self.node(f"await page.waitForFunction({text}, {{timeout: {seconds * 1000}}})")
+
+    def text(self, selector):
+        return self.js(f"document.querySelector({selector!r}).textContent")
+
+    def click(self, selector):
+        self.node(f"await page.click({json.dumps(selector)})")
+
+    def press(self, key, *modifiers):
+        down = "".join(f"await page.keyboard.down('{name}');" for name in modifiers)
+        up = "".join(f"await page.keyboard.up('{name}');" for name in modifiers)
+        self.node(f"{down} await page.keyboard.press({key!r}); {up}")
+
+    def pixels(self, canvas):
+        """What a canvas shows, uint8 RGB [h, w, 3]."""
+        url = self.js(f"document.getElementById({canvas!r}).toDataURL()")
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+
+    def translated(self, action):
+        """Runs action() and returns the translation that it leads to, once no other is on its way."""
+        self.js("(window.count = 0, document.addEventListener('translated', () => window.count++), 0)")
+        action()
+        self.wait("window.count > 0")
+        shown = None
+        while shown is None or not np.array_equal(shown, self.pixels("output")):
+            shown = self.pixels("output")
+            time.sleep(0.6)
+        return shown
+
+    def drag(self, *points):
+        """Draws with the mouse; points: (x, y) as shares of the canvas."""
+        box = self.js(
+            "(box => [box.x, box.y, box.width, box.height])(document.getElementById('input').getBoundingClientRect())"
+        )
+        places = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in points]
+        moves = "".join(f"await page.mouse.move({x}, {y}, {{steps: 4}});" for x, y in places[1:])
+        start = f"await page.mouse.move({places[0][0]}, {places[0][1]}); await page.mouse.down();"
+        self.node(f"{start} {moves} await page.mouse.up();")
+
+    def saved(self, action):
+        """Runs action() and returns the pixels of the file that it saves."""
+        for path in self.downloads.iterdir():
+            path.unlink()
+        action()
+        for _ in range(200):
+            found = [path for path in self.downloads.iterdir() if path.suffix == ".png" and path.stat().st_size]
+            if found and not list(self.downloads.glob("*.part")):
+                time.sleep(0.2)
+                return read_any(found[0]), found[0].name
+            time.sleep(0.1)
+        raise AssertionError("nothing was saved")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def read_any(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request, tmp_path_factory):
+    executable = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)
+    if not executable:
+        pytest.skip(f"{request.param} is not installed: apt-get install {BROWSERS[request.param][0]}")
+    if not shutil.which("node") or not LIBRARY.exists():
+        pytest.skip(f"puppeteer-core is not there: npm install --prefix {CACHE} puppeteer-core@25.16.0")
+    opened = Browser(request.param, executable, tmp_path_factory.mktemp("downloads"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def make(trained_of, tmp_path_factory):
+    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines". Returns (file, folder)."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    @functools.cache
+    def train(name):
+        if name not in ("labels", "lines"):
+            return trained_of(name).folder
+        pairs = folder / f"{name}-data" / "train"
+        for number, path in enumerate(sorted((ROOT / "samples/facades/train").iterdir())[:4]):
+            pair = read_any(path)
+            if name == "lines":  # dark on white, in the place of the labels
+                edges = np.abs(np.diff(pair[:, 256:].astype(int), axis=0, prepend=0)).sum(-1, keepdims=True) > 60
+                pair = np.concatenate([pair[:, :256], np.where(edges, 0, 255).astype(np.uint8).repeat(3, -1)], 1)
+            save_image(pairs / f"{number}.png", pair)
+        flags = ["--input_dir", pairs, *TINY, "--which_direction", "BtoA", "--max_steps", 1, "--display_freq", 0]
+        SCRIPTS["pix2pix"]("--mode", "train", *flags, "--seed", 1, "--output_dir", folder / name)
+        return folder / name
+
+    @functools.cache
+    def make(name, *flags):
+        page = folder / f"{name}{len(list(folder.glob('*.html')))}.html"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(make_page, "serve", lambda page, port: 0)
+            result = run_tool("make_page", train(name), "--output", page, *flags)
+        assert result.returncode == 0, result
+        return page, train(name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(make):
+    """address(page): http://localhost/... of a page, from a plain web host."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=make("labels")[0].parent)
+    handler.log_message = None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield lambda page: f"http://localhost:{server.server_port}/{page.name}"
+        server.shutdown()
+
+
+def python_translates(script, checkpoint, image, tmp_path, *flags):
+    """Test mode's translation of uint8 RGB [h, w, 3]."""
+    flags = [*flags, "--input_dir", save_image(tmp_path / "in" / "one.png", image)]
+    flags += ["--nopaired"] * (script == "pix2pix")
+    SCRIPTS[script]("--mode", "test", "--checkpoint", checkpoint, *flags, "--output_dir", tmp_path / "out")
+    return pngs(tmp_path / "out")["one-outputs.png"]
+
+
+def quiet(log):
+    """The page asked for nothing but itself, and complained of nothing. Chromium mentions that it has no GPU."""
+    assert len(log["requests"]) == 1 and log["errors"] == []
+    assert [line for line in log["console"] if "No available adapters" not in line] == []
+
+
+# --------------------------------------------------------------------------------------------------------------- start
+
+
+@pytest.mark.parametrize("how", ["file", "http"])
+def test_it_opens_and_checks_itself(browser, make, server, how):
+    """From a file and from a web host: without another request, error or word on the console."""
+    page, _ = make("labels")
+    browser.open(page.as_uri() if how == "file" else server(page))
+    assert "comes out as in Python" in browser.text("#status") and "ms" in browser.text("#timing")
+    assert (
+        browser.js("document.title") == "labels"
+        and browser.js("document.getElementById('save-button').disabled") is False
+    )
+    quiet(browser.node("return log"))
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "ganilla", "siamesegan"])
+def test_every_algorithm(browser, make, name):
+    page, _ = make(name, "--quantize", "float16")
+    browser.open(page.as_uri())
+    assert "comes out as in Python, 0.0" in browser.text("#status")
+
+
+def test_browsers_without_relaxed_simd(browser, make):
+    """Safari's case: the other build of the runtime."""
+    browser.open(make("labels")[0].as_uri(), before="WebAssembly.validate = () => false")
+    assert "comes out as in Python" in browser.text("#status")
+
+
+def test_threads_where_a_server_allows_them(browser, make):
+    page, _ = make("labels", "--serve")
+    handler = functools.partial(make_page.Handler, page=page)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.open(f"http://localhost:{server.server_port}/")
+        assert browser.js("crossOriginIsolated") and "all cores" in browser.text("#about")
+        assert "comes out as in Python" in browser.text("#status")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("missing", ["Worker", "DecompressionStream", "WebAssembly"])
+def test_old_browsers_get_a_sentence(browser, make, missing):
+    browser.open(make("labels")[0].as_uri(), ready=False, before=f"delete window.{missing}")
+    browser.wait("document.getElementById('status').className === 'error'")
+    assert browser.js("document.getElementById('status').textContent.length > 30")
+
+
+def test_a_wrong_translation_is_said(browser, make, tmp_path):
+    """A page whose network is not the one that Python had."""
+    page, _ = make("labels")
+    settings = '"difference": '
+    text = page.read_text()
+    assert text.count(settings) == 1
+    (tmp_path / "wrong.html").write_text(text.replace(settings, '"difference": -300, "was": '))
+    browser.open((tmp_path / "wrong.html").as_uri())
+    assert (
+        "do not trust" in browser.text("#status")
+        and browser.js("document.getElementById('status').className") == "error"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- drawing
+
+
+@pytest.fixture
+def labels(browser, make):
+    """A page to draw labels in, opened anew and cleared."""
+    browser.open(make("labels", "--quantize", "float16")[0].as_uri())
+    browser.click("#clear-button")
+    return browser
+
+
+def colour_at(page, x, y):
+    image = page.pixels("input")
+    return "#" + bytes(image[int(y * image.shape[0]), int(x * image.shape[1])].tolist()).hex()
+
+
+def test_each_tool(labels):
+    """Where it draws, in which colour; and the translation follows. Edges are crisp: no colour but those of labels."""
+    page = labels
+    paper, before = colour_at(page, 0.5, 0.5), page.pixels("output")
+    page.click('[data-colour="#ff5000"]')
+    page.click("[data-tool=rect]")
+    after = page.translated(lambda: page.drag((0.2, 0.2), (0.8, 0.5)))
+    assert not np.array_equal(before, after)
+    assert [colour_at(page, *at) for at in ((0.25, 0.25), (0.75, 0.45), (0.5, 0.6))] == ["#ff5000", "#ff5000", paper]
+    page.press("b")
+    page.press("3")  # the third colour of the palette
+    third = page.js("document.querySelectorAll('.colour')[2].dataset.colour")
+    page.drag((0.1, 0.7), (0.5, 0.9), (0.9, 0.7))
+    assert [colour_at(page, *at) for at in ((0.1, 0.7), (0.3, 0.8), (0.7, 0.8))] == [third] * 3
+    page.press("l")
+    page.drag((0.1, 0.1), (0.5, 0.05), (0.9, 0.1))  # straight, whatever the way
+    assert colour_at(page, 0.5, 0.1) == third and colour_at(page, 0.5, 0.02) == paper
+    page.press("f")
+    page.click('[data-colour="#c0ff3f"]')
+    page.drag((0.5, 0.3))
+    assert colour_at(page, 0.25, 0.45) == "#c0ff3f" and colour_at(page, 0.5, 0.6) == paper
+    page.press("e")
+    page.drag((0.2, 0.3), (0.8, 0.3))
+    assert colour_at(page, 0.5, 0.3) == paper
+    colours = {bytes(colour.tolist()).hex() for colour in page.pixels("input").reshape(-1, 3)}
+    assert colours == {paper[1:], third[1:], "c0ff3f"}
+
+
+def test_undo_and_redo_have_no_end(labels):
+    page = labels
+    page.press("b")
+    states = [page.pixels("input")]
+    for number in range(30):
+        page.drag((0.03 * number, 0.2), (0.03 * number + 0.1, 0.8))
+        if number % 3 == 0:
+            page.click(f".colour:nth-child({number % 6 + 1})")
+        states.append(page.pixels("input"))
+    for state in states[-2::-1]:
+        page.press("z", "Control")
+        np.testing.assert_array_equal(page.pixels("input"), state)
+    for state in states[1:]:
+        page.press("y", "Control")
+        np.testing.assert_array_equal(page.pixels("input"), state)
+    assert page.js("document.getElementById('redo-button').disabled")
+    page.press("Delete")
+    assert len(np.unique(page.pixels("input").reshape(-1, 3), axis=0)) == 1
+    page.click("#undo-button")
+    np.testing.assert_array_equal(page.pixels("input"), states[-1])
+
+
+def test_drawing_with_the_keyboard(labels):
+    page = labels
+    paper = colour_at(page, 0.5, 0.5)
+    page.js("document.getElementById('input').focus()")
+    page.press("r")
+    for key in ("Space", *["ArrowRight"] * 2, *["ArrowDown"] * 2, "Space"):
+        page.press(key)
+    assert colour_at(page, 0.55, 0.55) != paper and colour_at(page, 0.45, 0.45) == paper
+    assert not page.js("document.getElementById('cursor').hidden")
+
+
+@pytest.mark.parametrize("quantize", ["none", "float16"])
+def test_what_is_saved_is_what_python_makes_of_the_drawing(browser, make, tmp_path, quantize):
+    """At most 1 level apart."""
+    page, checkpoint = make("labels", "--quantize", quantize)
+    browser.open(page.as_uri())
+    browser.press("r")
+    browser.translated(lambda: browser.drag((0.1, 0.3), (0.6, 0.7)))
+    pair, pair_name = browser.saved(lambda: browser.click("#pair-button"))
+    output, name = browser.saved(lambda: browser.press("s"))
+    assert (name, pair_name) == ("labels-outputs.png", "labels-pair.png")
+    drawing = browser.pixels("input")
+    np.testing.assert_array_equal(pair, np.concatenate([drawing, output], 1))
+    expected = python_translates("pix2pix", checkpoint, drawing, tmp_path)
+    assert np.abs(output.astype(int) - expected).max() <= 1
+
+
+def test_on_demand(labels):
+    page = labels
+    page.press("t")
+    before = page.pixels("output")
+    page.drag((0.2, 0.2), (0.8, 0.8))
+    time.sleep(1)
+    np.testing.assert_array_equal(page.pixels("output"), before)
+    assert not np.array_equal(page.translated(lambda: page.click("#translate-button")), before)
+
+
+def test_before_and_after(labels):
+    page = labels
+    page.press("x")
+    np.testing.assert_array_equal(page.pixels("before"), page.pixels("input"))
+    page.js("(s => { s.value = 20; s.dispatchEvent(new Event('input')); })(document.getElementById('split'))")
+    assert page.js(
+        "getComputedStyle(document.getElementById('before')).clipPath"
+    ) == "inset(0px calc(80%) 0px 0px)" or (
+        "80%" in page.js("getComputedStyle(document.getElementById('before')).clipPath")
+    )
+    page.press("x")
+    assert page.js("document.getElementById('before').hidden && document.getElementById('split').hidden")
+
+
+def test_help_examples_and_names(labels):
+    """`?` shows every shortcut; all controls have names; an example comes with its own translation."""
+    page = labels
+    page.press("?")
+    assert page.js("document.getElementById('help-dialog').open") and "Rectangle" in page.text("#shortcuts")
+    page.press("Escape")
+    controls = "[...document.querySelectorAll('button, input, canvas[tabindex]')]"
+    nameless = f"{controls}.filter(e => !(e.ariaLabel || e.textContent.trim() || e.closest('label'))).map(e => e.id)"
+    assert page.js(nameless) == []
+    before = page.pixels("output")
+    after = page.translated(lambda: page.click(".example:nth-child(2)"))
+    assert not np.array_equal(before, after)
+
+
+def test_lines_have_a_pen_and_an_eraser(browser, make):
+    page, _ = make("lines")
+    browser.open(page.as_uri())
+    assert browser.js("[...document.querySelectorAll('[data-tool]')].filter(b => !b.hidden).map(b => b.ariaLabel)") == [
+        "Pen",
+        "Eraser",
+    ]
+    browser.click("#clear-button")
+    assert colour_at(browser, 0.5, 0.5) == "#ffffff"
+    browser.press("]")
+    browser.press("]")
+    browser.drag((0.2, 0.5), (0.8, 0.5))
+    assert colour_at(browser, 0.5, 0.5) == "#000000"
+    browser.press("e")
+    browser.drag((0.45, 0.5), (0.55, 0.5))
+    assert colour_at(browser, 0.5, 0.5) == "#ffffff"
+
+
+def test_a_telephone(browser, make):
+    """375 pixels wide: nothing scrolls sideways, and a finger draws."""
+    browser.open(make("labels", "--quantize", "float16")[0].as_uri(), width=375, height=740, phone=True)
+    assert browser.js("document.documentElement.scrollWidth") <= 375
+    boxes = "['input', 'output'].map(id => document.getElementById(id).getBoundingClientRect().toJSON())"
+    upper, lower = browser.js(boxes)
+    assert upper["left"] == lower["left"] and upper["width"] > 300 and lower["top"] > upper["bottom"]
+    browser.press("b")
+    before = browser.pixels("input")
+    x, y = upper["left"] + 60, upper["top"] + 60
+    touch = f"const f = await page.touchscreen.touchStart({x}, {y}); await f.move({x + 60}, {y + 90}); await f.end();"
+    browser.translated(lambda: browser.node(touch))
+    assert not np.array_equal(before, browser.pixels("input")) and browser.js("scrollY") == 0
+    assert not browser.js("document.getElementById('undo-button').disabled")
+
+
+# -------------------------------------------------------------------------------------------------------------- photos
+
+
+def give(page, how, path):
+    """A file comes to the page: dropped, pasted or opened."""
+    if how == "open":
+        code = f"await (await page.$('#file')).uploadFile({json.dumps(str(path))})"
+        return page.node(code)
+    data = base64.b64encode(path.read_bytes()).decode()
+    page.js(f"""(() => {{
+      const bytes = Uint8Array.from(atob("{data}"), c => c.charCodeAt(0)), transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], "{path.name}", {{type: "image/png"}}));
+      document.body.dispatchEvent("{how}" === "drop"
+        ? new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}})
+        : new ClipboardEvent("paste", {{clipboardData: transfer, bubbles: true}}));
+    }})()""")
+
+
+@pytest.mark.parametrize("how", ["drop", "paste", "open"])
+def test_a_photo_comes_in_and_python_agrees(browser, make, tmp_path, how):
+    """Reduced as test mode reduces it, by at most 2 levels; its translation is Python's within 1 level."""
+    page, checkpoint = make("cyclegan", "--quantize", "float16")
+    browser.open(page.as_uri())
+    path = save_image(tmp_path / "photo.png", paint(90, 90, 5))
+    browser.translated(lambda: give(browser, how, path))
+    shown = browser.pixels("input")
+    resized = np.asarray(Image.fromarray(paint(90, 90, 5)).resize(shown.shape[1::-1], Image.Resampling.BICUBIC))
+    assert np.abs(shown.astype(int) - resized).max() <= 1
+    output, _ = browser.saved(lambda: browser.press("s"))
+    expected = python_translates("cyclegan", checkpoint, shown, tmp_path)
+    assert np.abs(output.astype(int) - expected).max() <= 1
+
+
+def test_what_is_no_image_gets_a_sentence(browser, make, tmp_path):
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri())
+    before = browser.pixels("input")
+    (tmp_path / "notes.png").write_text("no image")
+    give(browser, "drop", tmp_path / "notes.png")
+    browser.wait("document.getElementById('status').className === 'error'", 20)
+    assert "notes.png is no image" in browser.text("#status")
+    np.testing.assert_array_equal(browser.pixels("input"), before)
+
+
+def test_the_middle_of_a_photo_or_all_of_it(browser, make, tmp_path):
+    """A photo is cut to the network's shape; at full size it goes through in windows."""
+    page, checkpoint = make("cyclegan", "--quantize", "float16")
+    browser.open(page.as_uri())
+    photo = paint(60, 100, 6)
+    browser.translated(lambda: give(browser, "drop", save_image(tmp_path / "photo.png", photo)))
+    side = browser.pixels("input").shape[0]
+    middle = Image.fromarray(photo[:, 20:80]).resize((side, side), Image.Resampling.BICUBIC)
+    assert np.abs(browser.pixels("input").astype(int) - np.asarray(middle)).max() <= 1
+    output = browser.translated(lambda: browser.press("w"))
+    assert output.shape == photo.shape
+    np.testing.assert_array_equal(browser.pixels("input"), photo)
+    flags = ["--native_size", "--tile_size", side]
+    expected = python_translates("cyclegan", checkpoint, photo, tmp_path, *flags)
+    assert np.abs(output.astype(int) - expected).max() <= 2  # the windows are rounded before they are blended
+    browser.press("z", "Control")
+    assert browser.pixels("input").shape[0] == side
+
+
+def test_siamesegan_takes_photos_of_any_size(browser, make, tmp_path):
+    page, checkpoint = make("siamesegan", "--quantize", "none")
+    browser.open(page.as_uri())
+    photo = paint(300, 700, 7)
+    browser.js("""(() => {
+      const bar = document.getElementById("windows"), record = () => window.most = Math.max(window.most ?? 0, bar.max);
+      new MutationObserver(record).observe(bar, {attributes: true});
+    })()""")
+    output = browser.translated(lambda: give(browser, "drop", save_image(tmp_path / "photo.png", photo)))
+    assert output.shape == photo.shape and browser.js("window.most") == 8
+    assert browser.js("document.getElementById('windows').hidden")
+    expected = python_translates("siamesegan", checkpoint, photo, tmp_path, "--tile_size", 256)
+    assert np.abs(output.astype(int) - expected).max() <= 2
+    small = browser.translated(lambda: give(browser, "drop", save_image(tmp_path / "small.png", paint(50, 30, 8))))
+    assert small.shape == (50, 30, 3)
+
+
+def test_the_camera(browser, make):
+    """Its frames are translated as they come; the photo that is taken stays, and can be undone."""
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri())
+    first = browser.pixels("input")
+    browser.click("#camera-button")
+    browser.wait("document.getElementById('camera-button').textContent.includes('Take photo')", 30)
+    browser.js("(window.count = 0, document.addEventListener('translated', () => window.count++), 0)")
+    browser.wait("window.count > 3", 60)
+    browser.click("#camera-button")
+    browser.wait("document.getElementById('camera-button').textContent.includes('Camera')", 30)
+    assert browser.js("document.getElementById('video').srcObject === null")
+    taken = browser.pixels("input")
+    assert not np.array_equal(first, taken)
+    browser.press("z", "Control")
+    np.testing.assert_array_equal(browser.pixels("input"), first)
+
+
+def test_no_camera_is_a_sentence(browser, make):
+    refuse = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }"
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=f"if (navigator.mediaDevices) {refuse}")
+    browser.press("c")
+    browser.wait("document.getElementById('status').className === 'error'", 20)
+    assert browser.text("#status").startswith("No camera: none was found")
+    assert "Python" not in browser.text("#status")
+
+
+@pytest.mark.parametrize(
+    ("flags", "shape"),
+    [
+        (["--crop_size", "32x64", "--scale_size", "36x72"], (32, 64)),
+        (["--aspect_ratio", "1.5"], (64, 96)),
+        (["--lab_colorization"], (64, 64)),
+    ],
+    ids=["not square", "aspect", "colours"],
+)
+def test_other_shapes(browser, data_of, tmp_path, flags, shape):
+    """What is saved has the size that test mode writes, and its pixels."""
+    training = ["--mode", "train", "--input_dir", data_of("pix2pix"), *TINY, "--max_steps", 1, "--display_freq", 0]
+    SCRIPTS["pix2pix"](*training, *flags, "--output_dir", tmp_path / "t")
+    page = tmp_path / "a.html"
+    result = run_tool("make_page", tmp_path / "t", "--output", page, "--quantize", "float16", "--max_examples", 2)
+    assert result.returncode == 0, result
+    browser.open(page.as_uri())
+    photo = paint(80, round(80 * shape[1] / shape[0]), 9)
+    browser.translated(lambda: give(browser, "drop", save_image(tmp_path / "photo.png", photo)))
+    if "--lab_colorization" in flags:
+        assert np.ptp(browser.pixels("input"), -1).max() == 0
+    output, _ = browser.saved(lambda: browser.press("s"))
+    assert output.shape == (*shape, 3)
+    expected = python_translates("pix2pix", tmp_path / "t", photo, tmp_path)
+    assert np.abs(output.astype(int) - expected).max() <= 4  # of which the resized input makes up to 1 level
+    assert np.abs(output.astype(int) - expected).mean() <= 0.5

@@ -1,0 +1,461 @@
+"""Makes one HTML file that translates what a person draws, or a photo, in the browser: no server, no network.
+
+    python tools/make_page.py facades_train                        # facades.html: double-click it, mail it, host it
+    python tools/make_page.py monet2photo_train --which_direction BtoA --output photo.html
+    python tools/make_page.py --demo                               # a trained model that comes with web/demo
+    python tools/make_page.py facades_train --serve                # opens it on localhost, where it has all cores
+
+The page is web/ with the generator and LiteRT.js (Apache 2.0, fetched by npm, kept in the user's cache) inside.
+docs/draw.md shows it.
+"""
+
+import argparse
+import base64
+import contextlib
+import copy
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import webbrowser
+from pathlib import Path
+
+import numpy as np
+from common import ROOT, Parser, UserError, load_algorithm, load_pix2pix, positive_integer, run, written_whole
+from PIL import Image
+
+WEB, DEMO = ROOT / "web", ROOT / "web" / "demo"
+PACKAGES = {  # what npm has to bring, by its sha512
+    "@litertjs/core@2.5.3": "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
+    "@litertjs/wasm-utils@2.5.3": "4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",  # noqa: E501
+}
+CHUNK = 3 << 18  # bytes of base64 in a <script>: the page shows progress after each
+
+# ------------------------------------------------------------------------------------------------------------- model
+
+
+def png(pixels):
+    """uint8 RGB [h, w, 3] => bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def flat_colours(images):
+    """uint8 RGB images => their colours [n, 3] and how many pixels have each. Only pixels that are like the ones to the
+    right and below count, since resizing and JPEG mix colours at edges."""
+    flat = []
+    for image in images:
+        image = image.astype(int)
+        steps = np.abs(image[:-1, :-1] - image[1:, :-1]).max(-1) + np.abs(image[:-1, :-1] - image[:-1, 1:]).max(-1)
+        flat.append(image[:-1, :-1][steps <= 4] @ [65536, 256, 1])
+    packed, counts = np.unique(np.concatenate(flat), return_counts=True)
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1), counts
+
+
+def find_palette(images, most=24, radius=12):
+    """uint8 RGB images => [(colour, share)], most common first, or [] if they are not made of few flat colours.
+
+    Pixels within `radius` levels of a colour belong to it.
+    """
+    colours, counts = flat_colours(images)
+    if counts.sum() < 0.3 * sum(image.size / 3 for image in images):
+        return []
+    left, found = counts / counts.sum(), []
+    while len(found) < most:
+        index = left.argmax()
+        near = np.abs(colours - colours[index]).max(1) <= radius
+        share = left[near].sum()
+        if share < 0.001:
+            break
+        found.append((tuple(colours[index].tolist()), float(share)))
+        left[near] = 0
+    return found if sum(share for _, share in found) > 0.95 else []
+
+
+def find_kind(images, radius=12):
+    """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground; or "photo"."""
+    pixels = np.concatenate([image[::2, ::2].reshape(-1, 3) for image in images]).astype(int)
+    empty = max((pixels.min(1) > 224).mean(), (pixels.max(1) < 32).mean())
+    if (np.ptp(pixels, 1) <= 24).mean() > 0.99 and empty > 0.7:
+        return "lines"
+    # Cartoons have flat colours too, but each its own: those of one half of label maps are those of the other
+    palette, (colours, counts) = find_palette(images[::2]), flat_colours(images[1::2] or images)
+    known = np.zeros(len(colours), bool)
+    for colour, _ in palette:
+        known |= np.abs(colours - colour).max(1) <= radius
+    return "labels" if len(palette) > 2 and counts[known].sum() > 0.9 * counts.sum() else "photo"
+
+
+def name_colours(palette, names):
+    """[(colour, share)] => [["#rrggbb", name]]. names: {name: [r, g, b]}, taken if they name every colour."""
+    known = {to_hex(colour): name for name, colour in names.items()}
+    found = [min(known, key=lambda text: distance(text, colour), default=None) for colour, _ in palette]
+    if all(text and distance(text, colour) <= 24 for text, (colour, _) in zip(found, palette, strict=True)):
+        return [[text, name] for text, name in known.items() if text in found]
+    return [[to_hex(colour)] * 2 for colour, _ in palette]
+
+
+def to_hex(colour):
+    """(r, g, b) => "#rrggbb"."""
+    return "#" + bytes(colour).hex()
+
+
+def distance(text, colour):
+    """How far "#rrggbb" is from (r, g, b), in levels of the channel where they differ most."""
+    return max(abs(int(text[i : i + 2], 16) - level) for i, level in zip((1, 3, 5), colour, strict=True))
+
+
+def read_names(path):
+    """A file of colours such as samples/facades.json => {name: [r, g, b]}."""
+    try:
+        names = {str(name): [int(level) for level in colour] for name, colour in json.loads(path.read_text()).items()}
+        if all(len(bytes(colour)) == 3 for colour in names.values()):  # bytes() refuses other than 0 to 255
+            return names
+        reason = "a colour is three numbers from 0 to 255"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error)
+    raise UserError(f"{path} does not name colours ({reason}); samples/facades.json shows how")
+
+
+def find_algorithm(checkpoint):
+    """The module and the class of the algorithm whose training a checkpoint is of."""
+    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+    path = folder / "options.json"
+    if not path.exists():
+        raise UserError(f"no checkpoint in {checkpoint}: give the --output_dir of a training, e.g. facades_train")
+    try:
+        script = str(json.loads(path.read_text(encoding="utf-8"))["script"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{path} is damaged: restore it, since only it describes the networks") from None
+    return load_algorithm(script)
+
+
+def load_model(args, module, algorithm):
+    """=> a model with the weights of args.checkpoint, and two folders: images to offer, and images like all inputs."""
+    flags = [f"--which_direction={args.which_direction}"] * bool(args.which_direction)
+    flags += ["--tile_size=256"] * (algorithm.name == "siamesegan")  # its photos go through in windows of this
+    flags += ["--nopaired"] * ("paired" in module.FLAGS and bool(args.examples))  # these are inputs alone
+    saved, values = module.read_options(args.checkpoint, algorithm), copy.deepcopy(module.FLAGS)
+    values([algorithm.name, "--mode=export", f"--checkpoint={args.checkpoint}", *flags])
+    options = module.complete(values, algorithm)
+    module.start_devices(deterministic=True)
+    model = algorithm(options, training=False)
+    module.restore_generators(model, options)
+    folders = [args.examples] if args.examples else [module.find_held_out(saved["input_dir"]), saved["input_dir"]]
+    folders = [folder for folder in folders if folder and os.path.exists(folder)]
+    if not folders:
+        raise UserError(f"no such folder: {args.examples or saved['input_dir']}; give --examples, a folder of inputs")
+    return model, folders[0], folders[-1]
+
+
+def choose_weights(module, model, wanted, examples, file):
+    """=> "float32", "float16" or "int8", and the LiteRT model. auto: int8, if it is right and fast."""
+    if wanted == "auto":
+        if getattr(model.args, "separable_conv", False):
+            print("separable convolutions are slower in int8: taking float16")
+            wanted = "float16"
+        else:
+            try:
+                module.write_litert(model, file, "int8", examples)
+                return "int8", file.read_bytes()
+            except module.UserError as error:
+                print(error)
+                wanted = "float16"
+    module.write_litert(model, file, wanted, examples)
+    return wanted.replace("none", "float32"), file.read_bytes()
+
+
+def read_inputs(module, model, folder, most):
+    """Up to `most` of the inputs in a folder, spread over it, as the files have them: uint8 RGB [h, w, 3]."""
+    sources = model.find_test_images(folder)
+    for index in sorted({round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}):
+        _, path, direction = sources[index]
+        with module.naming_unreadable([path], model.load):
+            image = model.load(path)
+        yield np.asarray(image[direction == "BtoA"] if isinstance(image, tuple) else image)[:1024, :1024]
+
+
+def read_examples(module, model, folder, most):
+    """The first images of a folder as the network takes them: uint8 RGB [h, w, 3]."""
+    for _, path, direction in model.find_test_images(folder)[:most]:
+        with module.naming_unreadable([path], model.load):
+            image = model.translate_file(path, direction)["inputs"]
+        scale = min(1, 1024 / max(image.shape))  # siamesegan.py's have any size
+        yield np.asarray(
+            image if scale == 1 else module.resize(image, [round(side * scale) for side in image.shape[:2]])
+        )
+
+
+def from_checkpoint(args, folder):
+    """A checkpoint => the contents of a page: {"page": settings, "model", "check": bytes, "examples": [bytes]}."""
+    load_pix2pix()  # starts TensorFlow quietly
+    module, algorithm = find_algorithm(args.checkpoint)
+    try:
+        model, offered, all_inputs = load_model(args, module, algorithm)
+        images = list(read_inputs(module, model, all_inputs, most=60))
+        examples = list(read_examples(module, model, offered, args.max_examples))
+        weights, contents = choose_weights(module, model, args.quantize, offered, folder / "model.tflite")
+    except module.UserError as error:
+        raise UserError(str(error)) from None
+    (height, width), any_size = model.crop, algorithm.name == "siamesegan"
+    direction = model.args.which_direction
+
+    # What the page checks itself against: Python's own translation of the first example, or of a window of it
+    padding = [(0, max(0, side - has)) for side, has in zip(model.crop, examples[0].shape, strict=False)]
+    window = np.pad(examples[0], [*padding, (0, 0)], "reflect")[None, :height, :width]
+    check = np.asarray(model.build_serving_model()(window))[0]
+    with module.quiet_stderr():
+        translate = module.tf.lite.Interpreter(model_content=contents).get_signature_runner()
+        (output,) = translate(**dict.fromkeys(translate.get_input_details(), window)).values()
+    page = {
+        "name": args.title or Path(args.checkpoint).resolve().name.removesuffix("_train"),
+        "algorithm": algorithm.name,
+        "direction": direction,
+        "kind": args.kind or ("photo" if any_size else find_kind(images)),
+        "size": [height, width],  # of what the network takes, and, below, of what is shown and saved
+        "shown": [height, round(height * model.aspect_ratio) if model.aspect_ratio != 1 else width],
+        "anySize": any_size,
+        "overlap": 0.25 if any_size else 0.5,
+        "grey": direction == "AtoB" and getattr(model.args, "lab_colorization", False),
+        "weights": weights,
+        "difference": round(float(np.abs(output[0] - np.float32(check)).mean()), 3),
+    }
+    if page["kind"] == "labels":
+        palette = find_palette(images)
+        if not palette:
+            raise UserError("--kind labels: the inputs are not made of few colours; choose lines or photo")
+        page["palette"] = name_colours(palette, read_names(args.labels or ROOT / "samples" / "facades.json"))
+        page["paper"] = min(
+            (colour for colour, _ in page["palette"]), key=lambda colour: distance(colour, palette[0][0])
+        )
+    elif page["kind"] == "lines":
+        dark = np.mean([image.mean() for image in images]) < 128
+        page |= {"paper": "#000000", "ink": "#ffffff"} if dark else {"paper": "#ffffff", "ink": "#000000"}
+    return {"page": page, "model": contents, "check": png(check), "examples": [png(image) for image in examples]}
+
+
+def from_demo(name):
+    """web/demo/NAME => the contents of a page, as of from_checkpoint()."""
+    there = sorted(path.parent.name for path in DEMO.glob("*/model.tflite"))
+    if not there:
+        raise UserError(f"{DEMO} holds no models: give a checkpoint, the --output_dir of a training")
+    name = name or there[0]
+    if name not in there:
+        raise UserError(f"there is no demo {name}; there are {', '.join(there)}")
+    folder = DEMO / name
+    examples = sorted((folder / "examples").glob("*.png"))
+    try:
+        content = {"page": json.loads((folder / "page.json").read_text(encoding="utf-8"))}
+        content |= {"model": (folder / "model.tflite").read_bytes(), "check": (folder / "check.png").read_bytes()}
+        content["examples"] = [path.read_bytes() for path in examples]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is incomplete ({error}): restore it with git checkout") from None
+    return content
+
+
+def write_demo(content, folder):
+    """The contents of a page => a folder such as web/demo/NAME."""
+    (folder / "examples").mkdir(parents=True, exist_ok=True)
+    files = {"page.json": (json.dumps(content["page"], indent=2) + "\n").encode(), "check.png": content["check"]}
+    files |= {"model.tflite": content["model"]}
+    files |= {f"examples/{number}.png": image for number, image in enumerate(content["examples"], start=1)}
+    for name, data in files.items():
+        with written_whole(folder / name) as part:
+            part.write_bytes(data)
+
+
+# ----------------------------------------------------------------------------------------------------------- runtime
+
+
+def fetch(package, sha512):
+    """A package of npm => the path of its archive in the user's cache, whose sha512 is right."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "make-page"
+    path = cache / (package.lstrip("@").replace("/", "-").replace("@", "-") + ".tgz")
+    scope, version = package.rsplit("@", 1)
+    url = f"https://registry.npmjs.org/{scope}/-/{scope.split('/')[1]}-{version}.tgz"
+    by_hand = f"or save {url} as {path}"
+
+    def is_right(file):
+        return file.exists() and base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode() == sha512
+
+    if is_right(path):
+        return path
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            done = subprocess.run(
+                ["npm", "pack", package, "--silent"], cwd=folder, capture_output=True, text=True, timeout=600
+            )
+            if done.returncode:
+                lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+                raise UserError(f"npm cannot fetch {package} ({lines[-1][:200]}): connect to the network, {by_hand}")
+            (archive,) = Path(folder).glob("*.tgz")
+            if not is_right(archive):
+                raise UserError(f"{package} came with another sha512 than expected: not used; try again, {by_hand}")
+            os.replace(archive, path)
+    except FileNotFoundError:
+        raise UserError(f"npm is not installed, and brings {package}: install Node.js, {by_hand}") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"npm took over 10 minutes to fetch {package}: look at the network, {by_hand}") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or cache}: {error.strerror}; XDG_CACHE_HOME names another cache") from None
+    return path
+
+
+def read_packed(archive, name):
+    with tarfile.open(archive) as file:
+        return file.extractfile(f"package/{name}").read()
+
+
+def without_modules(text):
+    """JavaScript of a module => the same for one scope with others: without its imports and exports."""
+    text = re.sub(r'^import \{[^}]*\} from "[^"]*";\n', "", text, flags=re.MULTILINE)
+    text = re.sub(r"^export \{[^}]*\};\n?", "", text, flags=re.MULTILINE)
+    return re.sub(r"^//# sourceMappingURL.*\n?", "", re.sub(r"^export ", "", text, flags=re.MULTILINE), flags=re.M)
+
+
+def read_modules(*names):
+    return "\n".join(without_modules((WEB / name).read_text(encoding="utf-8")) for name in names)
+
+
+@functools.cache
+def runtime_parts(threads):
+    """{name: encoded file} of LiteRT.js. Safari takes "compat", as it has no relaxed SIMD."""
+    core, utils = (fetch(package, sha512) for package, sha512 in PACKAGES.items())
+    source = "".join(without_modules(read_packed(file, "dist/index.js").decode()) for file in (utils, core))
+    parts = {"worker": (source + read_modules("windows.js", "worker.js")).encode()}
+    for build in ["plain", "compat"] + ["threaded"] * threads:
+        name = "wasm/litert_wasm" + {"plain": ""}.get(build, f"_{build}") + "_internal"
+        parts |= {f"{build}.{kind}": read_packed(core, f"{name}.{kind}") for kind in ("js", "wasm")}
+    return {name: encode(data) for name, data in parts.items()}
+
+
+def encode(data):
+    """Bytes => base64 of their gzip."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+# -------------------------------------------------------------------------------------------------------------- page
+
+
+def assemble(content, threads):
+    """The contents of a page => its HTML."""
+
+    def data_url(image):
+        return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+    blobs = ""
+    for name, text in {**runtime_parts(threads), "model": encode(content["model"])}.items():
+        chunks = (text[i : i + CHUNK] for i in range(0, len(text), CHUNK))
+        blobs += "".join(f'<script>part("{name}", "{chunk}")</script>\n' for chunk in chunks)
+    settings = content["page"] | {"check": data_url(content["check"]), "total": len(blobs)}
+    settings["examples"] = [data_url(image) for image in content["examples"]]
+    page = (WEB / "index.html").read_text(encoding="utf-8")
+    app = read_modules("windows.js", "images.js", "drawing.js", "translator.js", "app.js")
+    for old, new in (
+        ('<link rel="stylesheet" href="style.css">', f"<style>\n{(WEB / 'style.css').read_text()}</style>"),
+        ('<script src="boot.js"></script>', f"<script>\n{(WEB / 'boot.js').read_text()}</script>"),
+        ('"SETTINGS"', json.dumps(settings).replace("<", "\\u003c")),
+        ('<script type="module" src="app.js"></script>', f'{blobs}<script type="module">\n{app}</script>'),
+    ):
+        if page.count(old) != 1:
+            raise UserError(f"{WEB / 'index.html'} must hold {old} once: restore it with git checkout")
+        page = page.replace(old, new)
+    return page
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves one page, with the headers that let it use several threads."""
+
+    def __init__(self, *arguments, page):
+        self.page = page
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        if self.path.split("?")[0] != "/":
+            return self.send_error(404)
+        self.send_response(200)
+        for name, value in (
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(self.page.stat().st_size)),
+            ("Cross-Origin-Opener-Policy", "same-origin"),
+            ("Cross-Origin-Embedder-Policy", "require-corp"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        with self.page.open("rb") as file, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            shutil.copyfileobj(file, self.wfile)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(page, port):
+    """Serves a page on localhost until Ctrl-C."""
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, page=page))
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--port {port} cannot be used ({error}): choose another, or 0 for any") from None
+    url = f"http://localhost:{server.server_port}/"
+    print(f"serving {url} (Ctrl-C ends it)", flush=True)
+    webbrowser.open(url)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+    return 0
+
+
+def main():
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", nargs="?", help="folder of a training, or a checkpoint in it, DIR/model-2000")
+    parser.add_argument("--output", type=Path, help="file to write (NAME.html); without .html: a folder for web/demo")
+    parser.add_argument("--which_direction", choices=["AtoB", "BtoA"], help="default: that of pix2pix's training; AtoB")
+    parser.add_argument("--examples", metavar="DIR", help="folder of inputs to offer; default: held-out images")
+    parser.add_argument("--max_examples", type=positive_integer, default=6, metavar="N", help="examples to offer (6)")
+    parser.add_argument("--kind", choices=["labels", "lines", "photo"], help="what people give; default: see the data")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of colours (samples/facades.json)")
+    parser.add_argument("--title", help="heading of the page; default: the checkpoint's name")
+    parser.add_argument(
+        "--quantize", choices=["auto", "none", "float16", "int8"], default="auto", help="auto: int8 if it is right"
+    )
+    parser.add_argument("--demo", nargs="?", const="", metavar="NAME", help="a model of web/demo, without training")
+    parser.add_argument("--serve", action="store_true", help="open the page on localhost, where it uses all cores")
+    parser.add_argument("--port", type=int, default=0, help="port of --serve; default: any that is free")
+    args = parser.parse_args()
+    if (args.demo is None) == (args.checkpoint is None):
+        raise UserError("give a checkpoint, the --output_dir of a training, or --demo")
+    if args.output and not args.output.parent.is_dir():
+        raise UserError(f"--output {args.output}: there is no folder {args.output.parent}")
+    as_page = not args.output or args.output.suffix.lower() in (".html", ".htm")
+    if as_page:
+        runtime_parts(args.serve)  # what npm may complain about comes before the work
+    with tempfile.TemporaryDirectory() as folder:
+        content = from_checkpoint(args, Path(folder)) if args.demo is None else from_demo(args.demo)
+    page, size = content["page"], len(content["model"]) / 2**20
+    print(
+        "{kind}, {size[0]}x{size[1]}, {weights} weights".format(**page),
+        f"({size:.1f} MiB): on average {page['difference']:.2f} of 255 levels off",
+    )
+    output = args.output or Path(re.sub(r"[^\w.-]+", "-", page["name"]) + ".html")
+    try:
+        if as_page:
+            with written_whole(output) as part:
+                part.write_text(assemble(content, args.serve), encoding="utf-8")
+        else:
+            write_demo(content, output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}): choose another --output") from None
+    print(f"done: {output}" + f" ({output.stat().st_size / 2**20:.1f} MiB)" * as_page, flush=True)
+    return serve(output, args.port) if args.serve and as_page else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,111 @@
+// The network in a worker: starts it, gives it the newest image, and takes a GPU when that is right and faster.
+
+const RELAXED_SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0,
+  65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11]);
+
+function decode(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const text = atob(base64), data = new Uint8Array(text.length);
+  for (let i = 0; i < data.length; i++) data[i] = text.charCodeAt(i);
+  return data;
+}
+
+/** The bytes of a part of the page, which is gzip in base64. */
+async function unpack(name) {
+  const chunks = parts[name].map(decode);
+  delete parts[name];
+  const stream = new Blob(chunks).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** A worker that runs the network on "wasm" or "webgpu". `ready` becomes what its self-check measured. */
+class Engine {
+  constructor(accelerator, {glue, source, wasm, model}, settings, check) {
+    this.accelerator = accelerator;
+    this.worker = new Worker(URL.createObjectURL(new Blob([glue, "\n", source], {type: "text/javascript"})));
+    this.ready = new Promise((resolve, reject) => {
+      this.worker.onmessage = ({data}) => {
+        if (data.ready) resolve(data.ready);
+        else if (data.error && data.id === undefined) reject(new Error(data.error));
+        else this.onmessage(data);
+      };
+      this.worker.onerror = event => {
+        event.preventDefault();
+        reject(new Error(event.message ?? "the worker does not start"));
+      };
+    });
+    const start = {settings, accelerator, check, file: model.slice(), wasm: wasm.slice(), glue};
+    this.worker.postMessage({start}, [start.file.buffer, start.wasm.buffer]);
+  }
+}
+
+export class Translator {
+  /** onresult({output, milliseconds}), onwindow(done, total) and onerror(message) are called as an image goes through. */
+  constructor(settings, {onresult, onwindow, onerror}) {
+    Object.assign(this, {settings, onresult, onwindow, onerror});
+    this.id = 0;
+    this.busy = false;
+    this.waiting = null;
+  }
+
+  /** Starts on the CPU. check: {input, output}, RGB. Gives what the self-check measured. */
+  async start(check) {
+    const build = !WebAssembly.validate(RELAXED_SIMD) ? "compat" : self.crossOriginIsolated && parts["threaded.js"] ? "threaded" : "plain";
+    const [glue, source, wasm, model] = await Promise.all([`${build}.js`, "worker", `${build}.wasm`, "model"].map(unpack));
+    this.files = {glue, source, wasm, model};
+    this.check = check;
+    const engine = new Engine("wasm", this.files, this.settings, check);
+    const measured = await engine.ready;
+    this.use(engine);
+    return measured;
+  }
+
+  use(engine) {
+    this.engine?.worker.terminate();
+    this.engine = engine;
+    engine.onmessage = message => this.receive(message);
+  }
+
+  /** Tries the GPU in a worker of its own. Gives its measurement if it has been taken, else null. */
+  async tryGpu(measured, tolerance) {
+    if (!await navigator.gpu?.requestAdapter().catch(() => null)) return null;
+    const engine = new Engine("webgpu", this.files, this.settings, this.check);
+    this.files = null;
+    const gpu = await engine.ready.catch(() => null);
+    if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
+      engine.worker.terminate();
+      return null;
+    }
+    this.use(engine);
+    if (this.busy) this.send(this.current);
+    return gpu;
+  }
+
+  /** Translates an image, {height, width, data}. While one is in the network, only the newest waits. */
+  translate(image) {
+    this.waiting = image;
+    if (!this.busy || this.current.height * this.current.width > this.settings.size[0] * this.settings.size[1]) this.next();
+  }
+
+  next() {
+    if (!this.waiting || !this.engine) return;
+    const image = this.waiting;
+    this.waiting = null;
+    this.send(image);
+  }
+
+  send(image) {
+    this.busy = true;
+    this.current = image;
+    this.engine.worker.postMessage({id: ++this.id, image});
+  }
+
+  receive({id, output, milliseconds, done, total, error}) {
+    if (id !== this.id) return;  // of an image that a newer one has replaced
+    if (done) return this.onwindow(done, total);
+    this.busy = false;
+    if (error) this.onerror(error);
+    else this.onresult({output, milliseconds, input: this.current});
+    this.next();
+  }
+}
