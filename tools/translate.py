@@ -70,7 +70,7 @@ def load_model(checkpoint, **flags):
         keras.config.set_dtype_policy("float32" if off else f"mixed_{args.mixed_precision}")
         keras.utils.set_random_seed(args.seed)
         model = algorithm(args, training=False)
-        module.restore(module.find_checkpoint(checkpoint), module.weights_of(model))
+        module.restore_generators(model, args)
     except (module.UserError, module.flags.Error) as error:
         raise UserError(str(error)) from None
     return module, model
