@@ -82,7 +82,7 @@ string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWID
 integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
 integer("ngf", 64, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
 integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
-integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 70, 286 pixels", 0, 9)
+integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 70, 286 pixels", 0, 99)
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
