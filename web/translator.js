@@ -68,9 +68,10 @@ export class Translator {
 
   /** Tries the GPU in a worker of its own. Gives its measurement if it has been taken, else null. */
   async tryGpu(measured, tolerance) {
+    const {files} = this;
+    this.files = null;  // they are large
     if (!await navigator.gpu?.requestAdapter().catch(() => null)) return null;
-    const engine = new Engine("webgpu", this.files, this.settings, this.check);
-    this.files = null;
+    const engine = new Engine("webgpu", files, this.settings, this.check);
     const gpu = await engine.ready.catch(() => null);
     if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
       engine.worker.terminate();
