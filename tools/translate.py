@@ -33,8 +33,8 @@ from PIL import Image
 from tqdm import tqdm
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # what the algorithms read
-# A PNG of level 1 is 10 % larger than one of level 6, and takes a quarter of the time.
-SAVE = {"png": {"format": "PNG", "compress_level": 1}, "jpg": {"format": "JPEG"}, "webp": {"format": "WEBP"}}
+# run lengths alone: a PNG of a photograph becomes 4 % larger, in a third of the time
+SAVE = {"png": {"format": "PNG", "compress_type": zlib.Z_RLE}, "jpg": {"format": "JPEG"}, "webp": {"format": "WEBP"}}
 MEMORY = 2**28  # bytes of images that wait for the network, and of translations that wait to be written
 
 
@@ -78,7 +78,12 @@ def load_model(checkpoint, **flags):
 
 def fit(module, model, image):
     """uint8 RGB [h, w, 3] => the same at the size that --mode test translates it at: that of training, or its own."""
-    return image if getattr(model.args, "native_size", True) else module.resize(image, model.crop)
+    import tensorflow as tf
+
+    if getattr(model.args, "native_size", True):
+        return image
+    same = tf.reduce_all(tf.shape(image)[:2] == model.crop)
+    return tf.cond(same, lambda: tf.identity(image), lambda: module.resize(image, model.crop))
 
 
 # ------------------------------------------------------------------------------------------------------------ pipeline
