@@ -433,7 +433,7 @@ class Pix2Pix:
             def show(image):
                 seen = self.to_inputs(image)
                 return self.to_rgb(seen, tf.zeros([*seen.shape[:3], 3 - seen.shape[-1]]))
-            inputs = translate_windows(show, inputs[None], 512, 1)[0]
+            inputs = translate_windows(show, inputs[None], self.args.tile_size, 1)[0]
         return dict(zip(("inputs", "outputs", "targets"), (inputs, outputs, *images[1:])))  # noqa: B905
 
     def build_serving_model(self, height=None, width=None, batch_size=None):

@@ -382,7 +382,8 @@ def test_test_needs_nothing_but_a_checkpoint(script, tested, trained, data):
     images, names = pngs(tested), [f"{name}-{kind}" for name in NAMES for kind in script.kinds]
     assert sorted(images) == sorted(f"{name}.png" for name in names)
     page = ParsedPage(tested / "index.html")
-    assert page.rows[0] == ["name", *script.kinds] and [row[0] for row in page.rows[1:]] == NAMES
+    columns, means = (["l1", "psnr", "ssim"], ["mean"]) if "targets" in script.kinds else ([], [])
+    assert page.rows[0] == ["name", *columns, *script.kinds] and [row[0] for row in page.rows[1:]] == means + NAMES
     assert page.missing_files() == [] and page.links == [f"images/{name}.png" for name in names]
     written = {"images", "index.html"} | ({"metrics.json"} if "targets" in script.kinds else set())
     assert {path.name for path in tested.iterdir()} == written
@@ -459,6 +460,9 @@ def test_metrics_are_those_of_the_images_written(script, tested, trained):
         assert values == pytest.approx(expected, rel=1e-4, abs=1e-4)
     for kind in ("l1", "psnr", "ssim"):
         assert metrics["mean"][kind] == pytest.approx(np.mean([v[kind] for v in metrics["images"].values()]))
+    for row in ParsedPage(tested / "index.html").rows[1:]:
+        values = (metrics["images"] | {"mean": metrics["mean"]})[row[0]].values()
+        assert row[1:4] == [f"{value:.4g}" for value in values]
 
 
 @only("pix2pix", "cyclegan", "ganilla")

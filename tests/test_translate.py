@@ -39,11 +39,20 @@ def network(tmp_path_factory):
         weights = script.module.weights_of(model)
         for weight in tf.nest.flatten(weights):
             weight.assign(weight * 4)  # stronger than at the start, so that images have contrasts
-        tf.train.Checkpoint(**weights).write(str(folder / "model-1"))
+        manager = tf.train.CheckpointManager(tf.train.Checkpoint(**weights), folder, 3, checkpoint_name="model")
+        manager.save(checkpoint_number=1)
         (folder / "options.json").write_text(json.dumps({"script": name, **vars(model.args)}))
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_are_kept():
+    """A model that was made once, with its traces, serves all runs with the same options."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translate, "load_model", functools.cache(translate.load_model))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +87,10 @@ def summary(folder, name="summary.json"):
 @pytest.mark.parametrize("flags", [[], ["--native_size", "--tile_size", 64], ["--which_direction", "BtoA"]])
 def test_pixels_are_those_of_test(script, flags, network, photos, tmp_path):
     """Bit for bit one by one; in batches within 1 of 255."""
-    if "BtoA" in flags and script.name != "cyclegan":
-        pytest.skip("a training of one direction")
+    if ("BtoA" in flags and script.name != "cyclegan") or (flags == [] and script.name == "siamesegan"):
+        pytest.skip("a training of one direction, or always of native size")
     checkpoint = network(script.name)
-    own = flags[1:] if script.name == "siamesegan" else flags  # which knows nothing but native size
+    own = flags[1:] if script.name == "siamesegan" else flags
     test = ["--mode", "test", "--checkpoint", checkpoint, "--input_dir", photos, "--output_dir", tmp_path / "test"]
     script(*test, *own, *(["--nopaired"] if script.name == "pix2pix" else []))
     expected = {name.replace("-outputs", ""): image for name, image in pngs(tmp_path / "test").items()}
@@ -371,7 +380,7 @@ def ffmpeg():
 
 
 def make_clip(ffmpeg, path, size="96x64", rate="30000/1001", seconds=1, sound=True, options=()):
-    source = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}"]
+    source = ["-f", "lavfi", "-i", f"testsrc=size={size}:rate={rate}"]
     source += ["-f", "lavfi", "-i", "sine=440"] if sound else []
     encoder = ["-c:v", "libx264", "-crf", "5", "-pix_fmt", "yuv444p", *options]
     subprocess.run([ffmpeg, "-v", "error", "-y", *source, "-t", str(seconds), *encoder, str(path)], check=True)
@@ -398,7 +407,8 @@ def test_a_video_keeps_rate_size_and_sound(ffmpeg, network, tmp_path):
     assert (str(info.rate), info.sound, found.shape) == ("30000/1001", "aac", (30, 64, 97, 3))
     _, model = translate.load_model(str(network("siamesegan")))
     expected = model.translate_images(frames, "AtoB")
-    assert np.abs(found.astype(int) - expected).mean() < 4 < np.abs(found.astype(int) - frames).mean()
+    near, far = (np.abs(found.astype(int) - other).mean() for other in (expected, frames))
+    assert near < 2.5 and far > 1.6 * near, (near, far)
     assert summary(tmp_path / "out")["done"] == 30
     run(network("pix2pix"), clip, "--output_dir", tmp_path / "part", "--start", 0.5, "--seconds", 0.2)
     info, found = frames_of(ffmpeg, tmp_path / "part" / "clip.mp4")
