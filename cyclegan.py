@@ -69,11 +69,8 @@ string, integer, number, boolean, choice = (functools.partial(define, flag_value
 # ------------------------------------------------------------------------------------------------------------- flags
 # Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
 
-# >>> unpaired flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "direction of test and export; training learns both")
-integer("max_epochs", 200, "passes over the larger domain, in total", lower_bound=1)
-integer("decay_epochs", 100, "final epochs, over which the learning rate falls linearly to 0", lower_bound=0)
 integer("batch_size", 1, "images of each domain in a training step", lower_bound=1)
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
@@ -84,21 +81,26 @@ integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
-number("cycle_weight", 10.0, "weight of the cycle loss of each domain", lower_bound=0)
-number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: colours may drift", lower_bound=0)
-integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: none", lower_bound=0)
 boolean("paired", False, "testA and testB show the same scenes under the same names: test measures L1, PSNR and SSIM")
 number("aspect_ratio", 1.0, "width / height of test's and `encoded` export's images", lower_bound=0.05, upper_bound=20)
 boolean("native_size", False, "test keeps the size and aspect of each image, instead of --crop_size")
 integer("tile_size", 512, "pixels; with --native_size, larger images go through in windows of this", lower_bound=32)
 # <<< unpaired flags
+# >>> cycle flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "direction of test and export; training learns both")
+integer("max_epochs", 200, "passes over the larger domain, in total", lower_bound=1)
+integer("decay_epochs", 100, "final epochs, over which the learning rate falls linearly to 0", lower_bound=0)
+number("cycle_weight", 10.0, "weight of the cycle loss of each domain", lower_bound=0)
+number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: colours may drift", lower_bound=0)
+integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: none", lower_bound=0)
+# <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, else 9", lower_bound=0)
 choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, to avoid checkerboards")
 
 # -------------------------------------------------------------------------------------------------------------- data
 
 
-# >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def parse_sizes(crop_size, scale_size):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
@@ -154,7 +156,7 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
 # ---------------------------------------------------------------------------------------------------------- networks
 
 
-# >>> unpaired layers: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> unpaired layers: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
     """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
     epsilon 1e-5, statistics in float32."""
@@ -179,6 +181,15 @@ class CropFirst(layers.Layer):
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
+
+
+def check_crop(size, multiple, n_layers):
+    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
+    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
+        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
+    if min(size) < (least := 3 * 2**n_layers):
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 # <<< unpaired layers
 
 
@@ -198,8 +209,7 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
     x = inputs = keras.Input((None, None, 3))
     # first: [batch, 256, 256, 3] => [batch, 256, 256, ngf]
     x = norm_relu(conv(reflect(x, 3), ngf, 7, "first"), "first")
-    # down_1: [batch, 256, 256, ngf] => [batch, 128, 128, ngf * 2]
-    # down_2: [batch, 128, 128, ngf * 2] => [batch, 64, 64, ngf * 4]
+    # down_1 and down_2: [batch, 256, 256, ngf] => [batch, 128, 128, ngf * 2] => [batch, 64, 64, ngf * 4]
     for level in (1, 2):
         x = layers.ZeroPadding2D(1, name=f"down_{level}_pad")(x)
         x = norm_relu(conv(x, ngf * 2**level, 3, f"down_{level}", strides=2), f"down_{level}")
@@ -208,8 +218,7 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
         y = norm_relu(conv(reflect(x, 1), ngf * 4, 3, f"block_{block}_1"), f"block_{block}_1")
         y = norm(name=f"block_{block}_2_norm")(conv(reflect(y, 1), ngf * 4, 3, f"block_{block}_2"))
         x = layers.Add(name=f"block_{block}_skip")([x, y])
-    # up_2: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 2]
-    # up_1: [batch, 128, 128, ngf * 2] => [batch, 256, 256, ngf]
+    # up_2 and up_1: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 2] => [batch, 256, 256, ngf]
     for level in (2, 1):
         name, filters = f"up_{level}", ngf * 2 ** (level - 1)
         if upsample == "transpose":
@@ -223,7 +232,7 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
     return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x))
 
 
-# >>> unpaired networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> cycle networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     """The PatchGAN, RGB [n, 256, 256, 3] => logits [n, 30, 30, 1], one for each patch of 70x70 pixels.
 
@@ -245,15 +254,6 @@ def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     x = layers.ZeroPadding2D(size // 4, name="last_pad")(x)
     x = layers.Conv2D(1, size, kernel_initializer=weights_init(), name="last")(x)
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x))
-
-
-def check_crop(size, multiple, n_layers):
-    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
-    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
-        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
-    if min(size) < (least := 3 * 2**n_layers):
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 
 
 class ImagePool:
@@ -282,19 +282,20 @@ class ImagePool:
 # ------------------------------------------------------------------------------------------------------------ losses
 
 
+def l1_loss(outputs, targets):
+    """Mean absolute error."""
+    return tf.reduce_mean(tf.abs(targets - outputs))
+# <<< cycle networks
+
+
+# >>> unpaired losses: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def gan_loss(logits, label, kind):
     """Mean loss of logits of any shape against one label, 1 for real and 0 for fake; kind: "lsgan", least squares
     (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
     if kind == "lsgan":
         return tf.reduce_mean(tf.square(logits - label))
-    labels = tf.fill(tf.shape(logits), label)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
-
-
-def l1_loss(outputs, targets):
-    """Mean absolute error."""
-    return tf.reduce_mean(tf.abs(targets - outputs))
-# <<< unpaired networks
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits))
+# <<< unpaired losses
 
 
 # --------------------------------------------------------------------------------------------------------- algorithm
@@ -311,7 +312,7 @@ class CycleGAN:
         """Builds a generator as the flags say; parts: the norm and crop layers."""
         return build_generator(self.args.n_blocks, self.args.ngf, self.args.upsample, **parts)
 
-    # >>> unpaired training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # >>> cycle training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
     losses = ("discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B")
     data_flags, crops_per_image = ("scale_size", "aspect_ratio", "seed"), 1
 
@@ -326,8 +327,7 @@ class CycleGAN:
             translate = functools.partial(self.run_generator, direction)
             self.translate[direction] = tf.function(translate, [tf.TensorSpec([1, None, None, 3], tf.uint8)])
         if training:
-            for domain in ("A", "B"):
-                self.networks[f"discriminator_{domain}"] = build_discriminator(args.n_layers_d, args.ndf)
+            self.networks |= {f"discriminator_{d}": build_discriminator(args.n_layers_d, args.ndf) for d in "AB"}
             self.pools = {domain: ImagePool(args.pool_size, self.crop) for domain in "AB" if args.pool_size}
             self.state = {f"pool_{d}": {"pictures": p.images, "count": p.count} for d, p in self.pools.items()}
             for kind in ("generator", "discriminator"):
@@ -373,14 +373,6 @@ class CycleGAN:
         optimizer_d.apply_gradients(zip(gradients_d, weights_d, strict=True))
         return tf.stack([discrim_A, discrim_B, gan_AtoB, gan_BtoA, cycle_A, cycle_B, identity_A, identity_B])
 
-    def run_generator(self, direction, image):
-        """uint8 RGB [1, h, w, 3], sides multiples of self.multiple => float32 RGB [1, h, w, 3] in [0, 1]."""
-        return (self.networks[f"generator_{direction}"](tf.cast(image, tf.float32) / 127.5 - 1) + 1) / 2
-
-    def find_training_images(self):
-        """{domain: paths} to train on."""
-        return {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
-
     def find_test_images(self, input_dir):
         """[(name, path, direction)] of the images to translate: those of testA for AtoB, those of testB for BtoA."""
         which = self.args.which_direction
@@ -390,11 +382,21 @@ class CycleGAN:
             raise UserError(f"{input_dir} has no testA and testB: choose --which_direction AtoB or BtoA")
         found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
         return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
+    # <<< cycle training
+
+    # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+    def run_generator(self, direction, image):
+        """uint8 RGB [1, h, w, 3], sides multiples of self.multiple => float32 RGB [1, h, w, 3] in [0, 1]."""
+        return (self.networks[f"generator_{direction}"](tf.cast(image, tf.float32) / 127.5 - 1) + 1) / 2
+
+    def find_training_images(self):
+        """{domain: paths} to train on."""
+        return {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
 
     def find_samples(self, held_out):
-        """[(name, path, direction)] of the images that training shows, 4 of each domain; held_out: of testA if any."""
+        """[(name, path, direction)] of the images that training shows, 4 per direction; held_out: of testA if any."""
         folder, samples = Path(self.args.input_dir), []
-        for direction in ("AtoB", "BtoA"):
+        for direction in self.translate:
             split = "test" if held_out and (folder / f"test{direction[0]}").is_dir() else "train"
             images = list_images(folder, split, direction[0])[:4]
             samples += [(f"{direction}-{name}", path, direction) for name, path in images]
@@ -410,14 +412,14 @@ class CycleGAN:
         return tf.data.Dataset.zip((A, B))
 
     def translate_file(self, path, direction):
-        """Path => uint8 RGB images by kind: inputs, outputs, recovered and, with --paired in test, targets."""
-        back = {"AtoB": "BtoA", "BtoA": "AtoB"}[direction]
+        """Path => uint8 RGB images by kind: inputs, outputs, maybe recovered and, with --paired in test, targets."""
         inputs = load_image(path)
         window = self.args.tile_size if self.args.native_size else max(self.crop)
         sizes = window, self.multiple, 2 * self.multiple  # reflection needs at least 2 pixels
         images = {"inputs": (inputs if self.args.native_size else resize(inputs, self.crop)).numpy()}
         images["outputs"] = translate_windows(self.translate[direction], images["inputs"], *sizes)
-        images["recovered"] = translate_windows(self.translate[back], images["outputs"], *sizes)
+        for back in self.translate.keys() - {direction}:
+            images["recovered"] = translate_windows(self.translate[back], images["outputs"], *sizes)
         if self.paired:
             twin = str(Path(path).absolute().parent.with_name(f"test{direction[-1]}") / Path(path).name)
             if not os.path.isfile(twin):
@@ -431,15 +433,13 @@ class CycleGAN:
         if self.args.which_direction == "both":
             raise UserError("export writes one generator: give --which_direction AtoB or BtoA, not both")
         norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=False, scale=False)
-        crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
-        generator = self.generator(norm=norm, crop=crop)
+        generator = self.generator(norm=norm, crop=functools.partial(layers.Cropping2D, ((1, 0), (1, 0))))
         generator.set_weights(self.networks[f"generator_{self.args.which_direction}"].get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
-        outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
-        return keras.Model(images, to_uint8((outputs + 1) / 2))
-    # <<< unpaired training
+        return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
+    # <<< unpaired files
 
-    # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
         height, width = self.crop

@@ -103,7 +103,7 @@ def load_pair(path):
     return pair[:, : width // 2], pair[:, width // 2 :]
 
 
-# >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def parse_sizes(crop_size, scale_size):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
@@ -439,7 +439,7 @@ class Pix2Pix:
         inputs = self.to_inputs(images)
         return keras.Model(images, to_uint8(self.to_rgb(inputs, generator(inputs))))
 
-    # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
         height, width = self.crop
