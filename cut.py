@@ -336,8 +336,8 @@ class CUT:
             # what is compared: the padded image, the results of the halving convolutions and of blocks 1 and 5
             names = ("down_1", "down_2", "block_1_skip", "block_5_skip")
             features = [generator.get_layer("first").input] + [x.output for x in generator.layers if x.name in names]
-            self.encode = keras.Model(generator.inputs, features)
-            self.generate = keras.Model(generator.inputs, [generator.output, *features])
+            self.encode = keras.Model(generator.input, features)
+            self.generate = keras.Model(generator.input, [generator.output, *features])
             self.networks["discriminator"] = build_discriminator(args.n_layers_d, args.ndf, args.antialias)
             self.networks["heads"] = build_heads([feature.shape[-1] for feature in features])
             for kind, network in zip(("generator", "discriminator", "heads"), self.networks.values(), strict=True):

@@ -206,6 +206,8 @@ class CutResnet(nn.Module):
             x = self.model[index](x)
             if index in self.compared:
                 found.append(x)
+                if x.requires_grad:  # in channels-last order PyTorch 2.13 takes a wrong one for InstanceNorm2d
+                    x.register_hook(torch.Tensor.contiguous)
         return found
 
 
