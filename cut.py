@@ -340,9 +340,10 @@ class CUT:
             self.generate = keras.Model(generator.input, [generator.output, *features])
             self.networks["discriminator"] = build_discriminator(args.n_layers_d, args.ndf, args.antialias)
             self.networks["heads"] = build_heads([feature.shape[-1] for feature in features])
-            for kind, network in zip(("generator", "discriminator", "heads"), self.networks.values(), strict=True):
-                weights, self.learning_rates[kind] = network.trainable_variables, args.lr
-                self.optimizers[kind] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
+            generator, discriminator, heads = (network.trainable_variables for network in self.networks.values())
+            for name, weights in (("generator", generator + heads), ("discriminator", discriminator)):
+                self.optimizers[name] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
+                self.learning_rates[name] = args.lr
             self.train_step = tf.function(self.train_step, jit_compile=args.xla)
 
     def train_step(self, step, images):
@@ -350,11 +351,12 @@ class CUT:
         args, n = self.args, self.args.batch_size
         real_A, real_B = images if args.which_direction == "AtoB" else images[::-1]  # from A to B, as in the paper
         generator, discriminator, heads = self.networks.values()
-        optimizer_d, loss = self.optimizers["discriminator"], functools.partial(gan_loss, kind=args.gan_loss)
+        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        loss = functools.partial(gan_loss, kind=args.gan_loss)
         fold_in = functools.partial(tf.random.experimental.stateless_fold_in, tf.stack([args.seed, step]))
         mirror = tf.random.stateless_uniform([], fold_in(2)) < (0.5 if args.flip_equivariance else 0.0)
         inputs = tf.concat([real_A, real_B], 0) if args.nce_identity else real_A
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape() as tape:
             outputs, *keys = self.generate(tf.where(mirror, tf.reverse(inputs, [2]), inputs))
             fake = outputs[:n]
             with tape.stop_recording():  # D goes first, and G meets the new one
@@ -372,11 +374,9 @@ class CUT:
             keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
             queries = heads([take(maps, where, mirror) for maps, where in zip(queries, places, strict=True)])
             nce = sum(patch_nce(q, k) for q, k in zip(queries, keys, strict=True)) / len(keys)  # of each input
-            total = args.gan_weight * gan + args.nce_weight * tf.reduce_mean(nce)
-            scaled = {kind: self.optimizers[kind].scale_loss(total) for kind in ("generator", "heads")}
-        for kind, network in (("generator", generator), ("heads", heads)):
-            gradients = tape.gradient(scaled[kind], network.trainable_variables)
-            self.optimizers[kind].apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+            scaled = optimizer_g.scale_loss(args.gan_weight * gan + args.nce_weight * tf.reduce_mean(nce))
+        weights = generator.trainable_variables + heads.trainable_variables
+        optimizer_g.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return tf.stack([discrim, gan, tf.reduce_mean(nce[:n]), tf.reduce_mean(nce[n:]) if args.nce_identity else 0.0])
 
     def find_test_images(self, input_dir):

@@ -264,7 +264,7 @@ def state_of_training(model):
     """{(network, name in PyTorch): (weight, Adam's mean of its gradients)} of ours."""
     state = {}
     for key, network in model.networks.items():
-        optimizer = model.optimizers.get(key) or model.optimizers[key.split("_")[0]]
+        optimizer = model.optimizers.get(key.split("_")[0], model.optimizers["generator"])  # cut.py: heads too
         for name, weight in effective_weights(network).items():
             mean = optimizer._momentums[optimizer._get_variable_index(weight)]
             state[key, name] = [v.numpy().transpose(load_tool().TO_TORCH[v.ndim]) for v in (weight, mean)]
