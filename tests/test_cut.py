@@ -167,9 +167,7 @@ def test_compared_features():
         found = model.encode(x)
         assert [f.shape[1:] for f in found[1:3]] == [(32, 48, 4), (16, 24, 8)]  # before the blur
         padded = np.pad(x, [(0, 0), (3, 3), (3, 3), (0, 0)], "reflect")
-        for feature, expected in zip(
-            found, [padded, *(outputs if isinstance(outputs, list) else [outputs])], strict=True
-        ):
+        for feature, expected in zip(found, [padded, *outputs], strict=True):
             np.testing.assert_array_equal(feature, expected)
         assert len(model.networks["heads"].outputs) == len(found)
 

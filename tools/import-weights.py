@@ -150,13 +150,13 @@ def fill(network, state, modules=original_modules):
     """Gives a network all weights of a state dict {name: array}. Raises UserError if they do not fit."""
     weights, filters, wrong = original_weights(network, modules), fixed_filters(network), []
     other = [name for name in filters if name in state and not np.array_equal(filters[name], state[name])]
-    state = {name: values for name, values in state.items() if name not in filters}
+    given, state = state, {name: values for name, values in state.items() if name not in filters}
     for name, weight in weights.items():
         shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
         if name in state and list(state[name].shape) != shape:
             wrong.append(f"{name} is {list(state[name].shape)}, not {shape}")
     faults = {
-        "missing": [name for name in weights if name not in state],
+        "missing": [name for name in weights | filters if name not in given],
         "unknown": [name for name in state if name not in weights],
         "of another shape": wrong,
         "with other values than CUT's filters": other,
