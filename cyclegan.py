@@ -70,11 +70,8 @@ string, integer, number, boolean, choice = (functools.partial(define, flag_value
 # ------------------------------------------------------------------------------------------------------------- flags
 # Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
 
-# >>> unpaired flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "direction of test and export; training learns both")
-integer("max_epochs", 200, "passes over the larger domain, in total", lower_bound=1)
-integer("decay_epochs", 100, "final epochs, over which the learning rate falls linearly to 0", lower_bound=0)
 integer("batch_size", 1, "images of each domain in a training step", lower_bound=1)
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
@@ -85,20 +82,25 @@ integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 
 number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
-number("cycle_weight", 10.0, "weight of the cycle loss of each domain", lower_bound=0)
-number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: colours may drift", lower_bound=0)
-integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: none", lower_bound=0)
 boolean("paired", False, "testA and testB show the same scenes under the same names: test measures L1, PSNR and SSIM")
 number("aspect_ratio", 1.0, "width / height of test's and `encoded` export's images", lower_bound=0.05, upper_bound=20)
 boolean("native_size", False, "test keeps the size and aspect of each image, instead of --crop_size")
 integer("tile_size", 512, "pixels; with --native_size, larger images go through in windows of this", lower_bound=32)
 # <<< unpaired flags
+# >>> cycle flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"], "direction of test and export; training learns both")
+integer("max_epochs", 200, "passes over the larger domain, in total", lower_bound=1)
+integer("decay_epochs", 100, "final epochs, over which the learning rate falls linearly to 0", lower_bound=0)
+number("cycle_weight", 10.0, "weight of the cycle loss of each domain", lower_bound=0)
+number("identity_weight", 5.0, "weight of the identity loss of each domain; 0: colours may drift", lower_bound=0)
+integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: none", lower_bound=0)
+# <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, else 9", 0, 999)
 choice("norm", "instance", ["batch", "instance"], "norm layers: batch, with scale and shift, or instance, with neither")
 choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, to avoid checkerboards")
 
 # -------------------------------------------------------------------------------------------------------------- data
-# >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def parse_sizes(crop_size, scale_size, training=True):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
@@ -150,7 +152,7 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
 # <<< crops
 
 # ---------------------------------------------------------------------------------------------------------- networks
-# >>> instance norm: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> instance norm: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
     """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
     epsilon 1e-5, statistics in float32."""
@@ -180,7 +182,7 @@ class BatchNorm(InstanceNorm):
             return super().call(x)
         return tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)[0]
 # <<< batch norm
-# >>> unpaired layers: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> unpaired layers: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 class CropFirst(layers.Layer):
     """Cuts off the first row and column, as Cropping2D(((1, 0), (1, 0))). The gradient, a pad, saves 4 % of a step."""
 
@@ -191,6 +193,15 @@ class CropFirst(layers.Layer):
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
+
+
+def check_crop(size, multiple, n_layers):
+    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
+    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
+        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
+    if min(size) < (least := 3 * 2**n_layers):
+        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 # <<< unpaired layers
 
 def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm, bias=True, crop=CropFirst):
@@ -231,7 +242,7 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
     x = conv(reflect(x, 3), 3, 7, "last", use_bias=True)
     return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x))
 
-# >>> unpaired networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> cycle networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     """The PatchGAN (Isola et al. 2017, section 6.1.2), RGB [n, 256, 256, 3] => logits [n, 30, 30, 1].
 
@@ -252,15 +263,6 @@ def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
     x = layers.ZeroPadding2D(size // 4, name="last_pad")(x)
     x = layers.Conv2D(1, size, kernel_initializer=weights_init(), name="last")(x)
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x))
-
-
-def check_crop(size, multiple, n_layers):
-    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
-    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
-        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
-    if min(size) < (least := 3 * 2**n_layers):
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 
 
 class ImagePool:
@@ -287,18 +289,18 @@ class ImagePool:
 
 # ------------------------------------------------------------------------------------------------------------ losses
 
+def l1_loss(outputs, targets):
+    """Mean absolute error."""
+    return tf.reduce_mean(tf.abs(targets - outputs))
+# <<< cycle networks
+# >>> unpaired losses: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def gan_loss(logits, label, kind):
     """Mean loss of logits of any shape against one label, 1 for real and 0 for fake; kind: "lsgan", least squares
     (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
     if kind == "lsgan":
         return tf.reduce_mean(tf.square(logits - label))
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits))
-
-
-def l1_loss(outputs, targets):
-    """Mean absolute error."""
-    return tf.reduce_mean(tf.abs(targets - outputs))
-# <<< unpaired networks
+# <<< unpaired losses
 
 # --------------------------------------------------------------------------------------------------------- algorithm
 
@@ -315,7 +317,7 @@ class CycleGAN:
         parts = {"norm": self.norm, "bias": self.norm is InstanceNorm, **parts}
         return build_generator(self.args.n_blocks, self.args.ngf, self.args.upsample, **parts)
 
-    # >>> unpaired training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # >>> cycle training: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
     losses = ("discrim_A", "discrim_B", "gan_AtoB", "gan_BtoA", "cycle_A", "cycle_B", "identity_A", "identity_B")
     data_flags, crops_per_image = ("crop_size", "scale_size", "aspect_ratio", "seed"), 1
 
@@ -367,11 +369,26 @@ class CycleGAN:
             discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2
             discrim_B = (loss(D_B(real_B), 1.0) + loss(logits_B, 0.0)) / 2
             scaled_d = optimizer_d.scale_loss(discrim_A + discrim_B)
-        for optimizer, total, one, two in ((optimizer_g, scaled_g, G_AtoB, G_BtoA), (optimizer_d, scaled_d, D_A, D_B)):
-            weights = one.trainable_variables + two.trainable_variables
-            optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
+        weights_g = G_AtoB.trainable_variables + G_BtoA.trainable_variables
+        weights_d = D_A.trainable_variables + D_B.trainable_variables
+        optimizer_g.apply_gradients(zip(tape.gradient(scaled_g, weights_g), weights_g, strict=True))
+        optimizer_d.apply_gradients(zip(tape.gradient(scaled_d, weights_d), weights_d, strict=True))
         return tf.stack([discrim_A, discrim_B, gan_AtoB, gan_BtoA, cycle_A, cycle_B, identity_A, identity_B])
 
+    def find_test_images(self, input_dir):
+        """[(name, path, direction)] of the images to translate: those of testA for AtoB, those of testB for BtoA."""
+        which = self.args.which_direction
+        for direction in ("AtoB", "BtoA") if which == "both" else (which,):
+            self.generator_of(direction)
+        if which != "both":
+            return [(name, path, which) for name, path in list_images(input_dir, "test", which[0])]
+        if find_held_out(input_dir) != str(Path(input_dir)):
+            raise UserError(f"{input_dir} has no testA and testB: choose --which_direction AtoB or BtoA")
+        found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
+        return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
+    # <<< cycle training
+
+    # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def run_generator(self, direction, images):
         """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB [n, h, w, 3] in [0, 1]."""
         return (self.networks[f"generator_{direction}"](tf.cast(images, tf.float32) / 127.5 - 1) + 1) / 2
@@ -386,23 +403,11 @@ class CycleGAN:
         """{domain: paths} to train on."""
         return {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
 
-    def find_test_images(self, input_dir):
-        """[(name, path, direction)] of the images to translate: those of testA for AtoB, those of testB for BtoA."""
-        which = self.args.which_direction
-        for direction in ("AtoB", "BtoA") if which == "both" else (which,):
-            self.generator_of(direction)
-        if which != "both":
-            return [(name, path, which) for name, path in list_images(input_dir, "test", which[0])]
-        if find_held_out(input_dir) != str(Path(input_dir)):
-            raise UserError(f"{input_dir} has no testA and testB: choose --which_direction AtoB or BtoA")
-        found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
-        return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
-
     def find_samples(self, held_out):
-        """[(name, path, direction)] of the images that training shows, 4 of each domain; held_out: of testA if any."""
+        """[(name, path, direction)] of the images that training shows, 4 per direction; held_out: of testA if any."""
         folder = self.args.input_dir
         split = {domain: "test" if held_out and os.path.isdir(f"{folder}/test{domain}") else "train" for domain in "AB"}
-        images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in ("AtoB", "BtoA")}
+        images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in self.translate}
         return [(f"{direction}-{name}", path, direction) for direction in images for name, path in images[direction]]
 
     def batches(self, paths, start):
@@ -419,11 +424,12 @@ class CycleGAN:
         return translate_windows(self.translate[direction], images, window, self.multiple, least)
 
     def translate_file(self, path, direction):
-        """Path => uint8 RGB images by kind: inputs, outputs, recovered and, with --paired in test, targets."""
+        """Path => uint8 RGB images by kind: inputs, outputs, maybe recovered and, with --paired in test, targets."""
         inputs = load_image(path)
         images = {"inputs": (inputs if self.args.native_size else resize(inputs, self.crop)).numpy()}
         images["outputs"] = self.translate_images(images["inputs"][None], direction)[0]
-        images["recovered"] = self.translate_images(images["outputs"][None], f"{direction[-1]}to{direction[0]}")[0]
+        for back in self.translate.keys() - {direction}:
+            images["recovered"] = self.translate_images(images["outputs"][None], back)[0]
         if self.paired:
             twin = str(Path(path).absolute().parent.with_name(f"test{direction[-1]}") / Path(path).name)
             if not os.path.isfile(twin) or os.path.samefile(path, twin):
@@ -443,8 +449,9 @@ class CycleGAN:
         generator.set_weights(self.generator_of(self.args.which_direction).get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
-    # <<< unpaired training
-    # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # <<< unpaired files
+
+    # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
         size = self.crop if self.aspect_ratio == 1 else (self.crop[0], round(self.crop[0] * self.aspect_ratio))

@@ -104,7 +104,7 @@ def load_pair(path):
     tf.debugging.Assert(width % 2 == 0, [tf.strings.format(message, width)])
     return pair[:, : width // 2], pair[:, width // 2 :]
 
-# >>> crops: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def parse_sizes(crop_size, scale_size, training=True):
     """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
     sizes = []
@@ -177,7 +177,7 @@ def lab_to_rgb(lab):
     return ops.clip(ops.where(linear > 0.0031308, gamma, 12.92 * linear), 0.0, 1.0)
 
 # ---------------------------------------------------------------------------------------------------------- networks
-# >>> instance norm: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+# >>> instance norm: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
     """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
     epsilon 1e-5, statistics in float32."""
@@ -446,7 +446,7 @@ class Pix2Pix:
         inputs = self.to_inputs(images)
         return keras.Model(images, to_uint8(self.to_rgb(inputs, generator(inputs, training=False))))
 
-    # >>> serve: the same in pix2pix.py, cyclegan.py and ganilla.py (tools/fix_copies.py)
+    # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
         size = self.crop if self.aspect_ratio == 1 else (self.crop[0], round(self.crop[0] * self.aspect_ratio))

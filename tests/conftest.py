@@ -190,6 +190,7 @@ class Script:
 TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout
 TINY_GANILLA = ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"]
 TINY_CYCLEGAN = [*TINY_GANILLA, "--n_blocks", "1"]
+TINY_CUT = [*TINY_CYCLEGAN, "--flip_equivariance"]
 TINY_SIAMESE = ["--ngf", "4", "--ndf", "4", "--vec_len", "8", "--tile", "32", "--train_size", "96", "--batch_size", "2"]
 LEARNING = ["--decay_epochs", "4", "--cycle_weight", "8", "--pool_size", "3"]
 BOTH = [f"AtoB-{name}" for name in NAMES] + [f"BtoA-{name}" for name in ["alone", *NAMES[:3]]]
@@ -202,6 +203,8 @@ ALGORITHMS = [
     Script("ganilla", "Ganilla", TINY_GANILLA, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH, same_training=True),
     Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data, ["--decay_epochs", "2", "--crops_per_image", "2"],
            ("inputs", "outputs")),
+    Script("cut", "CUT", TINY_CUT, save_unpaired_data, ["--decay_epochs", "4", "--nce_weight", "2"],
+           ("inputs", "outputs"), BOTH[:4]),
 ]  # fmt: skip
 SCRIPTS = {script.name: script for script in ALGORITHMS}
 

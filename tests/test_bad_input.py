@@ -122,7 +122,7 @@ def test_training_on_one_of_the_domains(script, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-@only("cyclegan", "siamesegan")
+@only("cyclegan", "siamesegan", "cut")
 def test_the_domain_that_is_not_asked_for_may_be_missing(script, tmp_path):
     folder = save_domains(tmp_path, {"testA": ["1.png"]})
     model = script.algorithm(script.options(), training=False)
@@ -535,6 +535,12 @@ BAD_FLAGS = {
         (["--crop_size", "36", "--scale_size", "60"], ["--crop_size 36x36", "multiples of 16", "32x32"]),
         (["--n_blocks", "1"], ["n_blocks"]),
     ],
+    "cut": [
+        (["--crop_size", "50", "--scale_size", "60"], ["--crop_size 50x50", "multiples of 4"]),
+        (["--nce_weight", "-1"], ["nce_weight"]),
+        (["--which_direction", "both"], ["which_direction", "AtoB"]),
+        (["--cycle_weight", "1"], ["cycle_weight"]),
+    ],
     "siamesegan": [
         (["--tile", "40"], ["--tile 40", "multiple of 32"]),
         (["--tile", "16"], ["tile"]),
@@ -575,7 +581,7 @@ def test_a_good_call_after_a_bad_one(script, trained, tmp_path):
     assert read_png(tmp_path / "images" / "pic1-outputs.png").shape == (64, 64, 3)
 
 
-@only("siamesegan")
+@only("siamesegan", "cut")
 def test_a_direction_that_was_not_trained(script, tmp_path):
     """One training, one direction: unlike cyclegan.py it has no generator for the other."""
     checkpoint = save_options(script, tmp_path)

@@ -185,6 +185,8 @@ VARIANTS = {
     "cyclegan bfloat16": BFLOAT16,
     "cyclegan float16": ["--mixed_precision", "float16", "--upsample", "resize", "--gan_loss", "bce", *WIDE,
                          "--n_layers_d", "0", "--pool_size", "0", "--identity_weight", "0"],
+    "cut float16": ["--mixed_precision", "float16", "--noantialias", "--nonce_identity", "--noflip_equivariance", *WIDE,
+                    "--gan_loss", "bce", "--n_layers_d", "0", "--which_direction", "BtoA"],
     "siamesegan bfloat16": [*BFLOAT16, "--which_direction", "BtoA", "--nocombo", "--norm", "none"],
 }  # fmt: skip
 VARIANTS |= {f"{name} bfloat16": BFLOAT16 for name in SCRIPTS if f"{name} bfloat16" not in VARIANTS}
@@ -205,14 +207,20 @@ def test_train_and_test_with(script, data, tmp_path, flags):
     kinds = {type(layer).__name__: layer for layer in network.layers if "Conv" in type(layer).__name__}
     assert {layer.compute_dtype for layer in kinds.values()} == {flags[1] if "float" in flags[1] else "float32"}
     assert ("SeparableConv2D" in kinds) == ("--separable_conv" in flags)
-    if "--gan_loss" in flags:
+    if "--gan_loss" in flags and script.name == "cut":
+        np.testing.assert_allclose(losses[0, :2], np.log(2), atol=0.05)
+        assert (losses[:, 3] == 0).all() and losses[0, 2] > 0  # no identity
+        assert "down_1_blur" not in {layer.name for layer in network.layers}
+    elif "--gan_loss" in flags:
         np.testing.assert_allclose(losses[0, :4], np.log(2), atol=0.05)  # of a D that knows nothing; squares give G 1
         assert (losses[:, -2:] == 0).all() and losses[0, 4] > 0  # no identity loss, but a cycle loss
         assert model.networks["discriminator_A"].get_layer("layer_1").kernel_size == (1, 1) and not model.state
     if "--nocombo" in flags:
         assert model.networks["discriminator"].input_shape[1] == 32  # single tiles
     script("--mode", "test", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "t")
-    images, names = pngs(tmp_path / "t"), [*(["alone"] if "--nocombo" in flags else []), *NAMES]  # testB has one more
+    images, names = pngs(tmp_path / "t"), NAMES
+    if "BtoA" in flags and script.name != "pix2pix":
+        names = ["alone", *NAMES]  # testB has one more
     assert sorted(images) == sorted(f"{name}-{kind}.png" for name in names for kind in script.kinds)
     if script.name != "siamesegan":  # which keeps sizes
         size = (32, 64, 3) if "32x64" in flags else (32, 32, 3) if "--xla" in flags else (*trained_crop(script), 3)
@@ -465,7 +473,7 @@ def test_metrics_are_those_of_the_images_written(script, tested, trained):
         assert row[1:4] == [f"{value:.4g}" for value in values]
 
 
-@only("pix2pix", "cyclegan", "ganilla")
+@only("pix2pix", "cyclegan", "ganilla", "cut")
 def test_native_size_keeps_sizes(script, trained, tmp_path):
     """Odd sizes, smaller than the network takes, larger than a tile: inputs are copied, the others have their size."""
     sizes = [(64, 64), (33, 47), (9, 14), (5, 7), (3, 2), (1, 1), (1, 90), (100, 131), (300, 64)]

@@ -29,7 +29,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from reference import parity  # noqa: E402
 
-SCRIPT_OF = {"unet": "pix2pix", "resnet": "cyclegan", "ganilla": "ganilla"}
+SCRIPT_OF = {"unet": "pix2pix", "resnet": "cyclegan", "ganilla": "ganilla", "cut": "cut"}
 TOOL = parity.load_tool()
 
 
@@ -124,6 +124,7 @@ def served(folder, kind, image):
         ("unet-6-instance", (64, 128), "keras"),  # W7
         ("resnet-2-batch", (92, 140), "saved_model"),
         ("ganilla", (96, 64), None),
+        ("cut-2", (92, 140), "keras"),
     ],
 )
 def test_images_of_test_and_export_are_those_of_pytorch(imported, tmp_path, name, size, kind):
@@ -170,16 +171,42 @@ def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
 # -------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("name", ["unet-5", "unet-8-instance", "resnet-1", "resnet-9-batch", "ganilla-64"])
+NAMES_OF_NETWORKS = ["unet-5", "unet-8-instance", "resnet-1", "resnet-9-batch", "ganilla-64", "cut-1", "cut-9"]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_NETWORKS)
 def test_import_and_export_give_the_same_tensors(call, imported, tmp_path, name):
     checkpoint, module = imported(name)
     call(checkpoint, "--export", tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
-    expected = dict(module.named_parameters())
+    expected = dict(module.named_parameters()) | {n: v for n, v in module.named_buffers() if n.endswith(".filt")}
     assert all(back[key].dtype == torch.float32 and torch.equal(back[key], expected[key]) for key in expected)
     assert back.keys() == module.state_dict().keys()  # with running statistics, which PyTorch needs
     module.load_state_dict(back)
     assert all(back[key].eq("var" in key).all() for key in back.keys() - expected.keys())
+
+
+def test_generators_of_cut(call, refuses, tmp_path):
+    """BtoA is a flag of the import; without antialiasing it is a plain ResNet; other filters are refused."""
+    plain, blurred = (save(tmp_path / f"{name}.pth", name) for name in ("resnet-2", "cut-2"))
+    flags = ["--script", "cut", "--output_dir"]
+    call(blurred, *flags, tmp_path / "back", "--which_direction", "BtoA")
+    options = json.loads((tmp_path / "back" / "options.json").read_text())
+    assert (options["which_direction"], options["antialias"], options["n_blocks"]) == ("BtoA", True, 2)
+    assert "leave --which_direction out" in refuses(
+        tmp_path / "back", "--export", tmp_path / "x.pth", "--which_direction", "AtoB"
+    )
+    call(plain, *flags, tmp_path / "plain")
+    assert json.loads((tmp_path / "plain" / "options.json").read_text())["antialias"] is False
+    call(tmp_path / "plain", "--export", tmp_path / "again.pth")
+    first, second = (torch.load(path, weights_only=True) for path in (plain, tmp_path / "again.pth"))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    other = save(tmp_path / "o.pth", "cut-2", change=lambda s: s | {"model.7.filt": torch.ones(8, 1, 3, 3) / 9})
+    assert "model.7.filt" in refuses(other, *flags, tmp_path / "new")
+    lost = save(tmp_path / "l.pth", "cut-2", change=lambda s: {n: v for n, v in s.items() if n != "model.11.filt"})
+    assert "missing (first model.11.filt)" in refuses(lost, *flags, tmp_path / "new")
+    assert "one generator" in refuses(blurred, plain, *flags, tmp_path / "new")
+    assert "--script cut" in refuses(blurred, "--script", "cyclegan", "--output_dir", tmp_path / "new")
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])

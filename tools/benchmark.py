@@ -128,7 +128,7 @@ def yardstick(command):
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla or siamesegan")
+    parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
     parser.add_argument("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""Converts weights of pytorch-CycleGAN-and-pix2pix and GANILLA to a checkpoint, and a checkpoint to a .pth file.
+"""Converts weights of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT to a checkpoint, and a checkpoint to a .pth file.
 
     python tools/import-weights.py horse2zebra.pth zebra2horse.pth --script cyclegan --output_dir horse2zebra
     python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos
@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from common import Parser, UserError, load_algorithm, run, written_whole
 
-SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA"}  # name: its generator
+SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA", "cut": "antialiased ResNet"}  # its generator
+ONE_GENERATOR = ("pix2pix", "cut")
 DIRECTIONS = ("AtoB", "BtoA")
 # [h, w, in, out] => [out, in, h, w]; of transposed convolutions [h, w, out, in] => [in, out, h, w]
-TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 1: (0,)}, {4: (2, 3, 1, 0), 1: (0,)}
+TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}, {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 # flags that the original repositories do not have, with the values that give their networks
 NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}
 GANILLA_NGF = 64  # GANILLA's code has 64, 128, 128, 256 filters behind the first layer, whatever ngf is
@@ -52,11 +53,13 @@ def original_modules(network):
         return modules | {f"decoder_{halvings}_norm": f"{prefix}.4"}
     if "down_1" in layers:
         n_blocks = sum(bool(re.fullmatch(r"block_\d+_1", layer)) for layer in layers)
-        modules = {"first": "model.1", "down_1": "model.4", "down_2": "model.7"}
+        # with the antialiasing of CUT each filter is a module too
+        down_2, block_1, up_2, up_1, last = (8, 12, 13, 17, 21) if "down_1_blur" in layers else (7, 10, 10, 13, 17)
+        modules = {"first": "model.1", "down_1": "model.4", "down_2": f"model.{down_2}"}
         for block in range(n_blocks):
-            modules[f"block_{block + 1}_1"] = f"model.{10 + block}.conv_block.1"
-            modules[f"block_{block + 1}_2"] = f"model.{10 + block}.conv_block.5"
-        modules |= {name: f"model.{n_blocks + n}" for name, n in (("up_2", 10), ("up_1", 13), ("last", 17))}
+            modules[f"block_{block + 1}_1"] = f"model.{block_1 + block}.conv_block.1"
+            modules[f"block_{block + 1}_2"] = f"model.{block_1 + block}.conv_block.5"
+        modules |= {name: f"model.{n_blocks + n}" for name, n in (("up_2", up_2), ("up_1", up_1), ("last", last))}
         for name, module in list(modules.items()):  # each norm follows its convolution
             prefix, _, number = module.rpartition(".")
             modules[f"{name}_norm"] = f"{prefix}.{int(number) + 1}"
@@ -76,6 +79,21 @@ def original_weights(network, modules=original_modules):
     modules, kinds = modules(network), {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
     paths = [weight.path.split("/") for weight in network.weights]  # layer, kind
     return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(paths, network.weights, strict=True)}
+
+
+def fixed_filters(network):
+    """{name in the original's state dict: array} of the filters that CUT's antialiased generator does not learn."""
+    if not any(layer.name == "down_1_blur" for layer in network.layers):
+        return {}
+    ngf, modules = network.get_layer("first").filters, original_modules(network)
+    filters = {}
+    for layer, before, channels, values in (  # each follows or precedes a convolution
+        ("down_1", 3, ngf * 2, [1, 2, 1]), ("down_2", 3, ngf * 4, [1, 2, 1]),
+        ("up_2", -1, ngf * 4, [1, 3, 3, 1]), ("up_1", -1, ngf * 2, [1, 3, 3, 1]),
+    ):  # fmt: skip
+        index = int(modules[layer].removeprefix("model.")) + before
+        filters[f"model.{index}.filt"] = np.tile(np.float32(np.outer(values, values) / 16), [channels, 1, 1, 1])
+    return filters
 
 
 def describe(state):
@@ -124,7 +142,10 @@ def recognise_kind(state):
         return "pix2pix", flags
     if any(".conv_block." in name for name in state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
-        return "cyclegan", {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks} | norm_flag("model.1")
+        flags = {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks}
+        if any(name.endswith(".filt") for name in state):
+            return "cut", flags
+        return "cyclegan", flags | norm_flag("model.1")
     if any(name.startswith("layer1.") for name in state):
         ngf, filters = kernel_shape("conv1.weight")[0], kernel_shape("layer1.0.conv1.weight")[0]
         if filters != ngf:
@@ -136,15 +157,18 @@ def recognise_kind(state):
 
 def fill(network, state, modules=original_modules):
     """Gives a network all weights of a state dict {name: array}. Raises UserError if they do not fit."""
-    weights, wrong = original_weights(network, modules), []
+    weights, filters, wrong = original_weights(network, modules), fixed_filters(network), []
+    other = [name for name in filters if name in state and not np.array_equal(filters[name], state[name])]
+    given, state = state, {name: values for name, values in state.items() if name not in filters}
     for name, weight in weights.items():
         shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
         if name in state and list(state[name].shape) != shape:
             wrong.append(f"{name} is {list(state[name].shape)}, not {shape}")
     faults = {
-        "missing": [name for name in weights if name not in state],
+        "missing": [name for name in weights | filters if name not in given],
         "unknown": [name for name in state if name not in weights],
         "of another shape": wrong,
+        "with other values than CUT's filters": other,
     }
     if any(faults.values()):
         found = ", ".join(f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names)
@@ -242,8 +266,8 @@ def import_files(paths, script, folder, direction):
         raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
     if set("*?[]\\") & set(str(folder.resolve())):
         raise UserError(f"{folder}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
-    if len(paths) > 1 and script == "pix2pix":
-        raise UserError(f"{paths[1]}: pix2pix.py has one generator: import one file")
+    if len(paths) > 1 and script in ONE_GENERATOR:
+        raise UserError(f"{paths[1]}: {script}.py has one generator: import one file")
     states, found = [], []
     for path in paths:
         try:
@@ -253,6 +277,8 @@ def import_files(paths, script, folder, direction):
             raise UserError(f"{path}: {error}") from None
         except PermissionError as error:
             raise UserError(f"{path}: {error.strerror}") from None
+        if (found[-1][0], script) == ("cyclegan", "cut"):  # trained with --no_antialias --no_antialias_up
+            found[-1] = "cut", found[-1][1] | {"antialias": False}
         if found[-1][0] != script:
             kind = SCRIPTS[found[-1][0]]
             raise UserError(f"{path}: a {kind} generator, not that of {script}.py: give --script {found[-1][0]}")
@@ -262,7 +288,7 @@ def import_files(paths, script, folder, direction):
     flags = dict(found[0][1])
     if direction and direction != flags.get("which_direction", direction):
         raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
-    if direction == "BtoA" and len(paths) == 1 and script != "pix2pix":  # test without the flag would be grey
+    if direction == "BtoA" and len(paths) == 1 and script not in ONE_GENERATOR:  # test without the flag would be grey
         reason = "one file is imported as AtoB, which is what test takes by default, whatever it translates"
         raise UserError(f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both directions")
     direction = flags.get("which_direction", direction or "AtoB")
@@ -322,7 +348,7 @@ def export_file(checkpoint, script, target, direction):
         if len(model.networks) > 1:
             name = f"generator_{direction or 'AtoB'}"
         elif direction in (None, options["which_direction"]):
-            name = "generator"
+            name = next(iter(model.networks))
         else:
             raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
         weights = {name: module.weights_of(model)[name]}
@@ -330,9 +356,10 @@ def export_file(checkpoint, script, target, direction):
         module.restore(module.find_checkpoint(str(checkpoint)), weights)
     except module.UserError as error:
         raise UserError(str(error)) from None
-    state = {key: torch.from_numpy(values) for key, values in extract(model.networks[name]).items()}
-    if not any(values.any() for values in state.values()):
+    arrays = extract(model.networks[name])
+    if not any(values.any() for values in arrays.values()):
         raise UserError(f"{checkpoint} was made without {name}: give --which_direction for the other")
+    state = {key: torch.from_numpy(values) for key, values in (arrays | fixed_filters(model.networks[name])).items()}
     norms = [key.removesuffix("weight") for key, values in state.items() if values.ndim == 1 and key.endswith("weight")]
     count = len(state)
     for norm in norms:  # we have no running statistics, but PyTorch needs some: those of a new network

@@ -53,13 +53,18 @@ def load_reference():
 
 
 def original_modules(network):
-    """{name of a layer: name of its module in the original repositories}, for a generator or a discriminator."""
+    """{name of a layer: name of its module in the original repositories}, for a generator, a discriminator or heads."""
+    names = {layer.name for layer in network.layers}
+    if "head_1_1" in names:
+        heads = [name.split("_")[1:] for name in names if name.startswith("head_")]
+        return {f"head_{n}_{part}": f"mlp_{int(n) - 1}.{2 * int(part) - 2}" for n, part in heads}
     convs = [layer for layer in network.layers if hasattr(layer, "kernel_size")]
     if convs[0].name != "layer_1":
         return load_tool().original_modules(network)
     prefix, modules = "net" if convs[0].kernel_size == (1, 1) else "model", {}
     for number, conv in enumerate(convs):
-        index = max(0, 3 * number - 1)  # convolution and leaky ReLU, then convolution, norm and leaky ReLU
+        blurs = sum(f"layer_{before + 1}_blur" in names for before in range(number))
+        index = max(0, 3 * number - 1) + blurs  # convolution and leaky ReLU, then convolution, norm and leaky ReLU
         modules |= {conv.name: f"{prefix}.{index}", f"{conv.name}_norm": f"{prefix}.{index + 1}"}
     return modules
 
@@ -86,7 +91,8 @@ def parse_name(name):
 
 def build(name, width=64):
     """Our network of a name and width, without dropout."""
-    pix2pix, cyclegan, ganilla = (importlib.import_module(script) for script in ("pix2pix", "cyclegan", "ganilla"))
+    scripts = ("pix2pix", "cyclegan", "ganilla", "cut")
+    pix2pix, cyclegan, ganilla, cut = (importlib.import_module(script) for script in scripts)
     kind, number, norm = parse_name(name)
     module, bias = pix2pix if kind in ("unet", "conditional") else cyclegan, norm == "instance"
     norm = module.InstanceNorm if bias else module.BatchNorm
@@ -96,6 +102,9 @@ def build(name, width=64):
         "ganilla": lambda: ganilla.build_generator(ngf=width),
         "conditional": lambda: pix2pix.build_discriminator(6, width, norm),
         "patchgan": lambda: cyclegan.build_discriminator(int(number), width, norm),
+        "cut": lambda: cut.build_generator(int(number), width),
+        "cutgan": lambda: cut.build_discriminator(int(number), width),
+        "heads": lambda: cut.build_heads([3, width * 2, width * 4, width * 4, width * 4][: int(number)]),
     }[kind]()
     return without_dropout(network)
 
@@ -121,6 +130,9 @@ def build_reference(name, width=64):
         "patchgan": lambda: (
             reference.PatchGan(3, width, int(number), norm) if number != "0" else reference.PixelGan(3, width)
         ),
+        "cut": lambda: reference.CutResnet(int(number), width),
+        "cutgan": lambda: reference.PatchGan(3, width, int(number), norm, antialias=True),
+        "heads": lambda: reference.Heads([3, width * 2, width * 4, width * 4, width * 4][: int(number)]),
     }[kind]()
 
 
@@ -137,12 +149,15 @@ def randomise(module, seed=0):
             overlap = layer.stride[0] ** 2 if isinstance(layer, torch.nn.ConvTranspose2d) else 1
             inputs = layer.in_channels * layer.kernel_size[0] ** 2 / overlap
             layer.weight.data.normal_(0, inputs**-0.5, generator=draw)
+        elif isinstance(layer, torch.nn.Linear):
+            layer.weight.data.normal_(0, layer.in_features**-0.5, generator=draw)
         elif isinstance(layer, torch.nn.BatchNorm2d):
             layer.weight.data.normal_(1, 0.2, generator=draw)
         if getattr(layer, "bias", None) is not None:
             layer.bias.data.normal_(0, 0.1, generator=draw)
         last = layer if hasattr(layer, "kernel_size") else last
-    last.weight.data.mul_(0.5)
+    if last:
+        last.weight.data.mul_(0.5)
     return module
 
 
@@ -205,12 +220,14 @@ def build_training(script, size, ngf, n_blocks, calm):
 
     torch.manual_seed(0)
     module, algorithm = load_tool().load_algorithm(script)
-    changes = {"n_blocks": n_blocks} if script == "cyclegan" else {}
+    changes = {"n_blocks": n_blocks} if script in ("cyclegan", "cut") else {}
     args = default_args(module, ngf=ngf, ndf=ngf, crop_size=str(size), lr=2e-5 if calm else 2e-4, **changes)
     model = algorithm(args, training=True)
     if script == "pix2pix":
         names = [f"unet-{model.halvings}", "conditional"]
         without_dropout(model.generator)
+    elif script == "cut":
+        names = [f"cut-{n_blocks}", "cutgan-3", "heads-5" if n_blocks >= 5 else "heads-4"]
     else:
         names = [f"resnet-{n_blocks}" if script == "cyclegan" else "ganilla"] * 2 + ["patchgan-3"] * 2
     modules = {key: build_reference(name, ngf) for key, name in zip(model.networks, names, strict=True)}
@@ -218,7 +235,8 @@ def build_training(script, size, ngf, n_blocks, calm):
         if calm:
             randomise(modules[key], seed)
         else:
-            modules[key].apply(load_reference().init_weights)
+            reference = load_reference()
+            modules[key].apply(reference.init_weights_xavier if script == "cut" else reference.init_weights)
         fill(network, parameters(modules[key]))
     return model, modules
 
@@ -254,7 +272,7 @@ def state_of_training(model):
     """{(network, name in PyTorch): (weight, Adam's mean of its gradients)} of ours."""
     state = {}
     for key, network in model.networks.items():
-        optimizer = model.optimizers.get(key) or model.optimizers[key.split("_")[0]]
+        optimizer = model.optimizers.get(key.split("_")[0], model.optimizers["generator"])  # cut.py: heads too
         for name, weight in effective_weights(network).items():
             mean = optimizer._momentums[optimizer._get_variable_index(weight)]
             state[key, name] = [v.numpy().transpose(load_tool().TO_TORCH[v.ndim]) for v in (weight, mean)]
@@ -266,7 +284,7 @@ def state_of_reference(trainer, modules, names):
     state = {}
     for key, name in names:
         parameter = modules[key].get_parameter(name)
-        optimizer = trainer.optimizer_g if "generator" in key else trainer.optimizer_d
+        optimizer = getattr(trainer, {"g": "optimizer_g", "d": "optimizer_d", "h": "optimizer_f"}[key[0]])
         state[key, name] = parameter.detach().numpy(), optimizer.state[parameter]["exp_avg"].numpy()
     return state
 
@@ -275,6 +293,19 @@ def distance(state, truth, part):
     """Relative Euclidean distance of a state from the true one; part 0: weights, 1: means of the gradients."""
     apart = sum(np.square(state[name][part] - truth[name][part], dtype=np.float64).sum() for name in truth)
     return float(np.sqrt(apart / sum(np.square(truth[name][part], dtype=np.float64).sum() for name in truth)))
+
+
+def drawn_by(model, step, images):
+    """What a training step of cut.py draws: whether it mirrors its inputs, and the places of each feature."""
+    import tensorflow as tf
+    import torch
+
+    module, seed = importlib.import_module("cut"), tf.constant([model.args.seed, step], tf.int64)
+    fold_in = functools.partial(tf.random.experimental.stateless_fold_in, seed)
+    mirror = model.args.flip_equivariance and float(tf.random.stateless_uniform([], fold_in(2))) < 0.5
+    maps = model.encode(tf.concat(tuple(images), 0) if model.args.nce_identity else images[0])
+    places = [module.random_places(256, feature, fold_in(3 + i)).numpy() for i, feature in enumerate(maps)]
+    return [torch.from_numpy(where).long() for where in places], bool(mirror)
 
 
 def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
@@ -288,15 +319,16 @@ def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
 
     model, modules = build_training(script, size, ngf, n_blocks, calm)
     exact = {key: copy.deepcopy(module).double() for key, module in modules.items()}
-    training = load_reference().Pix2Pix if script == "pix2pix" else load_reference().CycleGan
+    training = getattr(load_reference(), {"pix2pix": "Pix2Pix", "cut": "Cut"}.get(script, "CycleGan"))
     single, double = (training(*networks.values(), lr=model.args.lr) for networks in (modules, exact))
     worst, results = [0.0, 0.0], {}
     for step in range(steps):
         images = draw_images(step, 2, 1, size, size, 3)
         first, second = (to_torch(image) for image in images)
-        theirs = single.train_step(first, second)
+        drawn = drawn_by(model, step, images) if script == "cut" else []
+        theirs = single.train_step(first, second, *drawn)
         with mock.patch.object(torch.Tensor, "float", lambda self: self):  # reference_torch.py rounds to float32
-            truth = double.train_step(first.double(), second.double())
+            truth = double.train_step(first.double(), second.double(), *drawn)
         losses = model.train_step(tf.constant(step, tf.int64), tuple(tf.constant(image) for image in images)).numpy()
         ours = dict(zip(model.losses, losses, strict=True))
         for number, losses in enumerate((ours, theirs)):
@@ -401,17 +433,22 @@ NETWORKS = [  # name, title, parameters in the paper's code, another size, size 
     ("patchgan-5", "PatchGAN 286, instance norm", 11_154_369, (286, 200), (128, 128)),
     ("patchgan-1", "PatchGAN 16, instance norm", 136_385, (286, 200), (128, 128)),
     ("patchgan-0", "PixelGAN, instance norm", 8_705, (286, 200), (128, 128)),
+    ("cut-9", "CUT's ResNet, 9 blocks, antialiased", 11_378_179, (132, 200), (128, 128)),
+    ("cutgan-3", "CUT's PatchGAN, antialiased", 2_764_737, (286, 200), (128, 128)),
 ]
 TRAININGS = [  # script, crop, steps, ngf = ndf, blocks, calm
     ("pix2pix", 64, 10, 16, 0, True),
     ("cyclegan", 64, 10, 16, 3, True),
     ("ganilla", 64, 10, 16, 0, True),
+    ("cut", 64, 10, 16, 5, True),
     ("pix2pix", 128, 10, 16, 0, False),
     ("cyclegan", 64, 10, 16, 3, False),
     ("ganilla", 64, 10, 16, 0, False),
+    ("cut", 64, 10, 16, 5, False),
     ("pix2pix", 128, 1, 64, 0, False),
     ("cyclegan", 64, 1, 64, 9, False),
     ("ganilla", 64, 1, 64, 0, False),
+    ("cut", 64, 1, 64, 9, False),
 ]
 
 

@@ -1,12 +1,14 @@
-"""The networks and training steps of pix2pix, CycleGAN and GANILLA in PyTorch, to compare numbers and speed with.
+"""The networks and training steps of pix2pix, CycleGAN, GANILLA and CUT in PyTorch, to compare numbers and speed with.
 
 Written from the facts in docs/, with the parameter names that checkpoints of pytorch-CycleGAN-and-pix2pix have
-(`model.model.0.weight`, `model.10.conv_block.1.weight` ...) and those of GANILLA (`layer1.0.final_conv.1.weight` ...).
+(`model.model.0.weight`, `model.10.conv_block.1.weight` ...), those of GANILLA (`layer1.0.final_conv.1.weight` ...) and
+of contrastive-unpaired-translation (`model.12.conv_block.1.weight`, `model.7.filt`, `mlp_0.0.weight` ...).
 PyTorch is not a requirement of this project: `pip install torch` to use this file.
 
     python tests/reference/reference_torch.py pix2pix --crop_size 256 --bfloat16     # seconds for a training step
     python tests/reference/reference_torch.py cyclegan --crop_size 128
     python tests/reference/reference_torch.py ganilla --crop_size 128
+    python tests/reference/reference_torch.py cut --crop_size 128
     python tests/reference/reference_torch.py pix2pix --translate photos      # images per second from file to file
 """
 
@@ -160,14 +162,86 @@ class Ganilla(nn.Module):
         return torch.tanh(self.conv2(self.rp3(self.fpn(stages[1:]))))
 
 
-class PatchGan(nn.Module):
-    def __init__(self, in_channels=6, ndf=64, n_layers=3, norm=nn.BatchNorm2d):
+class Halve(nn.Module):
+    """A fixed blur at stride 2."""
+
+    def __init__(self, channels):
         super().__init__()
-        bias = norm is nn.InstanceNorm2d
-        layers, width = [nn.Conv2d(in_channels, ndf, 4, 2, 1), nn.LeakyReLU(0.2)], ndf
+        self.register_buffer("filt", outer_square([1, 2, 1], 16).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), self.filt.to(x.dtype), stride=2, groups=x.shape[1])
+
+
+class Double(nn.Module):
+    """A fixed blur, transposed at stride 2."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("filt", outer_square([1, 3, 3, 1], 16).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        padded, filt = F.pad(x, (1, 1, 1, 1), "replicate"), self.filt.to(x.dtype)
+        return F.conv_transpose2d(padded, filt, stride=2, padding=2, groups=x.shape[1])[:, :, 1:-1, 1:-1]
+
+
+def outer_square(values, total):
+    return torch.outer(torch.tensor(values), torch.tensor(values))[None, None].float() / total
+
+
+class CutResnet(nn.Module):
+    """The antialiased ResNet generator of CUT."""
+
+    def __init__(self, n_blocks=9, ngf=64):
+        super().__init__()
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf), nn.ReLU()]
+        for width in (ngf * 2, ngf * 4):
+            layers += [nn.Conv2d(width // 2, width, 3, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(), Halve(width)]
+        layers += [ResnetBlock(ngf * 4) for _ in range(n_blocks)]
+        for width in (ngf * 2, ngf):
+            layers += [Double(width * 2), nn.Conv2d(width * 2, width, 3, 1, 1), nn.InstanceNorm2d(width), nn.ReLU()]
+        self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
+        # what the contrastive loss compares: the padded image, both convolutions that are halved, blocks 1 and 5
+        self.compared = [index for index in (0, 4, 8, 12, 16) if index < 12 + n_blocks]
+
+    def forward(self, x):
+        return self.model(x)
+
+    def features(self, x):
+        found = []
+        for index in range(self.compared[-1] + 1):
+            x = self.model[index](x)
+            if index in self.compared:
+                found.append(x)
+                if x.requires_grad:  # in channels-last order PyTorch 2.13 takes a wrong one for InstanceNorm2d
+                    x.register_hook(torch.Tensor.contiguous)
+        return found
+
+
+class Heads(nn.Module):
+    """A perceptron of two layers for each feature."""
+
+    def __init__(self, widths):
+        super().__init__()
+        for number, width in enumerate(widths):
+            layers = nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 256)
+            setattr(self, f"mlp_{number}", nn.Sequential(*layers))
+
+    def forward(self, features):
+        return [getattr(self, f"mlp_{number}")(x) for number, x in enumerate(features)]
+
+
+class PatchGan(nn.Module):
+    """antialias: as in CUT, where blurs halve instead of strides."""
+
+    def __init__(self, in_channels=6, ndf=64, n_layers=3, norm=nn.BatchNorm2d, antialias=False):
+        super().__init__()
+        bias, stride = norm is nn.InstanceNorm2d, 1 if antialias else 2
+        layers, width = [nn.Conv2d(in_channels, ndf, 4, stride, 1), nn.LeakyReLU(0.2)], ndf
         for n in range(1, n_layers + 1):
+            layers += [Halve(width)] if antialias else []
             previous, width = width, ndf * min(2**n, 8)
-            stride = 2 if n < n_layers else 1
+            stride = 1 if n == n_layers or antialias else 2
             layers += [nn.Conv2d(previous, width, 4, stride, 1, bias=bias), norm(width), nn.LeakyReLU(0.2)]
         self.model = nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 1))
 
@@ -298,6 +372,77 @@ class CycleGan:
         return {name: loss.item() for name, loss in losses.items()}
 
 
+def patch_nce(queries, keys):
+    """The contrastive loss of queries and keys [n, count, 256], one number for each of the n images."""
+    queries, keys = (x / (x.square().sum(-1, keepdim=True).sqrt() + 1e-7) for x in (queries, keys.detach()))
+    logits = queries @ keys.transpose(1, 2) / 0.07
+    labels = torch.arange(logits.shape[1]).expand(logits.shape[:2])
+    return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+
+
+class Cut:
+    """CUT's networks, optimizers and training step: the discriminator first, then the generator with the heads."""
+
+    def __init__(self, generator, discriminator, heads, lr=2e-4, beta1=0.5, nce=1.0, identity=True, bfloat16=False):
+        self.generator, self.discriminator, self.heads = generator, discriminator, heads
+        self.optimizer_g, self.optimizer_d, self.optimizer_f = (
+            torch.optim.Adam(network.parameters(), lr, (beta1, 0.999)) for network in (generator, discriminator, heads)
+        )
+        self.nce, self.identity, self.bfloat16 = nce, identity, bfloat16
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
+
+    def train_step(self, a, b, places=None, mirror=False):
+        """a, b: [n, c, h, w] in [-1, 1]. Returns the losses by name as floats.
+
+        places: for each feature [n, count] or, with identity, [2 * n, count], numbers of pixels; random if missing.
+        mirror: whether the inputs are mirrored, and the features of their translations mirrored back.
+        """
+        inputs = torch.cat([a, b]) if self.identity else a
+        with self.autocast():
+            outputs = self.generator(inputs.flip(3) if mirror else inputs)
+            fake = outputs[: len(a)]
+            self.discriminator.requires_grad_(True)
+            on_fake, on_real = self.discriminator(fake.detach()).float(), self.discriminator(b).float()
+        discrim = (on_fake.square().mean() + (on_real - 1).square().mean()) / 2
+        self.optimizer_d.zero_grad()
+        discrim.backward()
+        self.optimizer_d.step()
+        self.discriminator.requires_grad_(False)
+        with self.autocast():
+            gan = (self.discriminator(fake).float() - 1).square().mean()
+            queries = self.generator.features(outputs)
+            with torch.no_grad():
+                keys = self.generator.features(inputs)
+        queries = [query.flip(3) for query in queries] if mirror else queries
+        if places is None:
+            places = [torch.stack([torch.randperm(k[0, 0].numel())[:256] for _ in k]) for k in keys]
+        queries, keys = self.heads(sample(queries, places)), self.heads(sample(keys, places))
+        nce = sum(patch_nce(query, key) for query, key in zip(queries, keys, strict=True)) / len(keys)
+        self.optimizer_g.zero_grad()
+        self.optimizer_f.zero_grad()
+        (gan + self.nce * nce.mean()).backward()
+        self.optimizer_g.step()
+        self.optimizer_f.step()
+        losses = {"discrim": discrim, "gan": gan, "nce": nce[: len(a)].mean()}
+        losses["nce_identity"] = nce[len(a) :].mean() if self.identity else torch.zeros(())
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+def sample(maps, places):
+    """Feature maps [n, c, h, w] at places [n, count] => [n, count, c], for each feature."""
+    pixels = [feature.flatten(2).transpose(1, 2).float() for feature in maps]
+    return [x[torch.arange(len(x))[:, None], where] for x, where in zip(pixels, places, strict=True)]
+
+
+def init_weights_xavier(module):
+    """Xavier's normal distribution with a gain of 0.02, as in CUT; biases 0."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        nn.init.xavier_normal_(module.weight, 0.02)
+        nn.init.zeros_(module.bias)
+
+
 def bce(logits, label):
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
@@ -323,10 +468,10 @@ def translate(network, folder, size, bfloat16):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla"])
+    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla", "cut"])
     parser.add_argument("--crop_size", type=int, default=256)
     parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--n_blocks", type=int, default=9, help="of CycleGAN's generators")
+    parser.add_argument("--n_blocks", type=int, default=9, help="of the generators of CycleGAN and CUT")
     parser.add_argument("--bfloat16", action="store_true", help="bfloat16 autocast and channels-last memory")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
@@ -341,6 +486,10 @@ def main():
     if args.algorithm == "pix2pix":
         halvings = min(8, (args.crop_size & -args.crop_size).bit_length() - 1)
         model = Pix2Pix(ready(Unet(halvings=halvings)), ready(PatchGan()), bfloat16=args.bfloat16)
+    elif args.algorithm == "cut":
+        networks = [CutResnet(args.n_blocks), PatchGan(3, norm=nn.InstanceNorm2d, antialias=True)]
+        networks = [network.apply(init_weights_xavier).to(memory_format=layout) for network in networks]
+        model = Cut(*networks, Heads([3, 128, 256, 256, 256]).apply(init_weights_xavier), bfloat16=args.bfloat16)
     else:
         build = Ganilla if args.algorithm == "ganilla" else lambda: Resnet(args.n_blocks)
         generators = [ready(build()) for _ in range(2)]
