@@ -6,13 +6,27 @@ import readline from "node:readline";
 
 const [library, name, executablePath, downloads] = process.argv.slice(2);
 const {default: puppeteer} = await import(library);
-const chrome = ["--no-sandbox", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+const chrome = [
+  "--no-sandbox",
+  "--disable-dev-shm-usage",
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+];
 const browser = await puppeteer.launch({
-  browser: name, executablePath, headless: true, protocolTimeout: 280000, args: name === "chrome" ? chrome : [],
+  browser: name,
+  executablePath,
+  headless: true,
+  protocolTimeout: 280000,
+  args: name === "chrome" ? chrome : [],
   downloadBehavior: {policy: "allow", downloadPath: downloads},
-  extraPrefsFirefox: {"media.navigator.streams.fake": true, "media.navigator.permission.disabled": true,
-    "browser.download.folderList": 2, "browser.download.dir": downloads, "browser.download.useDownloadDir": true,
-    "browser.download.always_ask_before_handling_new_types": false},
+  extraPrefsFirefox: {
+    "media.navigator.streams.fake": true,
+    "media.navigator.permission.disabled": true,
+    "browser.download.folderList": 2,
+    "browser.download.dir": downloads,
+    "browser.download.useDownloadDir": true,
+    "browser.download.always_ask_before_handling_new_types": false,
+  },
 });
 let page, log;
 
@@ -34,7 +48,7 @@ for await (const line of readline.createInterface({input: process.stdin})) {
   try {
     const {code} = JSON.parse(line);
     const run = new Function("page", "browser", "log", "open", `return (async () => { ${code} })()`);
-    answer = {value: await run(page, browser, log, open) ?? null};
+    answer = {value: (await run(page, browser, log, open)) ?? null};
   } catch (error) {
     answer = {error: String(error?.stack ?? error)};
   }

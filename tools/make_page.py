@@ -126,10 +126,13 @@ def read_names(path):
     raise UserError(f"{path} does not name colours ({reason}); samples/facades.json shows how")
 
 
+def folder_of(checkpoint):
+    return Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+
+
 def find_algorithm(checkpoint):
     """The module and the class of the algorithm whose training a checkpoint is of."""
-    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
-    path = folder / "options.json"
+    path = folder_of(checkpoint) / "options.json"
     if not path.exists():
         raise UserError(f"no checkpoint in {checkpoint}: give the --output_dir of a training, e.g. facades_train")
     try:
@@ -168,6 +171,8 @@ def choose_weights(module, model, wanted, examples, file):
                 module.write_litert(model, file, "int8", examples)
                 return "int8", file.read_bytes()
             except module.UserError as error:
+                if "--quantize int8" not in str(error):
+                    raise
                 print(error)
                 wanted = "float16"
     module.write_litert(model, file, wanted, examples)
@@ -175,13 +180,13 @@ def choose_weights(module, model, wanted, examples, file):
 
 
 def read_inputs(module, model, folder, most):
-    """Up to `most` of the inputs in a folder, spread over it, as the files have them: uint8 RGB [h, w, 3]."""
+    """Corners of up to `most` inputs, spread over a folder, as the files have them: uint8 RGB [h, w, 3]."""
     sources = model.find_test_images(folder)
     for index in sorted({round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}):
         _, path, direction = sources[index]
         with module.naming_unreadable([path], model.load):
             image = model.load(path)
-        yield np.asarray(image[direction == "BtoA"] if isinstance(image, tuple) else image)[:1024, :1024]
+        yield np.asarray(image[direction == "BtoA"] if isinstance(image, tuple) else image)[:512, :512]
 
 
 def read_examples(module, model, folder, most):
@@ -190,9 +195,7 @@ def read_examples(module, model, folder, most):
         with module.naming_unreadable([path], model.load):
             image = model.translate_file(path, direction)["inputs"]
         scale = min(1, 1024 / max(image.shape))  # siamesegan.py's have any size
-        yield np.asarray(
-            image if scale == 1 else module.resize(image, [round(side * scale) for side in image.shape[:2]])
-        )
+        yield np.asarray(module.resize(image, [round(side * scale) for side in image.shape[:2]]))
 
 
 def from_checkpoint(args, folder):
@@ -217,7 +220,7 @@ def from_checkpoint(args, folder):
         translate = module.tf.lite.Interpreter(model_content=contents).get_signature_runner()
         (output,) = translate(**dict.fromkeys(translate.get_input_details(), window)).values()
     page = {
-        "name": args.title or Path(args.checkpoint).resolve().name.removesuffix("_train"),
+        "name": args.title or folder_of(args.checkpoint).resolve().name.removesuffix("_train"),
         "algorithm": algorithm.name,
         "direction": direction,
         "kind": args.kind or ("photo" if any_size else find_kind(images)),
@@ -234,9 +237,8 @@ def from_checkpoint(args, folder):
         if not palette:
             raise UserError("--kind labels: the inputs are not made of few colours; choose lines or photo")
         page["palette"] = name_colours(palette, read_names(args.labels or ROOT / "samples" / "facades.json"))
-        page["paper"] = min(
-            (colour for colour, _ in page["palette"]), key=lambda colour: distance(colour, palette[0][0])
-        )
+        (commonest, _), *_ = palette
+        page["paper"] = min((text for text, _ in page["palette"]), key=lambda text: distance(text, commonest))
     elif page["kind"] == "lines":
         dark = np.mean([image.mean() for image in images]) < 128
         page |= {"paper": "#000000", "ink": "#ffffff"} if dark else {"paper": "#ffffff", "ink": "#000000"}

@@ -1,20 +1,44 @@
 // The page: connects the drawing, the network and the controls.
-import { MOST_PIXELS, crop, download, grab, join, middle, readCanvas, readFile, readUrl, resize, showImage, toGrey } from "./images.js";
-import { Drawing } from "./drawing.js";
-import { cutWindow } from "./windows.js";
-import { Translator } from "./translator.js";
+import {
+  MOST_PIXELS,
+  crop,
+  download,
+  grab,
+  join,
+  middle,
+  readCanvas,
+  readFile,
+  readUrl,
+  resize,
+  showImage,
+  toGrey,
+} from "./images.js";
+import {Drawing} from "./drawing.js";
+import {cutWindow} from "./windows.js";
+import {Translator} from "./translator.js";
 
-const page = settings(), [height, width] = page.size, [shownHeight, shownWidth] = page.shown;
-const isPhoto = page.kind === "photo", isSquashed = shownWidth !== width;
+const page = settings(),
+  [height, width] = page.size,
+  [shownHeight, shownWidth] = page.shown;
+const isPhoto = page.kind === "photo",
+  isSquashed = shownWidth !== width;
 const widest = Math.round(Math.min(height, width) / 6);
 const $ = id => document.getElementById(id);
 const tools = {labels: ["rect", "brush", "line", "fill", "eraser"], lines: ["brush", "eraser"], photo: []}[page.kind];
 
 // ------------------------------------------------------------------------------------------- drawing and translation
 
-const drawing = new Drawing($("input"), {paper: page.paper ?? "#ffffff", crisp: page.kind === "labels", onchange: changed});
-const translator = new Translator(page, {onresult: showResult, onwindow: showWindow, onerror: message => say(`The network failed: ${message}`, true)});
-let result = null;  // {output, input}: the newest translation
+const drawing = new Drawing($("input"), {
+  paper: page.paper ?? "#ffffff",
+  crisp: page.kind === "labels",
+  onchange: changed,
+});
+const translator = new Translator(page, {
+  onresult: showResult,
+  onwindow: showWindow,
+  onerror: message => say(`The network failed: ${message}`, true),
+});
+let result = null; // {output, input}: the newest translation
 
 function changed() {
   $("undo-button").disabled = !drawing.done.length && !drawing.stroke;
@@ -39,7 +63,8 @@ function showResult({output, input, milliseconds}) {
   frame($("output-frame"), output);
   $("windows").hidden = true;
   $("output-frame").classList.add("done");
-  $("timing").textContent = milliseconds < 9950 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(0)} s`;
+  $("timing").textContent =
+    milliseconds < 995 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
   if (first) for (const name of ["compare", "pair", "save"]) $(`${name}-button`).disabled = false;
   document.dispatchEvent(new CustomEvent("translated"));
 }
@@ -75,7 +100,7 @@ async function open(file) {
 }
 
 const named = kind => `${page.name.replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${kind}.png`;
-const shaped = image => isSquashed ? resize(image, page.shown) : image;
+const shaped = image => (isSquashed ? resize(image, page.shown) : image);
 
 function save(both) {
   if (!result) return;
@@ -97,15 +122,24 @@ const slide = () => $("output-frame").style.setProperty("--split", `${$("split")
 let stream = null;
 
 async function startCamera() {
-  if (!navigator.mediaDevices) return say("This browser gives a page no camera here: open it from a file, from localhost or over https.", true);
+  if (!navigator.mediaDevices)
+    return say("This browser gives a page no camera here: open it from a file, from localhost or over https.", true);
   try {
     const wanted = {facingMode: "environment", width: {ideal: 1280}};
-    stream = await navigator.mediaDevices.getUserMedia({video: wanted}).catch(() => navigator.mediaDevices.getUserMedia({video: true}));
+    stream = await navigator.mediaDevices
+      .getUserMedia({video: wanted})
+      .catch(() => navigator.mediaDevices.getUserMedia({video: true}));
   } catch (error) {
-    const reason = error.name === "NotAllowedError" ? "it was not allowed" : error.name === "NotFoundError" ? "none was found" : error.message;
+    const reason =
+      error.name === "NotAllowedError"
+        ? "it was not allowed"
+        : error.name === "NotFoundError"
+          ? "none was found"
+          : error.message;
     return say(`No camera: ${reason}. Open or drop a photo instead.`, true);
   }
-  const video = $("video"), before = drawing.pixels();
+  const video = $("video"),
+    before = drawing.pixels();
   video.srcObject = stream;
   await video.play();
   $("camera-button").setAttribute("aria-pressed", "true");
@@ -127,7 +161,8 @@ async function startCamera() {
 /** Ends the camera; its last frame becomes the photo, if it is to be kept. */
 function stopCamera(keep = false) {
   if (!stream) return;
-  const video = $("video"), size = {width: video.videoWidth, height: video.videoHeight};
+  const video = $("video"),
+    size = {width: video.videoWidth, height: video.videoHeight};
   const photo = keep && grab(video, size, {x: 0, y: 0, ...size});
   for (const track of stream.getTracks()) track.stop();
   stream = null;
@@ -144,7 +179,10 @@ function stopCamera(keep = false) {
 
 const position = event => {
   const box = drawing.canvas.getBoundingClientRect();
-  return [(event.clientX - box.left) * drawing.canvas.width / box.width, (event.clientY - box.top) * drawing.canvas.height / box.height];
+  return [
+    ((event.clientX - box.left) * drawing.canvas.width) / box.width,
+    ((event.clientY - box.top) * drawing.canvas.height) / box.height,
+  ];
 };
 const pressure = event => {
   if (event.pointerType !== "pen") return 1;
@@ -176,8 +214,8 @@ if (!isPhoto) {
   const cursor = {x: width / 2, y: height / 2};
   const showCursor = on => {
     $("cursor").hidden = !on;
-    $("cursor").style.left = `${100 * cursor.x / width}%`;
-    $("cursor").style.top = `${100 * cursor.y / height}%`;
+    $("cursor").style.left = `${(100 * cursor.x) / width}%`;
+    $("cursor").style.top = `${(100 * cursor.y) / height}%`;
   };
   drawing.canvas.addEventListener("keydown", event => {
     const step = event.shiftKey ? 1 : 8;
@@ -204,7 +242,8 @@ if (!isPhoto) {
 function pickTool(name) {
   if (!tools.includes(name)) return;
   drawing.tool = name;
-  for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === name);
+  for (const button of document.querySelectorAll("[data-tool]"))
+    button.setAttribute("aria-pressed", button.dataset.tool === name);
 }
 
 function pickColour(colour) {
@@ -217,7 +256,7 @@ function pickColour(colour) {
 function setWidth(value) {
   drawing.width = Math.max(1, Math.min(widest, Math.round(value)));
   $("width").value = drawing.width;
-  $("dot").style.setProperty("--size", `${2 + 18 * drawing.width / widest}px`);
+  $("dot").style.setProperty("--size", `${2 + (18 * drawing.width) / widest}px`);
 }
 
 function setLive(on) {
@@ -232,10 +271,11 @@ function setFull(on) {
   if (drawing.source) place(drawing.source);
 }
 
-const toggleCamera = () => stream ? stopCamera(true) : startCamera();
-const help = () => $("help-dialog").open ? $("help-dialog").close() : $("help-dialog").showModal();
+const toggleCamera = () => (stream ? stopCamera(true) : startCamera());
+const help = () => ($("help-dialog").open ? $("help-dialog").close() : $("help-dialog").showModal());
 
-const shortcuts = [  // [key, what the help calls it, what it does, shown where]; Control or Command: "^"
+const shortcuts = [
+  // [key, what the help calls it, what it does, shown where]; Control or Command: "^"
   ["r", "Rectangle", () => pickTool("rect"), "labels"],
   ["b", page.kind === "lines" ? "Pen" : "Brush", () => pickTool("brush"), "labels lines"],
   ["l", "Line", () => pickTool("line"), "labels"],
@@ -259,7 +299,8 @@ const shortcuts = [  // [key, what the help calls it, what it does, shown where]
 
 addEventListener("keydown", event => {
   if (event.altKey || ($("help-dialog").open && event.key !== "?")) return;
-  const control = event.ctrlKey || event.metaKey, typed = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
+  const control = event.ctrlKey || event.metaKey,
+    typed = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
   const again = control && event.shiftKey && typed.toLowerCase() === "z";
   const key = again ? "^y" : control ? `^${typed.toLowerCase()}` : typed === "Backspace" ? "Delete" : typed;
   if (key === "Escape") return stopCamera();
@@ -283,28 +324,43 @@ if (page.kind === "lines") {
   button.querySelector("use").setAttribute("href", "#pen");
 }
 for (const [colour, name] of page.palette ?? []) {
-  const button = document.createElement("button"), swatch = document.createElement("i");
+  const button = document.createElement("button"),
+    swatch = document.createElement("i");
   Object.assign(button, {type: "button", className: "colour", onclick: () => pickColour(colour)});
   swatch.style.background = button.dataset.colour = colour;
   button.append(swatch, name);
   $("palette").append(button);
 }
 for (const [key, name] of shortcuts) {
-  const term = document.createElement("dt"), meaning = document.createElement("dd");
-  for (const part of key === "S" ? ["Shift", "S"] : key[0] === "^" ? ["Ctrl", key[1].toUpperCase()] : [key.length === 1 ? key.toUpperCase() : key])
+  const term = document.createElement("dt"),
+    meaning = document.createElement("dd");
+  for (const part of key === "S"
+    ? ["Shift", "S"]
+    : key[0] === "^"
+      ? ["Ctrl", key[1].toUpperCase()]
+      : [key.length === 1 ? key.toUpperCase() : key])
     term.append(Object.assign(document.createElement("kbd"), {textContent: part}));
   meaning.textContent = name;
   $("shortcuts").append(term, meaning);
 }
 if (page.palette) {
-  const term = document.createElement("dt"), meaning = document.createElement("dd");
-  term.append(...["1", "–", "9"].map(text => text === "–" ? text : Object.assign(document.createElement("kbd"), {textContent: text})));
+  const term = document.createElement("dt"),
+    meaning = document.createElement("dd");
+  term.append(
+    ...["1", "–", "9"].map(text =>
+      text === "–" ? text : Object.assign(document.createElement("kbd"), {textContent: text}),
+    ),
+  );
   meaning.textContent = "Colour";
   $("shortcuts").append(term, meaning);
 }
 if (!isPhoto) {
-  const term = document.createElement("dt"), meaning = document.createElement("dd");
-  term.append(Object.assign(document.createElement("kbd"), {textContent: "Arrows"}), Object.assign(document.createElement("kbd"), {textContent: "Space"}));
+  const term = document.createElement("dt"),
+    meaning = document.createElement("dd");
+  term.append(
+    Object.assign(document.createElement("kbd"), {textContent: "Arrows"}),
+    Object.assign(document.createElement("kbd"), {textContent: "Space"}),
+  );
   meaning.textContent = "In the drawing: move the cursor, begin and end a stroke";
   $("shortcuts").append(term, meaning);
 }
@@ -331,11 +387,12 @@ addEventListener("dragover", event => {
   event.preventDefault();
   document.body.classList.add("dropping");
 });
-for (const type of ["dragleave", "drop"]) addEventListener(type, event => {
-  event.preventDefault();
-  if (type === "drop" || !event.relatedTarget) document.body.classList.remove("dropping");
-  if (type === "drop") open(event.dataTransfer.files[0]);
-});
+for (const type of ["dragleave", "drop"])
+  addEventListener(type, event => {
+    event.preventDefault();
+    if (type === "drop" || !event.relatedTarget) document.body.classList.remove("dropping");
+    if (type === "drop") open(event.dataTransfer.files[0]);
+  });
 addEventListener("paste", event => {
   const file = [...event.clipboardData.files].find(each => each.type.startsWith("image/"));
   if (file) open(file);
@@ -346,12 +403,14 @@ addEventListener("paste", event => {
 async function begin() {
   const letters = {AtoB: "A to B", BtoA: "B to A"}[page.direction] ?? page.direction;
   document.title = $("title").textContent = page.name;
-  $("subtitle").textContent = `${{labels: "Draw with labels", lines: "Draw lines", photo: "Bring a photo"}[page.kind]}, and see it translated`;
+  $("subtitle").textContent =
+    `${{labels: "Draw with labels", lines: "Draw lines", photo: "Bring a photo"}[page.kind]}, and see it translated`;
   Object.assign(drawing.canvas, {width, height});
   Object.assign($("output"), {width, height});
   drawing.canvas.getContext("2d").fillStyle = drawing.paper;
   drawing.canvas.getContext("2d").fillRect(0, 0, width, height);
   if (isPhoto) drawing.canvas.setAttribute("aria-label", "Photo");
+  if (isPhoto && innerWidth > 720) $("palette").after($("examples"));
   for (const element of ["input-frame", "output-frame"]) frame($(element), drawing.canvas);
   $("width").max = widest;
   setWidth(widest / {labels: 4, lines: 21, photo: 4}[page.kind]);
@@ -360,28 +419,42 @@ async function begin() {
   pickColour(colours[1] ?? colours[0] ?? page.ink ?? "#000000");
   const examples = await Promise.all(page.examples.map(readUrl));
   examples.forEach((image, index) => {
-    const button = document.createElement("button"), thumbnail = document.createElement("canvas");
-    const small = shaped(image), scale = Math.min(1, 160 / Math.min(small.width, small.height));
+    const button = document.createElement("button"),
+      thumbnail = document.createElement("canvas");
+    const small = shaped(image),
+      scale = Math.min(1, 160 / Math.min(small.width, small.height));
     showImage(thumbnail, resize(small, [Math.round(small.height * scale), Math.round(small.width * scale)]));
-    Object.assign(button, {type: "button", className: "example", ariaLabel: `Example ${index + 1}`, onclick: () => {
-      stopCamera();
-      showExample(image);
-    }});
+    Object.assign(button, {
+      type: "button",
+      className: "example",
+      ariaLabel: `Example ${index + 1}`,
+      onclick: () => {
+        stopCamera();
+        showExample(image);
+      },
+    });
     button.append(thumbnail);
     $("examples").append(button);
   });
   const output = await readUrl(page.check);
   showExample(examples[0]);
-  drawing.done = [];  // nothing to undo yet
+  drawing.done = []; // nothing to undo yet
   changed();
   const check = {input: cutWindow(examples[0], 0, 0, height, width).data, output: output.data};
   const measured = await translator.start(check);
   showProgress(100);
   $("progress").classList.add("done");
-  const tolerance = page.difference + 0.5, apart = `${measured.mean.toFixed(2)} of 255 levels`;
-  if (measured.mean <= tolerance) say(`Ready. Checked: the first example comes out as in Python, ${apart} apart on average.`);
-  else say(`This browser's translations differ from Python's by ${apart} on average: do not trust them, and try another browser.`, true);
-  const about = place => $("about").textContent = `${page.algorithm}, ${letters} · ${page.weights} weights · ${place}`;
+  const tolerance = page.difference + 0.5,
+    apart = `${measured.mean.toFixed(2)} of 255 levels`;
+  if (measured.mean <= tolerance)
+    say(`Ready. Checked: the first example comes out as in Python, ${apart} apart on average.`);
+  else
+    say(
+      `This browser's translations differ from Python's by ${apart} on average: do not trust them.`,
+      true,
+    );
+  const about = place =>
+    ($("about").textContent = `${page.algorithm}, ${letters} · ${page.weights} weights · ${place}`);
   about(self.crossOriginIsolated ? "CPU, all cores" : "CPU");
   document.body.dataset.ready = "cpu";
   translator.next();
@@ -396,4 +469,6 @@ function showExample(image) {
   drawing.replace(image, null);
 }
 
-begin().catch(error => say(`The page cannot start: ${error.message}. Try a current Chrome, Edge, Firefox or Safari.`, true));
+begin().catch(error =>
+  say(`The page cannot start: ${error.message}. Try a current Chrome, Edge, Firefox or Safari.`, true),
+);

@@ -1,7 +1,8 @@
-// Runs before all else, in any browser, and so in the oldest JavaScript: takes the parts of the runtime and the model as
-// they arrive, shows how far that is, and says in a sentence what goes wrong before the rest of the page can.
+// Runs before all else, in any browser, and so in the oldest JavaScript: takes the parts of runtime and model as they
+// arrive, shows how far that is, and says in a sentence what goes wrong before the rest of the page can.
 "use strict";
-var parts = {}, arrived = 0;
+var parts = {},
+  arrived = 0;
 
 function settings() {
   return JSON.parse(document.getElementById("settings").textContent);
@@ -22,8 +23,8 @@ function say(text, isError) {
 function part(name, text) {
   (parts[name] = parts[name] || []).push(text);
   arrived += text.length;
-  document.currentScript.remove();  // its text is kept once
-  showProgress(90 * arrived / (part.total = part.total || settings().total));
+  document.currentScript.remove(); // its text is kept once
+  showProgress((90 * arrived) / (part.total = part.total || settings().total));
 }
 
 window.onerror = function (message) {
@@ -31,11 +32,12 @@ window.onerror = function (message) {
 };
 
 window.onunhandledrejection = function (event) {
-  say("Something went wrong: " + (event.reason && event.reason.message || event.reason), true);
+  say("Something went wrong: " + ((event.reason && event.reason.message) || event.reason), true);
 };
 
 document.addEventListener("DOMContentLoaded", function () {
   var needs = ["WebAssembly", "Worker", "DecompressionStream", "createImageBitmap", "PointerEvent"];
   for (var i = 0; i < needs.length; i++)
-    if (!(needs[i] in window)) say("This browser is too old for this page (no " + needs[i] + "): use a current one.", true);
+    if (!(needs[i] in window))
+      say("This browser is too old for this page (no " + needs[i] + "): use a current one.", true);
 });

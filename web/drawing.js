@@ -1,13 +1,19 @@
 // The drawing: a canvas, the tools, and a history without end.
-import { toImageData } from "./images.js";
+import {toImageData} from "./images.js";
 
 /** Copies only what two states of a canvas do not share, so that a long history stays small. */
 function changedArea(before, after) {
-  const {width, height} = before, a = new Uint32Array(before.data.buffer), b = new Uint32Array(after.data.buffer);
-  let top = height, bottom = -1, left = width, right = -1;
+  const {width, height} = before,
+    a = new Uint32Array(before.data.buffer),
+    b = new Uint32Array(after.data.buffer);
+  let top = height,
+    bottom = -1,
+    left = width,
+    right = -1;
   for (let i = 0; i < a.length; i++)
     if (a[i] !== b[i]) {
-      const x = i % width, y = (i - x) / width;
+      const x = i % width,
+        y = (i - x) / width;
       top = Math.min(top, y);
       bottom = y;
       left = Math.min(left, x);
@@ -24,7 +30,7 @@ export class Drawing {
     this.tool = "brush";
     this.colour = "#000000";
     this.width = 8;
-    this.source = null;  // the whole photo, of which the canvas may show a part
+    this.source = null; // the whole photo, of which the canvas may show a part
     this.done = [];
     this.undone = [];
     this.stroke = null;
@@ -36,7 +42,8 @@ export class Drawing {
 
   /** Adds what changed since `before` to the history. */
   commit(before, source = this.source) {
-    const after = this.pixels(), previous = this.source;
+    const after = this.pixels(),
+      previous = this.source;
     this.source = source;
     if (before.width !== after.width || before.height !== after.height) {
       this.done.push({before: {pixels: before, source: previous}, after: {pixels: after, source}});
@@ -44,7 +51,9 @@ export class Drawing {
       const area = changedArea(before, after);
       if (!area) return;
       const part = pixels => {
-        const cut = new ImageData(area.width, area.height), from = new Uint32Array(pixels.data.buffer), to = new Uint32Array(cut.data.buffer);
+        const cut = new ImageData(area.width, area.height),
+          from = new Uint32Array(pixels.data.buffer),
+          to = new Uint32Array(cut.data.buffer);
         for (let y = 0; y < area.height; y++) {
           const start = (area.y + y) * pixels.width + area.x;
           to.set(from.subarray(start, start + area.width), y * area.width);
@@ -113,7 +122,8 @@ export class Drawing {
 
   move(x, y, pressure = 1) {
     if (!this.stroke) return;
-    const {context, stroke} = this, erasing = this.tool === "eraser";
+    const {context, stroke} = this,
+      erasing = this.tool === "eraser";
     const width = this.width * pressure * (erasing ? 2 : 1);
     context.fillStyle = context.strokeStyle = erasing ? this.paper : this.colour;
     if (this.tool === "rect" || this.tool === "line") context.putImageData(stroke.before, 0, 0);
@@ -134,7 +144,7 @@ export class Drawing {
     if (stroke) this.commit(stroke.before);
   }
 
-  /** A line with round ends: smooth, or stamped in whole pixels, since a smooth edge would mix the colours of labels. */
+  /** A line with round ends: smooth, or in whole pixels, since a smooth edge would mix the colours of labels. */
   segment([x0, y0], [x1, y1], width) {
     const {context} = this;
     if (!this.crisp) {
@@ -145,21 +155,28 @@ export class Drawing {
       context.lineTo(x1, y1);
       return context.stroke();
     }
-    const radius = Math.max(0.5, width / 2), steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0)));
+    const radius = Math.max(0.5, width / 2),
+      steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0)));
     for (let i = 0; i <= steps; i++) {
-      const x = x0 + (x1 - x0) * i / steps, y = y0 + (y1 - y0) * i / steps;
+      const x = x0 + ((x1 - x0) * i) / steps,
+        y = y0 + ((y1 - y0) * i) / steps;
       for (let row = Math.ceil(y - radius - 0.5); row <= y + radius - 0.5; row++) {
-        const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2)), left = Math.round(x - half);
+        const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2)),
+          left = Math.round(x - half);
         context.fillRect(left, row, Math.max(1, Math.round(x + half) - left), 1);
       }
     }
   }
 
-  /** Gives the area around a pixel the colour. What differs by up to 32 levels belongs to it: JPEG examples are noisy. */
+  /** Gives the area around a pixel the colour. Up to 32 levels of difference belong to it: JPEG examples are noisy. */
   fill(x, y) {
-    const image = this.pixels(), {width, height, data} = image, start = (y * width + x) * 4;
-    const from = data.slice(start, start + 3), to = [1, 3, 5].map(i => parseInt(this.colour.slice(i, i + 2), 16));
-    const seen = new Uint8Array(width * height), todo = [y * width + x];
+    const image = this.pixels(),
+      {width, height, data} = image,
+      start = (y * width + x) * 4;
+    const from = data.slice(start, start + 3),
+      to = [1, 3, 5].map(i => parseInt(this.colour.slice(i, i + 2), 16));
+    const seen = new Uint8Array(width * height),
+      todo = [y * width + x];
     while (todo.length) {
       const at = todo.pop();
       if (seen[at]) continue;

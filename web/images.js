@@ -1,10 +1,11 @@
 // Reading, resizing and saving images. An image is {height, width, data: Uint8Array of RGB}.
 
-export const MOST_PIXELS = 16e6;  // what canvases of every browser hold
+export const MOST_PIXELS = 16e6; // what canvases of every browser hold
 
 /** The pixels of a canvas. */
 export function readCanvas(canvas) {
-  const {width, height} = canvas, rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+  const {width, height} = canvas,
+    rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data;
   const data = new Uint8Array(height * width * 3);
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
     data[to++] = rgba[from];
@@ -27,7 +28,8 @@ export function toImageData({height, width, data}) {
 
 /** Shows an image in a canvas, which takes its size. */
 export function showImage(canvas, image) {
-  if (canvas.width !== image.width || canvas.height !== image.height) Object.assign(canvas, {width: image.width, height: image.height});
+  if (canvas.width !== image.width || canvas.height !== image.height)
+    Object.assign(canvas, {width: image.width, height: image.height});
   canvas.getContext("2d").putImageData(toImageData(image), 0, 0);
 }
 
@@ -44,7 +46,8 @@ export function grab(source, size, area = {x: 0, y: 0, ...size}) {
 /** A file => its image, upright, reduced to MOST_PIXELS. Throws if the browser cannot read it. */
 export async function readFile(file) {
   const bitmap = await createImageBitmap(file);
-  const {width, height} = bitmap, scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
+  const {width, height} = bitmap,
+    scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
   const size = {width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale))};
   const image = grab(bitmap, size, {x: 0, y: 0, width, height});
   bitmap.close();
@@ -61,7 +64,8 @@ export async function readUrl(url) {
 
 /** The largest area in the middle of `height` x `width` with an aspect (width / height). */
 export function middle(height, width, aspect) {
-  const w = Math.max(1, Math.min(width, Math.round(height * aspect))), h = Math.max(1, Math.min(height, Math.round(width / aspect)));
+  const w = Math.max(1, Math.min(width, Math.round(height * aspect))),
+    h = Math.max(1, Math.min(height, Math.round(width / aspect)));
   return {x: Math.floor((width - w) / 2), y: Math.floor((height - h) / 2), width: w, height: h};
 }
 
@@ -75,12 +79,15 @@ export function crop(image, {x, y, width, height}) {
   return {height, width, data};
 }
 
-/** Where each of `size` pixels looks at `from` pixels, with what weights: Pillow's bicubic, which averages as it reduces. */
+/** Where each of `size` pixels looks at `from` pixels, with what weights: as Pillow's bicubic does. */
 function bicubic(from, size) {
-  const scale = from / size, stretch = Math.max(1, scale), support = 2 * stretch;
-  const cubic = x => x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+  const scale = from / size,
+    stretch = Math.max(1, scale),
+    support = 2 * stretch;
+  const cubic = x => (x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0);
   return Array.from({length: size}, (_, i) => {
-    const centre = (i + 0.5) * scale, start = Math.max(0, Math.floor(centre - support + 0.5));
+    const centre = (i + 0.5) * scale,
+      start = Math.max(0, Math.floor(centre - support + 0.5));
     const length = Math.min(from, Math.floor(centre + support + 0.5)) - start;
     const weights = Array.from({length}, (_, k) => cubic(Math.abs((start + k - centre + 0.5) / stretch)));
     const sum = weights.reduce((a, b) => a + b);
@@ -91,11 +98,15 @@ function bicubic(from, size) {
 /** Resizes as Pillow does, and so as training and test do: first the rows, then the columns, 8 bits between. */
 export function resize(image, [height, width]) {
   if (image.width !== width) {
-    const data = new Uint8ClampedArray(image.height * width * 3), looks = bicubic(image.width, width);
+    const data = new Uint8ClampedArray(image.height * width * 3),
+      looks = bicubic(image.width, width);
     for (let y = 0, to = 0; y < image.height; y++)
       for (let x = 0; x < width; x++) {
         const {start, weights} = looks[x];
-        let r = 0, g = 0, b = 0, from = (y * image.width + start) * 3;
+        let r = 0,
+          g = 0,
+          b = 0,
+          from = (y * image.width + start) * 3;
         for (const weight of weights) {
           r += weight * image.data[from++];
           g += weight * image.data[from++];
@@ -108,7 +119,8 @@ export function resize(image, [height, width]) {
     image = {height: image.height, width, data};
   }
   if (image.height !== height) {
-    const data = new Uint8ClampedArray(height * width * 3), row = width * 3;
+    const data = new Uint8ClampedArray(height * width * 3),
+      row = width * 3;
     bicubic(image.height, height).forEach(({start, weights}, y) => {
       const sums = new Float32Array(row);
       weights.forEach((weight, k) => {
@@ -124,9 +136,12 @@ export function resize(image, [height, width]) {
 /** The lightness of an image as grey: what a network that colours sees. */
 export function toGrey(image) {
   const data = new Uint8Array(image.data.length);
-  const linear = Float64Array.from({length: 256}, (_, level) => level / 255 > 0.04045 ? ((level / 255 + 0.055) / 1.055) ** 2.4 : level / 255 / 12.92);
+  const linear = Float64Array.from({length: 256}, (_, level) =>
+    level / 255 > 0.04045 ? ((level / 255 + 0.055) / 1.055) ** 2.4 : level / 255 / 12.92,
+  );
   for (let i = 0; i < data.length; i += 3) {
-    const y = 0.212671 * linear[image.data[i]] + 0.71516 * linear[image.data[i + 1]] + 0.072169 * linear[image.data[i + 2]];
+    const y =
+      0.212671 * linear[image.data[i]] + 0.71516 * linear[image.data[i + 1]] + 0.072169 * linear[image.data[i + 2]];
     data.fill(Math.round(255 * (y > 0.0031308 ? 1.055 * y ** (1 / 2.4) - 0.055 : 12.92 * y)), i, i + 3);
   }
   return {...image, data};
@@ -134,7 +149,8 @@ export function toGrey(image) {
 
 /** Images of one height => one next to the other. */
 export function join(images) {
-  const height = images[0].height, width = images.reduce((sum, image) => sum + image.width, 0);
+  const height = images[0].height,
+    width = images.reduce((sum, image) => sum + image.width, 0);
   const data = new Uint8Array(height * width * 3);
   for (let y = 0, to = 0; y < height; y++)
     for (const image of images) {

@@ -1,11 +1,14 @@
 // The network in a worker: starts it, gives it the newest image, and takes a GPU when that is right and faster.
 
-const RELAXED_SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0,
-  65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11]);
+const RELAXED_SIMD = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
+  253, 128, 2, 11,
+]);
 
 function decode(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
-  const text = atob(base64), data = new Uint8Array(text.length);
+  const text = atob(base64),
+    data = new Uint8Array(text.length);
   for (let i = 0; i < data.length; i++) data[i] = text.charCodeAt(i);
   return data;
 }
@@ -40,7 +43,7 @@ class Engine {
 }
 
 export class Translator {
-  /** onresult({output, milliseconds}), onwindow(done, total) and onerror(message) are called as an image goes through. */
+  /** onresult({output, milliseconds}), onwindow(done, total) and onerror(message) are called for each image. */
   constructor(settings, {onresult, onwindow, onerror}) {
     Object.assign(this, {settings, onresult, onwindow, onerror});
     this.id = 0;
@@ -50,8 +53,14 @@ export class Translator {
 
   /** Starts on the CPU. check: {input, output}, RGB. Gives what the self-check measured. */
   async start(check) {
-    const build = !WebAssembly.validate(RELAXED_SIMD) ? "compat" : self.crossOriginIsolated && parts["threaded.js"] ? "threaded" : "plain";
-    const [glue, source, wasm, model] = await Promise.all([`${build}.js`, "worker", `${build}.wasm`, "model"].map(unpack));
+    const build = !WebAssembly.validate(RELAXED_SIMD)
+      ? "compat"
+      : self.crossOriginIsolated && parts["threaded.js"]
+        ? "threaded"
+        : "plain";
+    const [glue, source, wasm, model] = await Promise.all(
+      [`${build}.js`, "worker", `${build}.wasm`, "model"].map(unpack),
+    );
     this.files = {glue, source, wasm, model};
     this.check = check;
     const engine = new Engine("wasm", this.files, this.settings, check);
@@ -69,8 +78,8 @@ export class Translator {
   /** Tries the GPU in a worker of its own. Gives its measurement if it has been taken, else null. */
   async tryGpu(measured, tolerance) {
     const {files} = this;
-    this.files = null;  // they are large
-    if (!await navigator.gpu?.requestAdapter().catch(() => null)) return null;
+    this.files = null; // they are large
+    if (!(await navigator.gpu?.requestAdapter().catch(() => null))) return null;
     const engine = new Engine("webgpu", files, this.settings, this.check);
     const gpu = await engine.ready.catch(() => null);
     if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
@@ -85,7 +94,8 @@ export class Translator {
   /** Translates an image, {height, width, data}. While one is in the network, only the newest waits. */
   translate(image) {
     this.waiting = image;
-    if (!this.busy || this.current.height * this.current.width > this.settings.size[0] * this.settings.size[1]) this.next();
+    if (!this.busy || this.current.height * this.current.width > this.settings.size[0] * this.settings.size[1])
+      this.next();
   }
 
   next() {
@@ -102,7 +112,7 @@ export class Translator {
   }
 
   receive({id, output, milliseconds, done, total, error}) {
-    if (id !== this.id) return;  // of an image that a newer one has replaced
+    if (id !== this.id) return; // of an image that a newer one has replaced
     if (done) return this.onwindow(done, total);
     this.busy = false;
     if (error) this.onerror(error);

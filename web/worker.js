@@ -1,6 +1,8 @@
 // Runs the network, away from the page: LiteRT.js stands above this in the worker's source, and its WebAssembly glue
 // above that, since Firefox does not let a worker import a blob. Messages in: {start}, then {image, id}.
-let model, settings, newest = 0;
+let model,
+  settings,
+  newest = 0;
 
 /** RGB of one window => RGB of its translation. */
 async function run(pixels) {
@@ -16,13 +18,14 @@ async function run(pixels) {
 async function start({wasm, glue, file, accelerator, check}) {
   self.Module = {wasmBinary: wasm, mainScriptUrlOrBlob: new Blob([glue]), printErr: () => {}};
   self.importScripts = () => {};
-  if (accelerator === "wasm") Environment.create = async () => new Environment({webGpuDevice: null});  // leaves the GPU be
+  if (accelerator === "wasm") Environment.create = async () => new Environment({webGpuDevice: null}); // no GPU
   await loadLiteRt("above.js");
   if (accelerator === "webgpu" && !getWebGpuDevice()) throw new Error("no GPU");
   model = await loadAndCompile(file, {accelerator});
   if (accelerator === "webgpu" && !model.isFullyAccelerated) throw new Error("not all of the network runs on the GPU");
   const output = await run(check.input);
-  let sum = 0, most = 0;
+  let sum = 0,
+    most = 0;
   for (let i = 0; i < output.length; i++) {
     const difference = Math.abs(output[i] - check.output[i]);
     sum += difference;
@@ -38,7 +41,7 @@ async function start({wasm, glue, file, accelerator, check}) {
   return {mean: sum / output.length, most, milliseconds: Math.min(...times)};
 }
 
-const breath = () => new Promise(done => setTimeout(done));  // lets messages in
+const breath = () => new Promise(done => setTimeout(done)); // lets messages in
 
 async function answer(data) {
   try {
@@ -46,7 +49,8 @@ async function answer(data) {
       settings = data.start.settings;
       return postMessage({ready: await start(data.start)});
     }
-    const {id, image} = data, begin = performance.now();
+    const {id, image} = data,
+      begin = performance.now();
     const report = async (done, total) => {
       postMessage({id, done, total});
       await breath();
