@@ -15,6 +15,7 @@ import contextlib
 import copy
 import fcntl
 import functools
+import hashlib
 import io
 import json
 import os
@@ -178,7 +179,8 @@ def names_listed(path):
 
 def in_shard(name, shard):
     """Whether a name belongs to shard (i, n), 1 <= i <= n. Nothing else counts, so that all shards agree."""
-    return zlib.crc32(os.fsencode(name)) % shard[1] == shard[0] - 1
+    number = int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest())
+    return number % shard[1] == shard[0] - 1
 
 
 @contextlib.contextmanager
