@@ -31,8 +31,8 @@ def test_forward_pass_gives_stored_output(name):
 @pytest.mark.parametrize(
     ("name", "script", "flags"),
     [
-        ("unet-6", "pix2pix", {"ngf": 2, "crop_size": "64"}),
-        ("resnet-2", "cyclegan", {"ngf": 4, "n_blocks": 2}),
+        ("unet-6", "pix2pix", {"ngf": 2, "crop_size": "64", "norm": "batch"}),
+        ("resnet-2", "cyclegan", {"ngf": 4, "n_blocks": 2, "norm": "instance"}),
         ("ganilla", "ganilla", {"ngf": 4}),
     ],
 )
@@ -43,6 +43,14 @@ def test_stored_generators_are_recognised_and_exported_unchanged(name, script, f
     tool.fill(network, state)
     back = tool.extract(network)
     assert back.keys() == state.keys() and all(np.array_equal(back[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(("script", "norm", "size"), [("pix2pix", "instance", 64), ("cyclegan", "batch", 32)])
+def test_a_training_step_with_the_other_norm_is_that_of_pytorch(script, norm, size):
+    """W7: with a batch of 2, whose statistics batch norm shares, and the discriminators with the same norm."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    differences = parity.compare_steps(script, size, 1, 8, n_blocks=1, calm=True, norm=norm, batch_size=2)[1]
+    assert differences["losses"][0] < 1e-5 and differences["weights"][0] < 1e-4, differences
 
 
 def test_stored_arrays_are_small():

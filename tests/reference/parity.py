@@ -211,7 +211,7 @@ def default_args(module, **changes):
     return SimpleNamespace(**{**values.flag_values_dict(), "seed": 0, **changes})
 
 
-def build_training(script, size, ngf, n_blocks, calm):
+def build_training(script, size, ngf, n_blocks, calm, norm=""):
     """Our model, and {name: the same network in PyTorch}, with equal weights.
 
     They are those that a training starts with or, if calm, larger ones, which are trained in steps a tenth as large.
@@ -221,15 +221,16 @@ def build_training(script, size, ngf, n_blocks, calm):
     torch.manual_seed(0)
     module, algorithm = load_tool().load_algorithm(script)
     changes = {"n_blocks": n_blocks} if script in ("cyclegan", "cut") else {}
+    changes |= {"norm": norm} if norm else {}
     args = default_args(module, ngf=ngf, ndf=ngf, crop_size=str(size), lr=2e-5 if calm else 2e-4, **changes)
     model = algorithm(args, training=True)
     if script == "pix2pix":
-        names = [f"unet-{model.halvings}", "conditional"]
+        names = [f"unet-{model.halvings}-{norm}", f"conditional--{norm}"]
         without_dropout(model.generator)
     elif script == "cut":
         names = [f"cut-{n_blocks}", "cutgan-3", "heads-5" if n_blocks >= 5 else "heads-4"]
     else:
-        names = [f"resnet-{n_blocks}" if script == "cyclegan" else "ganilla"] * 2 + ["patchgan-3"] * 2
+        names = [f"resnet-{n_blocks}-{norm}" if script == "cyclegan" else "ganilla"] * 2 + [f"patchgan-3-{norm}"] * 2
     modules = {key: build_reference(name, ngf) for key, name in zip(model.networks, names, strict=True)}
     for seed, (key, network) in enumerate(model.networks.items()):
         if calm:
@@ -308,7 +309,7 @@ def drawn_by(model, step, images):
     return [torch.from_numpy(where).long() for where in places], bool(mirror)
 
 
-def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
+def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", batch_size=1):
     """Trains ours and PyTorch's in float32, and returns their relative differences from PyTorch in float64.
 
     {number of steps: {"losses", "weights", "gradients": (ours, PyTorch's)}} after the first step and the last; of the
@@ -317,13 +318,13 @@ def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False):
     import tensorflow as tf
     import torch
 
-    model, modules = build_training(script, size, ngf, n_blocks, calm)
+    model, modules = build_training(script, size, ngf, n_blocks, calm, norm)
     exact = {key: copy.deepcopy(module).double() for key, module in modules.items()}
     training = getattr(load_reference(), {"pix2pix": "Pix2Pix", "cut": "Cut"}.get(script, "CycleGan"))
     single, double = (training(*networks.values(), lr=model.args.lr) for networks in (modules, exact))
     worst, results = [0.0, 0.0], {}
     for step in range(steps):
-        images = draw_images(step, 2, 1, size, size, 3)
+        images = draw_images(step, 2, batch_size, size, size, 3)
         first, second = (to_torch(image) for image in images)
         drawn = drawn_by(model, step, images) if script == "cut" else []
         theirs = single.train_step(first, second, *drawn)
