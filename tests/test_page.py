@@ -326,7 +326,7 @@ def test_drawing_with_the_keyboard(labels):
     paper = colour_at(page, 0.5, 0.5)
     page.js("document.getElementById('input').focus()")
     page.press("r")
-    for key in ("Space", *["ArrowRight"] * 2, *["ArrowDown"] * 2, "Space"):
+    for key in (" ", *["ArrowRight"] * 2, *["ArrowDown"] * 2, " "):
         page.press(key)
     assert colour_at(page, 0.55, 0.55) != paper and colour_at(page, 0.45, 0.45) == paper
     assert not page.js("document.getElementById('cursor').hidden")
@@ -363,11 +363,7 @@ def test_before_and_after(labels):
     page.press("x")
     np.testing.assert_array_equal(page.pixels("before"), page.pixels("input"))
     page.js("(s => { s.value = 20; s.dispatchEvent(new Event('input')); })(document.getElementById('split'))")
-    assert page.js(
-        "getComputedStyle(document.getElementById('before')).clipPath"
-    ) == "inset(0px calc(80%) 0px 0px)" or (
-        "80%" in page.js("getComputedStyle(document.getElementById('before')).clipPath")
-    )
+    assert "80%" in page.js("getComputedStyle(document.getElementById('before')).clipPath")
     page.press("x")
     assert page.js("document.getElementById('before').hidden && document.getElementById('split').hidden")
 
