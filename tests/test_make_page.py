@@ -350,7 +350,7 @@ def test_data_that_have_gone(trained_of, cache, tmp_path):
 @pytest.mark.parametrize(
     ("npm_does", "words"),
     [
-        (None, ["npm is not installed", "Node.js"]),
+        (None, ["npm, which fetches", "not installed", "Node.js"]),
         ("echo 'npm error ENOTFOUND registry' >&2; exit 1", ["cannot fetch @litertjs/core", "ENOTFOUND", "network"]),
         ("echo wrong > litertjs-core-2.5.3.tgz", ["another sha512", "@litertjs/core"]),
     ],
@@ -362,6 +362,12 @@ def test_a_runtime_that_cannot_be_had(npm, cache, tmp_path, npm_does, words):
     by_hand = ["registry.npmjs.org/@litertjs/core/-/core-2.5.3.tgz", str(cache / "litertjs-core-2.5.3.tgz")]
     fails(run_tool("make_page", "any", "--output", tmp_path / "a.html"), *words, *by_hand)
     assert list(cache.iterdir()) == [] and not (tmp_path / "a.html").exists()
+
+
+def test_a_cache_that_cannot_be_written(npm, cache, tmp_path, monkeypatch):
+    npm("exit 1")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    fails(run_tool("make_page", "any", "--output", tmp_path / "a.html"), "/proc/make-page", "XDG_CACHE_HOME")
 
 
 def test_the_runtime_is_fetched_once_and_a_damaged_copy_again(npm, cache, tmp_path):

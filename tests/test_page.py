@@ -428,9 +428,9 @@ def give(page, how, path):
     page.js(f"""(() => {{
       const bytes = Uint8Array.from(atob("{data}"), c => c.charCodeAt(0)), transfer = new DataTransfer();
       transfer.items.add(new File([bytes], "{path.name}", {{type: "image/png"}}));
-      document.body.dispatchEvent("{how}" === "drop"
-        ? new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}})
-        : new ClipboardEvent("paste", {{clipboardData: transfer, bubbles: true}}));
+      const event = new Event("{how}", {{bubbles: true, cancelable: true}});
+      Object.defineProperty(event, "{how}" === "drop" ? "dataTransfer" : "clipboardData", {{value: transfer}});
+      document.body.dispatchEvent(event);
     }})()""")
 
 

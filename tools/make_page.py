@@ -291,25 +291,24 @@ def fetch(package, sha512):
 
     if is_right(path):
         return path
+    if not shutil.which("npm"):
+        raise UserError(f"npm, which fetches {package}, is not installed: install Node.js, {by_hand}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            done = subprocess.run(
-                ["npm", "pack", package, "--silent"], cwd=folder, capture_output=True, text=True, timeout=600
-            )
+            command = ["npm", "pack", package, "--silent"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
             if done.returncode:
                 lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
                 raise UserError(f"npm cannot fetch {package} ({lines[-1][:200]}): connect to the network, {by_hand}")
-            (archive,) = Path(folder).glob("*.tgz")
-            if not is_right(archive):
+            found = list(Path(folder).glob("*.tgz"))
+            if not found or not is_right(found[0]):
                 raise UserError(f"{package} came with another sha512 than expected: not used; try again, {by_hand}")
-            os.replace(archive, path)
-    except FileNotFoundError:
-        raise UserError(f"npm is not installed, and brings {package}: install Node.js, {by_hand}") from None
+            os.replace(found[0], path)
     except subprocess.TimeoutExpired:
         raise UserError(f"npm took over 10 minutes to fetch {package}: look at the network, {by_hand}") from None
     except OSError as error:
-        raise UserError(f"{error.filename or cache}: {error.strerror}; XDG_CACHE_HOME names another cache") from None
+        raise UserError(f"{cache}: {error.strerror}: XDG_CACHE_HOME can name another place") from None
     return path
 
 
