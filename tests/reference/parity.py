@@ -71,7 +71,7 @@ def original_modules(network):
 
 def fill(network, state):
     """Gives a network of ours the weights {name in PyTorch: array}."""
-    load_tool().fill(network, state, original_modules)
+    load_tool().fill(network, state | load_tool().fixed_filters(network), original_modules)
 
 
 def copy_weights(network, module):
