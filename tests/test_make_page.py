@@ -288,8 +288,9 @@ def test_a_demo_is_written_and_made_a_page_of(script, trained, cache, tmp_path, 
     monkeypatch.setattr(make_page, "DEMO", tmp_path / "demo")
     monkeypatch.chdir(tmp_path)
     assert run_tool("make_page", "--demo", "stones").returncode == 0
-    run_tool("make_page", trained.folder, "--output", "a.html", "--title", "Stones", "--quantize", "float16")
-    assert (tmp_path / "Stones.html").read_bytes() == (tmp_path / "a.html").read_bytes()
+    _, settings, parts = read_page(tmp_path / "Stones.html")
+    assert parts["model"] == (tmp_path / "demo/stones/model.tflite").read_bytes()
+    assert settings["name"] == "Stones" and settings["weights"] == "float16" and len(settings["examples"]) == 4
     assert run_tool("make_page", "--demo").stdout.splitlines()[-1].startswith("done: Stones.html")
     fails(run_tool("make_page", "--demo", "sticks"), "sticks", "stones")
     (tmp_path / "demo/stones/check.png").unlink()
