@@ -79,4 +79,4 @@ def test_parity_table():
     command = [sys.executable, ROOT / "tests" / "reference" / "parity.py"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=plain_environment())
     assert result.returncode == 0, (result.stdout, result.stderr)
-    assert result.stdout.count("| ganilla |") == 5
+    assert result.stdout.count("| ganilla |") == 5 and result.stdout.count("| cut |") == 5
