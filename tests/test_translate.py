@@ -462,7 +462,7 @@ def commands_run(script, tmp_path, **variables):
     stub.parent.mkdir(exist_ok=True)
     stub.write_text('#!/bin/bash\necho "$CUDA_VISIBLE_DEVICES" "$@"\n')
     stub.chmod(0o755)
-    environment = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}"} | variables
+    environment = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""} | variables
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 

@@ -297,16 +297,15 @@ def distance(state, truth, part):
 
 
 def drawn_by(model, step, images):
-    """What a training step of cut.py draws: whether it mirrors its inputs, and the places of each feature."""
+    """What a training step of cut.py draws: the places of each feature, int64, and whether it mirrors its inputs."""
     import tensorflow as tf
-    import torch
 
     module, seed = importlib.import_module("cut"), tf.constant([model.args.seed, step], tf.int64)
     fold_in = functools.partial(tf.random.experimental.stateless_fold_in, seed)
     mirror = model.args.flip_equivariance and float(tf.random.stateless_uniform([], fold_in(2))) < 0.5
     maps = model.encode(tf.concat(tuple(images), 0) if model.args.nce_identity else images[0])
     places = [module.random_places(256, feature, fold_in(3 + i)).numpy() for i, feature in enumerate(maps)]
-    return [torch.from_numpy(where).long() for where in places], bool(mirror)
+    return [where.astype(np.int64) for where in places], bool(mirror)
 
 
 def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", batch_size=1):

@@ -433,7 +433,7 @@ class Cut:
 def sample(maps, places):
     """Feature maps [n, c, h, w] at places [n, count] => [n, count, c], for each feature."""
     pixels = [feature.flatten(2).transpose(1, 2).float() for feature in maps]
-    return [x[torch.arange(len(x))[:, None], where] for x, where in zip(pixels, places, strict=True)]
+    return [x[torch.arange(len(x))[:, None], torch.as_tensor(where)] for x, where in zip(pixels, places, strict=True)]
 
 
 def init_weights_xavier(module):
