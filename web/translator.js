@@ -21,13 +21,28 @@ async function unpack(name) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+// Above the glue in a thread: its messages come through the port that its first message brings.
+const THREAD = `addEventListener("message", event => {
+  const port = event.data;
+  event.stopImmediatePropagation();
+  self.postMessage = message => port.postMessage(message);
+  port.onmessage = event => self.onmessage(event);
+}, {once: true});
+`;
+
+function startWorker(source, name) {
+  return new Worker(URL.createObjectURL(new Blob(source, {type: "text/javascript"})), {name});
+}
+
 /** A worker that runs the network on "wasm" or "webgpu". `ready` becomes what its self-check measured. */
 class Engine {
   constructor(accelerator, {glue, source, wasm, model}, settings, check) {
     this.accelerator = accelerator;
-    this.worker = new Worker(URL.createObjectURL(new Blob([glue, "\n", source], {type: "text/javascript"})));
+    this.worker = startWorker([glue, "\n", source], "network");
+    this.threads = [];
     this.ready = new Promise((resolve, reject) => {
       this.worker.onmessage = ({data}) => {
+        if (data.thread) return this.thread(data.thread, glue);
         if (data.ready) resolve(data.ready);
         else if (data.error && data.id === undefined) reject(new Error(data.error));
         else this.onmessage(data);
@@ -37,8 +52,19 @@ class Engine {
         reject(new Error(event.message ?? "the worker does not start"));
       };
     });
-    const start = {settings, accelerator, check, file: model.slice(), wasm: wasm.slice(), glue};
+    const start = {settings, accelerator, check, file: model.slice(), wasm: wasm.slice()};
     this.worker.postMessage({start}, [start.file.buffer, start.wasm.buffer]);
+  }
+
+  thread(port, glue) {
+    const worker = startWorker([THREAD, glue], "em-pthread");
+    worker.onerror = this.worker.onerror;
+    worker.postMessage(port, [port]);
+    this.threads.push(worker);
+  }
+
+  end() {
+    for (const worker of [this.worker, ...this.threads]) worker.terminate();
   }
 }
 
@@ -70,7 +96,7 @@ export class Translator {
   }
 
   use(engine) {
-    this.engine?.worker.terminate();
+    this.engine?.end();
     this.engine = engine;
     engine.onmessage = message => this.receive(message);
   }
@@ -83,7 +109,7 @@ export class Translator {
     const engine = new Engine("webgpu", files, this.settings, this.check);
     const gpu = await engine.ready.catch(() => null);
     if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
-      engine.worker.terminate();
+      engine.end();
       return null;
     }
     this.use(engine);
