@@ -3,9 +3,11 @@
 A test with the fixture `script` runs for each of them; one marked @once is of the second half, which is one text.
 """
 
+import contextlib
 import copy
 import html
 import importlib.util
+import io
 import itertools
 import json
 import math
@@ -239,7 +241,7 @@ def trained_crop(script):
 
 @only(*(name for name, script in SCRIPTS.items() if script.same_training))  # the others train in bfloat16 above
 def test_test_in_bfloat16_is_near(script, tested, trained, data, tmp_path):
-    """Not the same, but near: 8 bits of precision, through the norms of a network of noise, give up to 7 levels here."""
+    """Not the same, but near: 8 bits of precision, through the norms of a network of noise, give up to 7 levels."""
     path = trained.model.find_test_images(script.module.find_held_out(str(data)))[1][1]
     flags = ["--mode", "test", "--checkpoint", trained.folder, "--mixed_precision", "bfloat16", "--input_dir", path]
     script(*flags, "--output_dir", tmp_path)
@@ -721,6 +723,28 @@ def test_help_names_every_flag(script):
     assert script.module.__doc__ in out
     for name in script.module.FLAGS:
         assert re.search(rf"--(\[no\])?{name}\b", out), name
+
+
+def test_without_flags_the_commands_are_shown(script):
+    code, out, err = script.run()
+    commands = [line.split()[-1] for line in err.splitlines() if f"python {script.name}.py --mode" in line]
+    assert code == 2 and not out and len(commands) >= 3 and err.endswith("All flags: --help\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@only("pix2pix")
+def test_a_terminal_has_one_line_of_progress(script, data, tmp_path):
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--max_steps", 3, "--display_freq", 0]
+    flags = map(str, [*flags, "--progress_freq", 1, "--output_dir", tmp_path])
+    with contextlib.redirect_stdout(Terminal()) as out:
+        assert script.module.main(["pix2pix.py", *flags], script.algorithm) == 0
+    (line,) = [line for line in out.getvalue().split("\n") if "\r" in line]
+    assert re.search(r"\repoch 1: 100%.* 3/3 .*discrim [\d.]+  gan [\d.]+  l1 [\d.]+", line)
+    assert "images/s" not in out.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------------- pix2pix.py alone
