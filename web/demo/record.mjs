@@ -9,7 +9,7 @@ const [library, executablePath, file, folder] = process.argv.slice(2);
 const {default: puppeteer} = await import(library);
 const browser = await puppeteer.launch({executablePath, headless: true, args: ["--no-sandbox"], protocolTimeout: 600000});
 const page = await browser.newPage();
-await page.setViewport({width: 1000, height: 640});
+await page.setViewport({width: 1200, height: 660});
 await page.goto(pathToFileURL(file).href);
 await page.waitForFunction("document.body.dataset.ready?.startsWith('cpu')", {timeout: 300000});
 mkdirSync(folder, {recursive: true});
