@@ -124,6 +124,7 @@ def test_setup_says_what_is_wrong(setup_cell, tmp_path, monkeypatch):
         setup_cell()
 
 
+@pytest.mark.timeout(900)
 def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """With tiny networks; then with one step more, as a student does who runs the cell of the training again."""
     for package in ("nbclient", "ipykernel"):
@@ -144,7 +145,7 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
     again = nbformat.v4.new_code_cell(f"STEPS += 1\n{cells['train'].source}")
     notebook.cells.append(again)
     resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    nbclient.NotebookClient(notebook, timeout=200, coalesce_streams=True, resources=resources).execute()
+    nbclient.NotebookClient(notebook, timeout=600, coalesce_streams=True, resources=resources).execute()
 
     facades, monet = tmp_path / "tutorial_facades_4_64_train", tmp_path / "tutorial_monet_4_32_train"
     assert checkpoints(facades) == [4, 5] and checkpoints(monet) == [2]
