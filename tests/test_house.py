@@ -34,19 +34,37 @@ def test_recipes_are_flags_of_their_script(recipe):
     assert flags.mode == "train"
 
 
-PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "samples" / "README.md",
-    ROOT / "tests" / "README.md",
-    ROOT / "web" / "README.md",
-]
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), *ROOT.glob("docs/*.ipynb")})
+
+
+def markdown_of(page):
+    """The text of a page without its code; of a notebook, that of its text cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        text = "\n\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors_of(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = []
+    for heading in re.findall(r"^#+ (.*)$", markdown_of(page), re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.append(anchor + (f"-{found.count(anchor)}" if anchor in found else ""))
+    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_of_the_docs_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert re.match("https?://", link) or (page.parent / link).exists(), link
+    """Files and headings in the repository have to be there; addresses outside it have to be well-formed."""
+    for link in re.findall(r"\]\(([^)]*)\)", re.sub(r"`[^`\n]*`", "code", markdown_of(page))):
+        if "://" in link:
+            assert re.fullmatch(r"https?://[\w-]+(\.[\w-]+)+(/[\w./~%?=&#-]*)?", link), link
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists() and target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors_of(target), f"{link}: {anchors_of(target)}"
 
 
 def test_readme_of_the_tests_names_every_file():

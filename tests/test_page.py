@@ -1,8 +1,8 @@
 """The pages of tools/make_page.py in real browsers: what a person does with mouse, keyboard, finger, files and camera.
 
-Marked `browser`: it needs Debian's chromium or firefox-esr, Node.js, the network for LiteRT.js, and puppeteer-core:
+Marked `browser`: it needs Debian's chromium or firefox-esr, Node.js, the network for LiteRT.js, and two packages:
 
-    npm install --prefix ~/.cache/make-page/browser puppeteer-core@25.16.0
+    npm install --prefix ~/.cache/make-page/browser puppeteer-core@25.16.0 html-validate@10.17.0
     python -m pytest -n 0 -m browser tests/test_page.py
 """
 
@@ -192,6 +192,28 @@ def quiet(log):
     """The page asked for nothing but itself, and complained of nothing. Chromium mentions that it has no GPU."""
     assert log["requests"][1:] == log["errors"] == []  # Firefox does not count the page itself if it is a file
     assert [line for line in log["console"] if "No available adapters" not in line] == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- HTML
+
+
+def test_html_is_valid(make, trained_of, tested_of, tmp_path):
+    """Every kind of page that is written here, by html-validate: what may be inside what, attributes, labels."""
+    validator = CACHE / "node_modules" / ".bin" / "html-validate"
+    if not validator.exists():
+        pytest.skip(f"html-validate is not there: npm install --prefix {CACHE} html-validate@10.17.0")
+
+    def validate(*pages):
+        # "preset": the standard's rules, without those of style
+        (tmp_path / "rules.json").write_text('{"root": true, "extends": ["html-validate:standard"]}')
+        command = ["node", validator, "--config", tmp_path / "rules.json", "--formatter", "text", *pages]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    (tmp_path / "wrong.html").write_text("<!DOCTYPE html>\n<title>a</title>\n<p><div></div></p>\n")
+    assert "wrong.html:3:" in validate(tmp_path / "wrong.html")
+    trained, tested, report = trained_of("pix2pix").folder, tested_of("pix2pix"), tmp_path / "report.html"
+    assert run_tool("report", trained, tested, "--output", report).returncode == 0
+    assert validate(trained / "index.html", tested / "index.html", report, make("labels")[0]) == ""
 
 
 # --------------------------------------------------------------------------------------------------------------- start
