@@ -397,7 +397,7 @@ def test_fidelity_says_what_is_missing(tmp_path, torch_fidelity, monkeypatch):
     truncate(save_all(tmp_path / "b", paintings(4)) / "p3.png")
     assert "b/p3.png cannot be read" in fails("evaluate", "fidelity", a, tmp_path / "b")
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    assert "pip install torch-fidelity" in fails("evaluate", "fidelity", a, a)
+    assert "pip install torchvision torch-fidelity" in fails("evaluate", "fidelity", a, a)
 
 
 def test_images_are_decoded_ahead_of_the_network():

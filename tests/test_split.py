@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 from conftest import save_image
+from PIL import Image
 from run_tool import fails, run_tool
 
 tool = functools.partial(run_tool, "split")
@@ -208,3 +209,13 @@ def test_help_has_a_line_for_every_option():
         "--link",
     ):
         assert option in result.stdout
+
+
+def test_what_training_does_not_read_is_left_out_and_named(pairs, tmp_path):
+    (pairs / "inside").mkdir()
+    Image.new("RGB", (8, 8)).save(pairs / "scan.TIFF")
+    (pairs / "phone.heic").write_bytes(b"")
+    count = len([path for path in pairs.iterdir() if path.suffix == ".png"])
+    result = tool("--dir", pairs, "--output_dir", tmp_path / "o")
+    assert result.returncode == 0 and "3 left out, e.g. inside" in result.stderr
+    assert sum(len(list(part.iterdir())) for part in (tmp_path / "o").iterdir()) == count

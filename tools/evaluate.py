@@ -307,7 +307,7 @@ def import_torch_fidelity():
         import torch
         import torch_fidelity
     except ImportError as error:
-        raise UserError(f"fidelity is computed by torch-fidelity ({error}): pip install torch-fidelity") from None
+        raise UserError(f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity") from None
     return torch, torch_fidelity
 
 

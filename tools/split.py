@@ -10,10 +10,13 @@ import errno
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 
 from common import Parser, UserError, find_images, run
 from tqdm import tqdm
+
+CONVERTED = {".tif", ".tiff", ".webp"}  # read by the tools, not by TensorFlow
 
 
 def shares(train, val, test, paired):
@@ -52,6 +55,18 @@ def split(paths, fractions, seed):
             total = sum(sizes.values())
             raise UserError(f"{name} would be empty: {total} images are too few for a share of {fractions[name]:g}")
     return parts
+
+
+def images_for_training(folder):
+    """The images of a folder that the algorithms read. Says on stderr what else is there and is left out."""
+    paths = [path for path in find_images(folder) if path.suffix.lower() not in CONVERTED]
+    others = sorted({path.name for path in folder.iterdir() if path.name[0] != "."} - {path.name for path in paths})
+    if others:
+        hint = "training reads JPEG and PNG in the folder itself; process.py makes PNG of TIFF and WebP"
+        print(f"{folder}: {len(others)} left out, e.g. {others[0]}: {hint}", file=sys.stderr)
+    if not paths:
+        raise UserError(f"{folder} holds no images that training reads")
+    return paths
 
 
 def place(parts, output, link):
@@ -101,10 +116,11 @@ def main():
         a, b = args.unpaired
         if a.resolve() == b.resolve():
             raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each domain")
-        domains = {domain: split(find_images(folder), fractions, args.seed) for domain, folder in (("A", a), ("B", b))}
+        found = {"A": images_for_training(a), "B": images_for_training(b)}
+        domains = {domain: split(paths, fractions, args.seed) for domain, paths in found.items()}
         parts = {f"{name}{domain}": domains[domain][name] for name in ("train", "test") for domain in "AB"}
     else:
-        parts = split(find_images(args.dir), fractions, args.seed)
+        parts = split(images_for_training(args.dir), fractions, args.seed)
     parts = {name: paths for name, paths in parts.items() if paths}
     try:
         place(parts, output, args.link)
