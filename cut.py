@@ -26,10 +26,12 @@ import math
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import types
 import urllib.parse
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,7 +73,7 @@ string, integer, number, boolean, choice = (functools.partial(define, flag_value
 
 # >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-integer("batch_size", 1, "images of each domain in a training step", lower_bound=1)
+integer("batch_size", 1, "images of each domain in a training step, of all replicas together", lower_bound=1)
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
 integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
@@ -113,8 +115,8 @@ def parse_sizes(crop_size, scale_size, training=True):
     return tuple(crop), tuple(scale)
 
 
-def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb):
-    """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
+def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb, share=None):
+    """Endless training batches, from step `start` on: float32 [n, *crop, 3] in [-1, 1]; n, share: see own_share().
 
     load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
     The order, new in each epoch, and the crops depend on (seed, position) alone: a training can continue at any step.
@@ -144,8 +146,9 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
         if cached := pixels * 3 <= cache_mb * 2**20:
             with naming_unreadable(paths, load):
                 cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
-        positions = tf.data.Dataset.range(start * batch_size, 2**62)
-        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
+        n, is_own = own_share(batch_size, share)
+        positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
+        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(n, drop_remainder=True)
         return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
 # <<< crops
 
@@ -286,9 +289,11 @@ def gan_loss(logits, label, kind):
 # <<< unpaired losses
 
 
-def random_places(count, maps, seed):
-    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]."""
-    draw = tf.random.stateless_uniform([maps.shape[0], maps.shape[1] * maps.shape[2]], seed)
+def random_places(count, maps, seed, domains=1):
+    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]. On
+    several replicas those of the whole batch; domains: how many the n maps are of, in order."""
+    n = maps.shape[0] * tf.distribute.get_strategy().num_replicas_in_sync
+    draw = own_part(tf.random.stateless_uniform([n, maps.shape[1] * maps.shape[2]], seed), domains)
     return tf.math.top_k(draw, min(count, draw.shape[1])).indices
 
 
@@ -345,11 +350,11 @@ class CUT:
             for name, weights in (("generator", generator + heads), ("discriminator", discriminator)):
                 self.optimizers[name] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
                 self.learning_rates[name] = args.lr
-            self.train_step = tf.function(self.train_step, jit_compile=args.xla)
+            self.train_step = compile_step(self.train_step, args.xla)
 
     def train_step(self, step, images):
         """One step of all networks on a batch of batches(). Returns the losses, float32 [4]."""
-        args, n = self.args, self.args.batch_size
+        args, n = self.args, images[0].shape[0]
         real_A, real_B = images if args.which_direction == "AtoB" else images[::-1]  # from A to B, as in the paper
         generator, discriminator, heads = self.networks.values()
         optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
@@ -369,7 +374,8 @@ class CUT:
                 optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
             gan = loss(discriminator(fake), 1.0)  # D(fake) => 1
             queries = self.encode(outputs)
-            places = [random_places(256, maps, fold_in(3 + i)) for i, maps in enumerate(queries)]
+            domains = 2 if args.nce_identity else 1
+            places = [random_places(256, maps, fold_in(3 + i), domains) for i, maps in enumerate(queries)]
             if args.flip_equivariance:  # the keys are of inputs that are not mirrored
                 keys = tf.cond(mirror, lambda: self.encode(inputs), lambda: keys)
             keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
@@ -407,12 +413,12 @@ class CUT:
         images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in self.translate}
         return [(f"{direction}-{name}", path, direction) for direction in images for name, path in images[direction]]
 
-    def batches(self, paths, start):
+    def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
         the larger domain; the other starts again, in a new order, whenever it runs out."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
-        A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2)
-        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2)  # not as A
+        A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
+        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)  # not as A
         return tf.data.Dataset.zip((A, B))
 
     def translate_images(self, images, direction):
@@ -471,8 +477,9 @@ class CUT:
 #   load(path)                  reads an image file as training does; raises tf.errors.OpError
 #   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
 #   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
-#   batches(paths, start) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]}
-#   train_step(step, batch) => float32 [len(losses)]; step: int64 []
+#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]};
+#                               share: for which of several machines, see own_share()
+#   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
 #   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; used by tools/translate.py
 #   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
 #   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
@@ -497,10 +504,12 @@ integer("progress_freq", 50, "steps between progress lines, 0: none", lower_boun
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
+integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
+boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/scale.md")
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved", "strategy")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -629,6 +638,47 @@ def with_own_threads(dataset):
     return dataset.with_options(options)
 
 
+# ------------------------------------------------------------------------------------------------------ several devices
+# A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
+
+def own_share(batch_size, share):
+    """The size of each replica's part of a batch, and is_own(position): whether the image there is for this machine.
+    share: tf.distribute.InputContext, or None for the only machine, with one replica."""
+    share = share or tf.distribute.InputContext()
+    of_machine = batch_size // share.num_input_pipelines
+    is_own = lambda position: position % batch_size // of_machine == share.input_pipeline_id  # noqa: E731
+    return batch_size // share.num_replicas_in_sync, is_own
+
+
+def gathered(tensor):
+    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back to each."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tensor
+    shape = [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]]
+    return tf.ensure_shape(replica.all_gather(tensor, 0), shape)
+
+
+def own_part(tensor, groups=1):
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one; the first axis may be some such groups."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tensor
+    parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *tensor.shape[1:]])
+    own = tf.gather(parts, replica.replica_id_in_sync_group, axis=1)
+    return tf.reshape(own, [tensor.shape[0] // replica.num_replicas_in_sync, *tensor.shape[1:]])
+
+
+def compile_step(train_step, xla):
+    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
+    strategy = tf.distribute.get_strategy()
+
+    def run_on_replicas(step, batch):
+        return strategy.reduce("MEAN", strategy.run(train_step, (step, batch)), axis=None)
+
+    return tf.function(run_on_replicas, jit_compile=xla)
+
+
 def weights_init():
     """Convolution kernels start as N(0, 0.02)."""
     return keras.initializers.RandomNormal(0.0, 0.02)
@@ -636,6 +686,9 @@ def weights_init():
 
 class Adam(keras.optimizers.Adam):
     """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
+
+    def scale_loss(self, loss):
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the gradients of all replicas
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -649,11 +702,22 @@ class Adam(keras.optimizers.Adam):
         )  # fmt: skip
 
 
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the scale on all."""
+
+    def scale_loss(self, loss):
+        return super().scale_loss(self.inner_optimizer.scale_loss(loss))
+
+    def check_finite(self, gradients):
+        bad = tf.cast(tf.logical_not(super().check_finite(gradients)), tf.int32)
+        return tf.distribute.get_replica_context().all_reduce("SUM", bad) == 0
+
+
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
     """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScaleOptimizer(optimizer)
     optimizer.build(weights)
     return optimizer
 
@@ -827,17 +891,65 @@ def restore_generators(model, args):
     return checkpoint
 
 
-def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
-    concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats bit for bit."""
+def wait_for_workers(seconds=300):
+    """Waits until all workers of TF_CONFIG answer, since TensorFlow itself waits for ever. Returns their number."""
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        (kind, workers), task = *config["cluster"].items(), config["task"]
+        addresses, index = [re.fullmatch(r"\[?(.+?)]?:(\d+)", worker).groups() for worker in workers], task["index"]
+        damaged = (kind, task["type"]) != ("worker", "worker") or not 0 <= index < len(workers)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        damaged = True
+    if damaged:
+        example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        raise UserError(f"--cluster needs TF_CONFIG in the environment, on the first machine e.g. {example}")
+    print(f"worker {index} of {len(workers)}, {workers[index]}: waiting for the others, {seconds} s at most", flush=True)
+    deadline, dual = time.monotonic() + seconds, socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        listener = socket.create_server(("", int(addresses[index][1])), family=family, dualstack_ipv6=dual)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"{workers[index]}: {error}; give another port in TF_CONFIG, on all machines") from None
+    with listener:
+        for worker, address in zip(workers, addresses, strict=True):
+            while True:
+                try:
+                    socket.create_connection(address, timeout=5).close()
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        message = f"worker {worker} did not answer within {seconds} s ({error.strerror or error})"
+                        raise UserError(f"{message}: start all workers of TF_CONFIG again") from None
+                    time.sleep(0.2)
+    return len(workers)
+
+
+def start_devices(deterministic, replicas=1, cluster=False):
+    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes. With `deterministic` a CPU runs
+    one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
+    bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
     tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    gpus = tf.config.list_physical_devices("GPU")
-    with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
-        if deterministic and not gpus:
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+    gpus, cpus = tf.config.list_physical_devices("GPU"), tf.config.list_physical_devices("CPU")
+    workers = wait_for_workers() if cluster else 1
+    with quiet_stderr():
+        with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
+            if deterministic and not gpus:
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            if replicas > 1 and not gpus:
+                parts = [tf.config.LogicalDeviceConfiguration()] * replicas
+                tf.config.set_logical_device_configuration(cpus[0], parts)
+            tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
+        strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
         tf.constant(0)
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
+        devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
+        if usable < replicas:
+            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
+        if replicas > 1 and not cluster:
+            strategy = tf.distribute.MirroredStrategy(devices[:replicas])
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
+    names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
+    return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
 
 
 # ----------------------------------------------------------------------------------------------- train, test, export
@@ -848,9 +960,16 @@ def train(args, algorithm):
     there = find_checkpoint(output_dir)
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    model = algorithm(args, training=True)
+    strategy, worker = args.strategy, args.strategy.cluster_resolver
+    chief = not worker or worker.task_id == 0  # it alone writes
+    if args.batch_size % (parts := strategy.num_replicas_in_sync):
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
+    if args.xla and parts > 1:
+        raise UserError("--xla compiles for one replica only: leave it or --replicas and --cluster out")
+    with strategy.scope():
+        model = algorithm(args, training=True)
     shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
-    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq else []
+    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq and chief else []
     epoch_size = max(map(len, paths.values())) * model.crops_per_image
     total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
     saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
@@ -872,12 +991,25 @@ def train(args, algorithm):
             restore(begin, {"averaged": objects["averaged"]})
     first = step = int(saved_step)  # steps done
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(output_dir)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_file(output_dir / "options.json", {"script": algorithm.name, **options})
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int64)])
+    def from_workers(numbers):  # [1, n] of each => [replicas, n], on all; each has to call it at the same step
+        return strategy.experimental_local_results(strategy.run(gathered, (numbers,)))[0]
+
+    if args.cluster:
+        facts = {"step": step, "seed": args.seed, "training images": [Path(path).name for kind in paths.values() for path in kind]}
+        facts["flags"] = {**options, "input_dir": "", "device": "", "seed": 0}
+        hashes = from_workers([[zlib.crc32(json.dumps(fact).encode()) for fact in facts.values()]]).numpy()
+        if differing := [name for name, column in zip(facts, hashes.T, strict=True) if len(set(column)) > 1]:
+            raise UserError(f"the workers differ in {' and '.join(differing)}: give all the same, and a --seed")
+    lock = None
+    if chief:
+        (output_dir / "images").mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(output_dir)
+        write_file(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
-    writer = tf.summary.create_file_writer(str(output_dir))
+    writer = tf.summary.create_file_writer(str(output_dir)) if chief else tf.summary.create_noop_writer()
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
     print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
     print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
@@ -889,7 +1021,7 @@ def train(args, algorithm):
             raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
 
     def save():
-        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
+        if chief and manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
             check_finite({**weights_of(model), **optimizers})
             if not (output_dir / "options.json").exists():
                 raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
@@ -898,20 +1030,24 @@ def train(args, algorithm):
             manager.save(checkpoint_number=step)
 
     def due(frequency):
-        return frequency and (step % frequency == 0 or step == total)
+        return chief and frequency and (step % frequency == 0 or step == total)
 
-    signals = []  # Ctrl-C and SIGTERM let the current step finish
+    def any_worker(flag):
+        return from_workers([[int(flag)]]).numpy().any() if args.cluster else flag
+
+    signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        batches = iter(model.batches(paths, step))
-        while step < total and not signals:
-            start = time.perf_counter()
+        batches = iter(strategy.distribute_datasets_from_function(functools.partial(model.batches, paths, step)))
+        while step < total and not stopped:
+            start, signalled = time.perf_counter(), bool(signals)
             try:
                 with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
                     batch = next(batches)
             except UserError as error:
-                save()
-                raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
+                unreadable = error
+            if stopped := any_worker(signalled or unreadable is not None):
+                break
             for name, optimizer in model.optimizers.items():
                 decay_steps = args.decay_epochs * epoch_size / args.batch_size
                 optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
@@ -949,12 +1085,15 @@ def train(args, algorithm):
         save()
         raise
     finally:
-        os.close(lock)
+        if chief:
+            os.close(lock)
         for n, handler in handlers.items():
             signal.signal(n, handler)
-    if signals:
+    if unreadable:
+        raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
+    if stopped:
         print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
-        return 128 + signals[0]
+        return 128 + (signals or [signal.SIGTERM])[0]
     page = f"; samples in {output_dir / 'index.html'}" if samples else ""
     print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
     return 0
@@ -1172,7 +1311,9 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        args.device = start_devices(args.deterministic)
+        if args.mode != "train" and (args.replicas > 1 or args.cluster):
+            raise UserError("--replicas and --cluster share out training only; for translation see docs/scale.md")
+        args.strategy, args.device = start_devices(args.deterministic, args.replicas, args.cluster)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
