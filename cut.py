@@ -26,12 +26,10 @@ import math
 import os
 import re
 import signal
-import socket
 import sys
 import time
 import types
 import urllib.parse
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,13 +138,12 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
         return tf.nest.map_structure(augment, images)
 
     with tf.device("cpu"):
-        names = tf.constant(paths)
+        names, (n, is_own) = tf.constant(paths), own_share(batch_size, share)
         resized = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load_resized, tf.data.AUTOTUNE))
         pixels = len(paths) * scale[0] * scale[1] * len(tf.nest.flatten(resized.element_spec))
         if cached := pixels * 3 <= cache_mb * 2**20:
             with naming_unreadable(paths, load):
                 cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
-        n, is_own = own_share(batch_size, share)
         positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
         batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(n, drop_remainder=True)
         return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
@@ -290,8 +287,8 @@ def gan_loss(logits, label, kind):
 
 
 def random_places(count, maps, seed, domains=1):
-    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]. On
-    several replicas those of the whole batch; domains: how many the n maps are of, in order."""
+    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]; the
+    replicas take their parts of one draw. The n maps are of so many domains, one after the other."""
     n = maps.shape[0] * tf.distribute.get_strategy().num_replicas_in_sync
     draw = own_part(tf.random.stateless_uniform([n, maps.shape[1] * maps.shape[2]], seed), domains)
     return tf.math.top_k(draw, min(count, draw.shape[1])).indices
@@ -374,8 +371,8 @@ class CUT:
                 optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
             gan = loss(discriminator(fake), 1.0)  # D(fake) => 1
             queries = self.encode(outputs)
-            domains = 2 if args.nce_identity else 1
-            places = [random_places(256, maps, fold_in(3 + i), domains) for i, maps in enumerate(queries)]
+            draw = functools.partial(random_places, 256, domains=len(inputs) // n)
+            places = [draw(maps, fold_in(3 + i)) for i, maps in enumerate(queries)]
             if args.flip_equivariance:  # the keys are of inputs that are not mirrored
                 keys = tf.cond(mirror, lambda: self.encode(inputs), lambda: keys)
             keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
@@ -415,10 +412,11 @@ class CUT:
 
     def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out."""
+        the larger domain; the other starts again, in a new order, whenever it runs out. share: see own_share()."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
+        # two seeds, or folders of one size would form the same pairs in each epoch
         A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
-        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)  # not as A
+        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
         return tf.data.Dataset.zip((A, B))
 
     def translate_images(self, images, direction):
@@ -642,12 +640,11 @@ def with_own_threads(dataset):
 # A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
 
 def own_share(batch_size, share):
-    """The size of each replica's part of a batch, and is_own(position): whether the image there is for this machine.
+    """The images of a batch for each replica, and is_own(position): whether the image there is for this machine's.
     share: tf.distribute.InputContext, or None for the only machine, with one replica."""
     share = share or tf.distribute.InputContext()
-    of_machine = batch_size // share.num_input_pipelines
-    is_own = lambda position: position % batch_size // of_machine == share.input_pipeline_id  # noqa: E731
-    return batch_size // share.num_replicas_in_sync, is_own
+    part = batch_size // share.num_input_pipelines
+    return batch_size // share.num_replicas_in_sync, lambda i: i % batch_size // part == share.input_pipeline_id
 
 
 def gathered(tensor):
@@ -655,28 +652,21 @@ def gathered(tensor):
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    shape = [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]]
-    return tf.ensure_shape(replica.all_gather(tensor, 0), shape)
+    whole = replica.all_gather(tf.identity(tensor), 0)  # wants a tensor of this device, forgets its shape
+    return tf.ensure_shape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
 
 
 def own_part(tensor, groups=1):
-    """[replicas * n, ...], the same on all replicas => [n, ...], of this one; the first axis may be some such groups."""
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1:
-        return tensor
-    parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *tensor.shape[1:]])
-    own = tf.gather(parts, replica.replica_id_in_sync_group, axis=1)
-    return tf.reshape(own, [tensor.shape[0] // replica.num_replicas_in_sync, *tensor.shape[1:]])
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may be several such."""
+    replica, shape = tf.distribute.get_replica_context(), tensor.shape[1:]
+    parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
+    return tf.reshape(parts[:, replica.replica_id_in_sync_group], [-1, *shape])
 
 
 def compile_step(train_step, xla):
     """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
     strategy = tf.distribute.get_strategy()
-
-    def run_on_replicas(step, batch):
-        return strategy.reduce("MEAN", strategy.run(train_step, (step, batch)), axis=None)
-
-    return tf.function(run_on_replicas, jit_compile=xla)
+    return tf.function(lambda *args: strategy.reduce("MEAN", strategy.run(train_step, args), None), jit_compile=xla)
 
 
 def weights_init():
@@ -892,35 +882,34 @@ def restore_generators(model, args):
 
 
 def wait_for_workers(seconds=300):
-    """Waits until all workers of TF_CONFIG answer, since TensorFlow itself waits for ever. Returns their number."""
+    """Waits for the workers that TF_CONFIG names, since TensorFlow itself waits for ever. Returns their number."""
+    import socket
+
     try:
         config = json.loads(os.environ["TF_CONFIG"])
-        (kind, workers), task = *config["cluster"].items(), config["task"]
-        addresses, index = [re.fullmatch(r"\[?(.+?)]?:(\d+)", worker).groups() for worker in workers], task["index"]
-        damaged = (kind, task["type"]) != ("worker", "worker") or not 0 <= index < len(workers)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        damaged = True
-    if damaged:
+        workers, task = config["cluster"].pop("worker"), config["task"]
+        missing = [re.fullmatch(r"(.+):(\d+)", worker).groups() for worker in workers]
+        _, port = missing[range(len(workers)).index(task["index"])]
+        if config["cluster"] or task["type"] != "worker":
+            raise ValueError
+        listener = socket.create_server(("", int(port)))
+    except OSError as error:
+        raise UserError(f"port {port} of TF_CONFIG: {error.strerror}; choose another one, on all machines") from None
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-        raise UserError(f"--cluster needs TF_CONFIG in the environment, on the first machine e.g. {example}")
-    print(f"worker {index} of {len(workers)}, {workers[index]}: waiting for the others, {seconds} s at most", flush=True)
-    deadline, dual = time.monotonic() + seconds, socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual else socket.AF_INET
-    try:
-        listener = socket.create_server(("", int(addresses[index][1])), family=family, dualstack_ipv6=dual)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"{workers[index]}: {error}; give another port in TF_CONFIG, on all machines") from None
-    with listener:
-        for worker, address in zip(workers, addresses, strict=True):
-            while True:
-                try:
-                    socket.create_connection(address, timeout=5).close()
-                    break
-                except OSError as error:
-                    if time.monotonic() > deadline:
-                        message = f"worker {worker} did not answer within {seconds} s ({error.strerror or error})"
-                        raise UserError(f"{message}: start all workers of TF_CONFIG again") from None
-                    time.sleep(0.2)
+        raise UserError(f"--cluster needs TF_CONFIG in the environment, for the first machine e.g. {example}") from None
+    print(f"waiting for the workers {', '.join(workers)}, {seconds} s at most", flush=True)
+    deadline = time.monotonic() + seconds
+    with listener:  # until TensorFlow takes the port
+        while missing:
+            try:
+                socket.create_connection(missing[0], 5).close()
+                missing.pop(0)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    message = f"no answer from {':'.join(missing[0])} in {seconds} s ({error.strerror or error})"
+                    raise UserError(f"{message}: start all workers again") from None
+                time.sleep(0.2)
     return len(workers)
 
 
@@ -929,24 +918,22 @@ def start_devices(deterministic, replicas=1, cluster=False):
     one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
     bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
     tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    gpus, cpus = tf.config.list_physical_devices("GPU"), tf.config.list_physical_devices("CPU")
+    (cpu,), gpus = map(tf.config.list_physical_devices, ("CPU", "GPU"))
     workers = wait_for_workers() if cluster else 1
     with quiet_stderr():
         with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
             if deterministic and not gpus:
                 tf.config.threading.set_inter_op_parallelism_threads(1)
             if replicas > 1 and not gpus:
-                parts = [tf.config.LogicalDeviceConfiguration()] * replicas
-                tf.config.set_logical_device_configuration(cpus[0], parts)
+                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
             tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
         strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
-        tf.constant(0)
-        devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
         usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
         if usable < replicas:
             raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
         if replicas > 1 and not cluster:
-            strategy = tf.distribute.MirroredStrategy(devices[:replicas])
+            strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:replicas]])
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
     names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
     return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
@@ -965,7 +952,7 @@ def train(args, algorithm):
     if args.batch_size % (parts := strategy.num_replicas_in_sync):
         raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
     if args.xla and parts > 1:
-        raise UserError("--xla compiles for one replica only: leave it or --replicas and --cluster out")
+        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
     with strategy.scope():
         model = algorithm(args, training=True)
     shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
@@ -993,17 +980,17 @@ def train(args, algorithm):
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.int64)])
-    def from_workers(numbers):  # [1, n] of each => [replicas, n], on all; each has to call it at the same step
-        return strategy.experimental_local_results(strategy.run(gathered, (numbers,)))[0]
+    gather = tf.function(lambda value: strategy.experimental_local_results(strategy.run(gathered, (value,)))[0])
 
-    if args.cluster:
-        facts = {"step": step, "seed": args.seed, "training images": [Path(path).name for kind in paths.values() for path in kind]}
-        facts["flags"] = {**options, "input_dir": "", "device": "", "seed": 0}
-        hashes = from_workers([[zlib.crc32(json.dumps(fact).encode()) for fact in facts.values()]]).numpy()
-        if differing := [name for name, column in zip(facts, hashes.T, strict=True) if len(set(column)) > 1]:
-            raise UserError(f"the workers differ in {' and '.join(differing)}: give all the same, and a --seed")
-    lock = None
+    def of_workers(value):  # the values of all; each has to ask at the same step
+        return gather(tf.constant([value], tf.int64)).numpy().tolist() if args.cluster else [value]
+
+    names = [Path(path).name for kind in paths.values() for path in kind]
+    facts = json.dumps([step, names, {**options, "input_dir": "", "device": ""}])
+    if len({*of_workers(int(tf.strings.to_hash_bucket_fast(facts, 2**62)))}) > 1:
+        message = f"the workers disagree; here: step {step}, seed {args.seed}, {len(names)} images"
+        raise UserError(f"{message}: give all the same images, checkpoint and flags, with a --seed")
+    lock = os.open(os.devnull, os.O_RDONLY)
     if chief:
         (output_dir / "images").mkdir(parents=True, exist_ok=True)
         lock = lock_folder(output_dir)
@@ -1032,9 +1019,6 @@ def train(args, algorithm):
     def due(frequency):
         return chief and frequency and (step % frequency == 0 or step == total)
 
-    def any_worker(flag):
-        return from_workers([[int(flag)]]).numpy().any() if args.cluster else flag
-
     signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -1046,7 +1030,7 @@ def train(args, algorithm):
                     batch = next(batches)
             except UserError as error:
                 unreadable = error
-            if stopped := any_worker(signalled or unreadable is not None):
+            if stopped := any(of_workers(signalled or unreadable is not None)):
                 break
             for name, optimizer in model.optimizers.items():
                 decay_steps = args.decay_epochs * epoch_size / args.batch_size
@@ -1085,8 +1069,7 @@ def train(args, algorithm):
         save()
         raise
     finally:
-        if chief:
-            os.close(lock)
+        os.close(lock)
         for n, handler in handlers.items():
             signal.signal(n, handler)
     if unreadable:
@@ -1311,9 +1294,8 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        if args.mode != "train" and (args.replicas > 1 or args.cluster):
-            raise UserError("--replicas and --cluster share out training only; for translation see docs/scale.md")
-        args.strategy, args.device = start_devices(args.deterministic, args.replicas, args.cluster)
+        training = args.mode == "train"
+        args.strategy, args.device = start_devices(args.deterministic, *[args.replicas, args.cluster] * training)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
@@ -1330,6 +1312,9 @@ def main(argv, algorithm):
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except (MemoryError, tf.errors.OpError) as error:
+        if args.cluster and not isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+            print(f"error: lost another worker, see its output; start all again, with --checkpoint ({type(error).__name__})", file=sys.stderr)
+            os._exit(2)  # TensorFlow would wait for it
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
         reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
         if not reason and not isinstance(error, too_large):
