@@ -287,8 +287,8 @@ def gan_loss(logits, label, kind):
 
 
 def random_places(count, maps, seed, domains=1):
-    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]; the
-    replicas take their parts of one draw. The n maps are of so many domains, one after the other."""
+    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]. The n
+    maps are of so many domains, one after the other; replicas take their parts of one draw."""
     n = maps.shape[0] * tf.distribute.get_strategy().num_replicas_in_sync
     draw = own_part(tf.random.stateless_uniform([n, maps.shape[1] * maps.shape[2]], seed), domains)
     return tf.math.top_k(draw, min(count, draw.shape[1])).indices
@@ -412,9 +412,8 @@ class CUT:
 
     def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out. share: see own_share()."""
+        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each time."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
-        # two seeds, or folders of one size would form the same pairs in each epoch
         A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
         B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
         return tf.data.Dataset.zip((A, B))
@@ -1294,8 +1293,8 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        training = args.mode == "train"
-        args.strategy, args.device = start_devices(args.deterministic, *[args.replicas, args.cluster] * training)
+        shared = [args.replicas, args.cluster] if args.mode == "train" else []
+        args.strategy, args.device = start_devices(args.deterministic, *shared)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
@@ -1312,9 +1311,9 @@ def main(argv, algorithm):
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except (MemoryError, tf.errors.OpError) as error:
-        if args.cluster and not isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
-            print(f"error: lost another worker, see its output; start all again, with --checkpoint ({type(error).__name__})", file=sys.stderr)
-            os._exit(2)  # TensorFlow would wait for it
+        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
+            os._exit(2)  # TensorFlow's own end would wait for it
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
         reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
         if not reason and not isinstance(error, too_large):

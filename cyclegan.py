@@ -412,9 +412,8 @@ class CycleGAN:
 
     def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out. share: see own_share()."""
+        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each time."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
-        # two seeds, or folders of one size would form the same pairs in each epoch
         A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
         B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
         return tf.data.Dataset.zip((A, B))
@@ -1293,8 +1292,8 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        training = args.mode == "train"
-        args.strategy, args.device = start_devices(args.deterministic, *[args.replicas, args.cluster] * training)
+        shared = [args.replicas, args.cluster] if args.mode == "train" else []
+        args.strategy, args.device = start_devices(args.deterministic, *shared)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
@@ -1311,9 +1310,9 @@ def main(argv, algorithm):
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except (MemoryError, tf.errors.OpError) as error:
-        if args.cluster and not isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
-            print(f"error: lost another worker, see its output; start all again, with --checkpoint ({type(error).__name__})", file=sys.stderr)
-            os._exit(2)  # TensorFlow would wait for it
+        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
+            os._exit(2)  # TensorFlow's own end would wait for it
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
         reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
         if not reason and not isinstance(error, too_large):
