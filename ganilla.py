@@ -427,7 +427,7 @@ class Ganilla:
 
     def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each time."""
+        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
         A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
         B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
