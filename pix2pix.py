@@ -498,7 +498,7 @@ integer("display_freq", 500, "steps between sample images in index.html and Tens
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
 integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
-boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/scale.md")
+boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
@@ -694,7 +694,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         return super().scale_loss(self.inner_optimizer.scale_loss(loss))
 
     def check_finite(self, gradients):
-        bad = tf.cast(tf.logical_not(super().check_finite(gradients)), tf.int32)
+        bad = tf.cast(tf.logical_not(super().check_finite(gradients)), tf.float32)
         return tf.distribute.get_replica_context().all_reduce("SUM", bad) == 0
 
 
@@ -1069,7 +1069,7 @@ def train(args, algorithm):
             signal.signal(n, handler)
     if unreadable:
         raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
-    if stopped:
+    if stopped or signals:
         print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
         return 128 + (signals or [signal.SIGTERM])[0]
     page = f"; samples in {output_dir / 'index.html'}" if samples else ""
