@@ -946,8 +946,7 @@ def train(args, algorithm):
     there = find_checkpoint(output_dir)
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    strategy, worker = args.strategy, args.strategy.cluster_resolver
-    chief = not worker or worker.task_id == 0  # it alone writes
+    strategy, chief = args.strategy, getattr(args.strategy.cluster_resolver, "task_id", 0) == 0  # the chief writes
     if args.batch_size % (parts := strategy.num_replicas_in_sync):
         raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
     if args.xla and parts > 1:
