@@ -651,8 +651,8 @@ def gathered(tensor):
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    whole = replica.all_gather(tf.identity(tensor), 0)  # wants a tensor of this device, forgets its shape
-    return tf.ensure_shape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
+    whole = replica.all_gather(tf.identity(tensor), 0)  # it wants a tensor of this device, and a dense gradient
+    return tf.reshape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
 
 
 def own_part(tensor, groups=1):

@@ -32,7 +32,7 @@ from conftest import (
     tensors,
 )
 
-STEPS = ["--seed", 3, "--max_steps", 4, "--display_freq", 0, "--lr", 0.002, "--decay_epochs", 2]
+STEPS = ["--seed", 3, "--max_steps", 3, "--display_freq", 0, "--lr", 0.002, "--save_freq", 1]
 SMALL = ["--ngf", 4, "--ndf", 4, "--crop_size", 32, "--scale_size", 36]
 UNPAIRED = [*SMALL, "--n_blocks", 1, "--n_layers_d", 1, "--batch_size", 2]
 FLAGS = {  # of trainings that do not depend on the number of replicas
@@ -63,8 +63,8 @@ def compute(folder, names):
     if "cyclegan" in names:
         script, data = SCRIPTS["cyclegan"], f"{folder}/cyclegan-data"
         flags = ["--mode", "train", "--input_dir", data, *STEPS, *FLAGS["cyclegan"]]
-        script(*flags, "--output_dir", f"{folder}/resumed", "--replicas", 2, "--max_steps", 2, "--decay_epochs", 0)
-        script("--mode", "train", "--checkpoint", f"{folder}/resumed", "--max_steps", 4, "--decay_epochs", 2)
+        script(*flags, "--output_dir", f"{folder}/resumed", "--replicas", 2, "--max_steps", 2)
+        script("--mode", "train", "--checkpoint", f"{folder}/resumed", "--max_steps", 3)
         more = ["--output_dir", f"{folder}/wrong"]
         results["errors"] = [
             script.fails(*flags, *more, "--replicas", 2, "--batch_size", 3),
@@ -120,20 +120,19 @@ def measured(tmp_path_factory):
 # --------------------------------------------------------------------------------------------------- one machine
 
 
-def assert_close(first, second):
-    """Kernels and losses agree up to rounding. Biases before a norm have no gradient but rounding, and Adam makes
-    steps of it; its own variables are sums of these."""
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        if "kernel" in name or name.startswith(("smoothed", "pool")) or name.endswith("count"):
-            np.testing.assert_allclose(value, second[name], rtol=0, atol=1e-3 if "pool" in name else 2e-4, err_msg=name)
-
-
 def check_replicas(measured, names, name):
+    """The gradients of the first step, in Adam's averages, and what is left of equality after two more: Adam makes whole
+    steps of gradients that are nothing but rounding, such as those of biases before a norm."""
     folder, results = measured(names)
     for first, second in results[name]:
         np.testing.assert_array_equal(first, second)
-    assert_close(tensors(folder / f"{name}-1" / "model-4"), tensors(folder / f"{name}-2" / "model-4"))
+    one, two = (tensors(folder / f"{name}-{n}" / "model-1") for n in (1, 2))
+    assert one.keys() == two.keys()
+    for key in [key for key in one if "optimizer" in key]:
+        assert np.linalg.norm(one[key] - two[key]) <= 1e-4 * np.linalg.norm(one[key]) + 1e-6, key
+    one, two = (tensors(folder / f"{name}-{n}" / "model-3") for n in (1, 2))
+    for key in [key for key in one if key.startswith(("smoothed", "pool"))]:
+        np.testing.assert_allclose(one[key], two[key], rtol=1e-3, atol=1e-3, err_msg=key)
     options = [json.loads((folder / f"{name}-{n}" / "options.json").read_text()) for n in (1, 2)]
     assert [(o["replicas"], o["cluster"]) for o in options] == [(1, False), (2, False)]
 
@@ -152,7 +151,7 @@ def test_two_replicas_of_the_others(measured, name):
 def test_a_training_continues_on_replicas_bit_for_bit(measured):
     """It takes their number from options.json; the pool comes from the checkpoint."""
     folder, _ = measured(" ".join(FLAGS))
-    assert_same(tensors(folder / "resumed" / "model-4"), tensors(folder / "cyclegan-2" / "model-4"))
+    assert_same(tensors(folder / "resumed" / "model-3"), tensors(folder / "cyclegan-2" / "model-3"))
 
 
 def test_what_replicas_cannot_do_is_one_line(measured):
