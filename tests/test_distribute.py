@@ -121,8 +121,8 @@ def measured(tmp_path_factory):
 
 
 def check_replicas(measured, names, name):
-    """The gradients of the first step, in Adam's averages, and what is left of equality after two more: Adam makes whole
-    steps of gradients that are nothing but rounding, such as those of biases before a norm."""
+    """The gradients of the first step, in Adam's averages; after two more steps losses and pools, more loosely, since
+    Adam makes whole steps of gradients that are nothing but rounding, as those of biases before a norm."""
     folder, results = measured(names)
     for first, second in results[name]:
         np.testing.assert_array_equal(first, second)
