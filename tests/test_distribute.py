@@ -32,7 +32,7 @@ from conftest import (
     tensors,
 )
 
-STEPS = ["--seed", 3, "--max_steps", 3, "--display_freq", 0, "--lr", 0.002, "--save_freq", 1]
+STEPS = ["--seed", 3, "--max_steps", 3, "--display_freq", 0, "--lr", 0.002, "--decay_epochs", 0, "--save_freq", 1]
 SMALL = ["--ngf", 4, "--ndf", 4, "--crop_size", 32, "--scale_size", 36]
 UNPAIRED = [*SMALL, "--n_blocks", 1, "--n_layers_d", 1, "--batch_size", 2]
 FLAGS = {  # of trainings that do not depend on the number of replicas

@@ -173,7 +173,8 @@ def main():
     pipeline = result["input_pipeline"]
     print(f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
           f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")  # fmt: skip
-    print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
+    if not args.replicas:  # else they went first
+        print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
     print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
     if args.replicas:
         print(f"{args.replicas} replicas     {shared[0]['step']['images_per_second']:.2f} images/s, "
