@@ -108,7 +108,7 @@ def measure(args, module, algorithm, folder, replicas=0):
     return {
         "algorithm": args.algorithm,
         "flags": args.flags,
-        "step": summary(steps, options.batch_size),
+        "step": summary(steps, options.batch_size),  # of all replicas
         "input_pipeline": {
             "images_per_second": 200 * options.batch_size / sum(pipeline),
             "seconds": sum(pipeline) / 200,
@@ -152,7 +152,8 @@ def main():
     module, algorithm = load_algorithm(args.algorithm)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            shared = [measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)] * bool(args.replicas)
+            if args.replicas:
+                shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)["step"]
             result = measure(args, module, algorithm, Path(folder) / "one")
         except (module.UserError, module.flags.Error) as error:
             raise UserError(str(error)) from None
@@ -161,8 +162,8 @@ def main():
         result["yardstick_seconds"] = others
         result["times_as_fast_as_yardstick"] = statistics.mean(result["yardstick_seconds"]) / result["step"]["seconds"]
     if args.replicas:
-        rates = [run["step"]["images_per_second"] for run in (*shared, result)]
-        result["replicas"], result["efficiency"] = shared[0]["step"], rates[0] / rates[1] / args.replicas
+        result["replicas"] = shared
+        result["efficiency"] = result["step"]["seconds"] / shared["seconds"]
     if args.json:
         print(json.dumps(result, indent=2))
         return
@@ -177,8 +178,8 @@ def main():
         print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
     print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
     if args.replicas:
-        print(f"{args.replicas} replicas     {shared[0]['step']['images_per_second']:.2f} images/s, "
-              f"{result['efficiency']:.1%} of {args.replicas} times as many")  # fmt: skip
+        print(f"{args.replicas} replicas     {shared['images_per_second']:.2f} images/s, "
+              f"{result['efficiency']:.1%} of {args.replicas} times that of one")  # fmt: skip
     if args.yardstick:
         both = " and ".join(f"{seconds:.3f}" for seconds in result["yardstick_seconds"])
         print(f"yardstick       {both} s a step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")
