@@ -998,6 +998,10 @@ def train(args, algorithm):
     print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
     print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
 
+    def own_batches(share):
+        found, endless = model.batches(paths, step, share), tf.data.experimental.assert_cardinality(-1)
+        return found.apply(endless) if args.cluster else found  # or workers ask each other at every step for the end
+
     def check_finite(values):  # {name: array, or a dict or list of them}
         bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
         if bad:
@@ -1019,7 +1023,7 @@ def train(args, algorithm):
     signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        batches = iter(strategy.distribute_datasets_from_function(functools.partial(model.batches, paths, step)))
+        batches = iter(strategy.distribute_datasets_from_function(own_batches))
         while step < total and not stopped:
             start, signalled = time.perf_counter(), bool(signals)
             try:
