@@ -371,8 +371,7 @@ class CUT:
                 optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
             gan = loss(discriminator(fake), 1.0)  # D(fake) => 1
             queries = self.encode(outputs)
-            draw = functools.partial(random_places, 256, domains=len(inputs) // n)
-            places = [draw(maps, fold_in(3 + i)) for i, maps in enumerate(queries)]
+            places = [random_places(256, maps, fold_in(3 + i), len(inputs) // n) for i, maps in enumerate(queries)]
             if args.flip_equivariance:  # the keys are of inputs that are not mirrored
                 keys = tf.cond(mirror, lambda: self.encode(inputs), lambda: keys)
             keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
