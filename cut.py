@@ -73,7 +73,7 @@ string, integer, number, boolean, choice = (functools.partial(define, flag_value
 
 # >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-integer("batch_size", 1, "images of each domain in a training step", lower_bound=1)
+integer("batch_size", 1, "images of each domain in a training step, of all replicas together", lower_bound=1)
 string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
 string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
 integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
@@ -115,8 +115,8 @@ def parse_sizes(crop_size, scale_size, training=True):
     return tuple(crop), tuple(scale)
 
 
-def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb):
-    """Endless training batches, from step `start` on: float32 [batch_size, *crop, 3] in [-1, 1].
+def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb, share=None):
+    """Endless training batches, from step `start` on: float32 [n, *crop, 3] in [-1, 1]; n, share: see own_share().
 
     load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
     The order, new in each epoch, and the crops depend on (seed, position) alone: a training can continue at any step.
@@ -140,14 +140,14 @@ def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cach
         return tf.nest.map_structure(augment, images)
 
     with tf.device("cpu"):
-        names = tf.constant(paths)
+        names, (n, is_own) = tf.constant(paths), own_share(batch_size, share)
         resized = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load_resized, tf.data.AUTOTUNE))
         pixels = len(paths) * scale[0] * scale[1] * len(tf.nest.flatten(resized.element_spec))
         if cached := pixels * 3 <= cache_mb * 2**20:
             with naming_unreadable(paths, load):
                 cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
-        positions = tf.data.Dataset.range(start * batch_size, 2**62)
-        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
+        positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
+        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(n, drop_remainder=True)
         return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
 # <<< crops
 
@@ -288,9 +288,11 @@ def gan_loss(logits, label, kind):
 # <<< unpaired losses
 
 
-def random_places(count, maps, seed):
-    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]."""
-    draw = tf.random.stateless_uniform([maps.shape[0], maps.shape[1] * maps.shape[2]], seed)
+def random_places(count, maps, seed, domains=1):
+    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]. The n
+    maps are of so many domains, one after the other; replicas take their parts of one draw."""
+    n = maps.shape[0] * tf.distribute.get_strategy().num_replicas_in_sync
+    draw = own_part(tf.random.stateless_uniform([n, maps.shape[1] * maps.shape[2]], seed), domains)
     return tf.math.top_k(draw, min(count, draw.shape[1])).indices
 
 
@@ -347,11 +349,11 @@ class CUT:
             for name, weights in (("generator", generator + heads), ("discriminator", discriminator)):
                 self.optimizers[name] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
                 self.learning_rates[name] = args.lr
-            self.train_step = tf.function(self.train_step, jit_compile=args.xla)
+            self.train_step = compile_step(self.train_step, args.xla)
 
     def train_step(self, step, images):
         """One step of all networks on a batch of batches(). Returns the losses, float32 [4]."""
-        args, n = self.args, self.args.batch_size
+        args, n = self.args, images[0].shape[0]
         real_A, real_B = images if args.which_direction == "AtoB" else images[::-1]  # from A to B, as in the paper
         generator, discriminator, heads = self.networks.values()
         optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
@@ -371,7 +373,7 @@ class CUT:
                 optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
             gan = loss(discriminator(fake), 1.0)  # D(fake) => 1
             queries = self.encode(outputs)
-            places = [random_places(256, maps, fold_in(3 + i)) for i, maps in enumerate(queries)]
+            places = [random_places(256, maps, fold_in(3 + i), len(inputs) // n) for i, maps in enumerate(queries)]
             if args.flip_equivariance:  # the keys are of inputs that are not mirrored
                 keys = tf.cond(mirror, lambda: self.encode(inputs), lambda: keys)
             keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
@@ -409,12 +411,12 @@ class CUT:
         images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in self.translate}
         return [(f"{direction}-{name}", path, direction) for direction in images for name, path in images[direction]]
 
-    def batches(self, paths, start):
+    def batches(self, paths, start, share=None):
         """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out."""
+        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each."""
         args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
-        A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2)
-        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2)  # not as A
+        A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
+        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
         return tf.data.Dataset.zip((A, B))
 
     def translate_images(self, images, direction):
@@ -473,8 +475,9 @@ class CUT:
 #   load(path)                  reads an image file as training does; raises tf.errors.OpError
 #   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
 #   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
-#   batches(paths, start) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]}
-#   train_step(step, batch) => float32 [len(losses)]; step: int64 []
+#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]};
+#                               share: for which of several machines, see own_share()
+#   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
 #   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; used by tools/translate.py
 #   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
 #   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
@@ -499,10 +502,12 @@ integer("progress_freq", 50, "steps between progress lines, 0: none", lower_boun
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
+integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
+boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved", "strategy")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -631,6 +636,39 @@ def with_own_threads(dataset):
     return dataset.with_options(options)
 
 
+# ------------------------------------------------------------------------------------------------------ several devices
+# A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
+
+def own_share(batch_size, share):
+    """The images of a batch for each replica, and is_own(position): whether the image there is for this machine's.
+    share: tf.distribute.InputContext, or None for the only machine, with one replica."""
+    share = share or tf.distribute.InputContext()
+    part = batch_size // share.num_input_pipelines
+    return batch_size // share.num_replicas_in_sync, lambda i: i % batch_size // part == share.input_pipeline_id
+
+
+def gathered(tensor):
+    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back to each."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tensor
+    whole = replica.all_gather(tf.identity(tensor), 0)  # it wants a tensor of this device, and a dense gradient
+    return tf.reshape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
+
+
+def own_part(tensor, groups=1):
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may be several such."""
+    replica, shape = tf.distribute.get_replica_context(), tensor.shape[1:]
+    parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
+    return tf.reshape(parts[:, replica.replica_id_in_sync_group], [-1, *shape])
+
+
+def compile_step(train_step, xla):
+    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
+    strategy = tf.distribute.get_strategy()
+    return tf.function(lambda *args: strategy.reduce("MEAN", strategy.run(train_step, args), None), jit_compile=xla)
+
+
 def weights_init():
     """Convolution kernels start as N(0, 0.02)."""
     return keras.initializers.RandomNormal(0.0, 0.02)
@@ -638,6 +676,9 @@ def weights_init():
 
 class Adam(keras.optimizers.Adam):
     """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
+
+    def scale_loss(self, loss):
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the gradients of all replicas
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -651,11 +692,22 @@ class Adam(keras.optimizers.Adam):
         )  # fmt: skip
 
 
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the scale on all."""
+
+    def scale_loss(self, loss):
+        return super().scale_loss(self.inner_optimizer.scale_loss(loss))
+
+    def check_finite(self, gradients):
+        bad = tf.cast(tf.logical_not(super().check_finite(gradients)), tf.float32)
+        return tf.distribute.get_replica_context().all_reduce("SUM", bad) == 0
+
+
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
     """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScaleOptimizer(optimizer)
     optimizer.build(weights)
     return optimizer
 
@@ -829,17 +881,62 @@ def restore_generators(model, args):
     return checkpoint
 
 
-def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
-    concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats bit for bit."""
+def wait_for_workers(seconds=300):
+    """Waits for the workers that TF_CONFIG names, since TensorFlow itself waits for ever. Returns their number."""
+    import socket
+
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        workers, task = config["cluster"].pop("worker"), config["task"]
+        missing = [re.fullmatch(r"(.+):(\d+)", worker).groups() for worker in workers]
+        _, port = missing[range(len(workers)).index(task["index"])]
+        if config["cluster"] or task["type"] != "worker":
+            raise ValueError
+        listener = socket.create_server(("", int(port)))
+    except OSError as error:
+        raise UserError(f"port {port} of TF_CONFIG: {error.strerror}; choose another one, on all machines") from None
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        raise UserError(f"--cluster needs TF_CONFIG in the environment, for the first machine e.g. {example}") from None
+    print(f"waiting for the workers {', '.join(workers)}, {seconds} s at most", flush=True)
+    deadline = time.monotonic() + seconds
+    with listener:  # until TensorFlow takes the port
+        while missing:
+            try:
+                socket.create_connection(missing[0], 5).close()
+                missing.pop(0)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    message = f"no answer from {':'.join(missing[0])} in {seconds} s ({error.strerror or error})"
+                    raise UserError(f"{message}: start all workers again") from None
+                time.sleep(0.2)
+    return len(workers)
+
+
+def start_devices(deterministic, replicas=1, cluster=False):
+    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes. With `deterministic` a CPU runs
+    one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
+    bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
     tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    gpus = tf.config.list_physical_devices("GPU")
-    with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
-        if deterministic and not gpus:
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.constant(0)
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
+    (cpu,), gpus = map(tf.config.list_physical_devices, ("CPU", "GPU"))
+    workers = wait_for_workers() if cluster else 1
+    with quiet_stderr():
+        with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
+            if deterministic and not gpus:
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            if replicas > 1 and not gpus:
+                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+            tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
+        strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
+        usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
+        if usable < replicas:
+            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
+        if replicas > 1 and not cluster:
+            strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:replicas]])
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
+    names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
+    return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
 
 
 # ----------------------------------------------------------------------------------------------- train, test, export
@@ -850,9 +947,15 @@ def train(args, algorithm):
     there = find_checkpoint(output_dir)
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    model = algorithm(args, training=True)
+    strategy, chief = args.strategy, getattr(args.strategy.cluster_resolver, "task_id", 0) == 0  # the chief writes
+    if args.batch_size % (parts := strategy.num_replicas_in_sync):
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
+    if args.xla and parts > 1:
+        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
+    with strategy.scope():
+        model = algorithm(args, training=True)
     shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
-    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq else []
+    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq and chief else []
     epoch_size = max(map(len, paths.values())) * model.crops_per_image
     total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
     saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
@@ -874,15 +977,32 @@ def train(args, algorithm):
             restore(begin, {"averaged": objects["averaged"]})
     first = step = int(saved_step)  # steps done
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(output_dir)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_file(output_dir / "options.json", {"script": algorithm.name, **options})
+
+    gather = tf.function(lambda value: strategy.experimental_local_results(strategy.run(gathered, (value,)))[0])
+
+    def of_workers(value):  # the values of all; each has to ask at the same step
+        return gather(tf.constant([value], tf.int64)).numpy().tolist() if args.cluster else [value]
+
+    names = [Path(path).name for kind in paths.values() for path in kind]
+    facts = json.dumps([step, names, {**options, "input_dir": "", "device": ""}])
+    if len({*of_workers(int(tf.strings.to_hash_bucket_fast(facts, 2**62)))}) > 1:
+        message = f"the workers disagree; here: step {step}, seed {args.seed}, {len(names)} images"
+        raise UserError(f"{message}: give all the same images, checkpoint and flags, with a --seed")
+    lock = os.open(os.devnull, os.O_RDONLY)
+    if chief:
+        (output_dir / "images").mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(output_dir)
+        write_file(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
-    writer = tf.summary.create_file_writer(str(output_dir))
+    writer = tf.summary.create_file_writer(str(output_dir)) if chief else tf.summary.create_noop_writer()
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
     print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
     print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
+
+    def own_batches(share):
+        found, endless = model.batches(paths, step, share), tf.data.experimental.assert_cardinality(-1)
+        return found.apply(endless) if args.cluster else found  # or workers ask each other at every step for the end
 
     def check_finite(values):  # {name: array, or a dict or list of them}
         bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
@@ -891,7 +1011,7 @@ def train(args, algorithm):
             raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
 
     def save():
-        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
+        if chief and manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
             check_finite({**weights_of(model), **optimizers})
             if not (output_dir / "options.json").exists():
                 raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
@@ -900,21 +1020,22 @@ def train(args, algorithm):
             manager.save(checkpoint_number=step)
 
     def due(frequency):
-        return frequency and (step % frequency == 0 or step == total)
+        return chief and frequency and (step % frequency == 0 or step == total)
 
-    signals = []  # Ctrl-C and SIGTERM let the current step finish
+    signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     bar = tqdm(total=total, initial=step, unit="step", file=sys.stdout, disable=not sys.stdout.isatty())
     try:
-        batches = iter(model.batches(paths, step))
-        while step < total and not signals:
-            start = time.perf_counter()
+        batches = iter(strategy.distribute_datasets_from_function(own_batches))
+        while step < total and not stopped:
+            start, signalled = time.perf_counter(), bool(signals)
             try:
                 with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
                     batch = next(batches)
             except UserError as error:
-                save()
-                raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
+                unreadable = error
+            if stopped := any(of_workers(signalled or unreadable is not None)):
+                break
             for name, optimizer in model.optimizers.items():
                 decay_steps = args.decay_epochs * epoch_size / args.batch_size
                 optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
@@ -959,9 +1080,11 @@ def train(args, algorithm):
         os.close(lock)
         for n, handler in handlers.items():
             signal.signal(n, handler)
-    if signals:
+    if unreadable:
+        raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
+    if stopped or signals:
         print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
-        return 128 + signals[0]
+        return 128 + (signals or [signal.SIGTERM])[0]
     page = f"; samples in {output_dir / 'index.html'}" if samples else ""
     print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
     return 0
@@ -1117,7 +1240,7 @@ def write_litert(model, path, quantize, input_dir):
 def show_help(values, algorithm):
     """Prints the docstring of the file and its flags by group, with their choices and defaults."""
     groups = {
-        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic help",
+        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic replicas cluster help",
         "data": "scale_size crop_size cache_mb train_size crops_per_image min_contrast cache_images flip no_flip",
         "network": " ".join(algorithm.network_flags),
         "test and export": "paired aspect_ratio native_size tile_size stitch test_dropout export_format quantize",
@@ -1204,7 +1327,8 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        args.device = start_devices(args.deterministic)
+        shared = [args.replicas, args.cluster] if args.mode == "train" else []
+        args.strategy, args.device = start_devices(args.deterministic, *shared)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
@@ -1221,6 +1345,9 @@ def main(argv, algorithm):
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except (MemoryError, tf.errors.OpError) as error:
+        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
+            os._exit(2)  # TensorFlow's own end would wait for it
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
         reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
         if not reason and not isinstance(error, too_large):

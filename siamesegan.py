@@ -128,8 +128,11 @@ def usable_images(paths, crop):
     return [path for path in paths if path not in set(skipped)]
 
 
-def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed, start):
-    """Endless training batches of random crops, from step `start` on: float32 [batch_size, crop, crop, 3] in [-1, 1].
+def crop_batches(
+    paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed, start, share=None
+):
+    """Endless training batches of random crops, from step `start` on: float32 [n, crop, crop, 3] in [-1, 1]; n, share:
+    see own_share().
 
     Images are read and reduced to reduced_size(), `cache_images` at a time. If all fit, they stay in memory; else each
     gives crops_per_image crops before the next ones are read, in a new order in each epoch. A crop whose grey has a
@@ -164,14 +167,15 @@ def crop_batches(paths, crop, train_size, crops_per_image, min_contrast, cache_i
 
     def crops(number_of_round, images):
         first = tf.maximum(tf.constant(start * batch_size, tf.int64), number_of_round * per_round)
-        positions = tf.data.Dataset.range(first, (number_of_round + 1) * per_round)
+        positions = tf.data.Dataset.range(first, (number_of_round + 1) * per_round).filter(is_own)
         return positions.map(lambda position: example(position, *images), tf.data.AUTOTUNE, deterministic=True)
 
+    n, is_own = own_share(batch_size, share)
     with tf.device("cpu"):
         first_round = start * batch_size // per_round
         positions = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached)
         rounds = positions.map(load_flat, tf.data.AUTOTUNE).ragged_batch(cached).enumerate(first_round).flat_map(crops)
-        return with_own_threads(rounds.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
+        return with_own_threads(rounds.batch(n, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
 # ---------------------------------------------------------------------------------------------------------- networks
 
@@ -336,7 +340,7 @@ class SiameseGAN:
             for name, network in self.networks.items():
                 rate, weights = self.learning_rates[name], network.trainable_variables
                 self.optimizers[name] = build_optimizer(weights, rate, args.beta1, args.mixed_precision)
-            self.train_step = tf.function(self.train_step, jit_compile=args.xla)
+            self.train_step = compile_step(self.train_step, args.xla)
 
     def train_step(self, step, images):
         """One step of both networks on a batch of batches(). Returns the losses, float32 [5]."""
@@ -352,7 +356,8 @@ class SiameseGAN:
             fake_vectors = discriminator(fake)
             origin_term = origin_loss(style_vectors)  # D(style) => 0
             margin_term = margin_loss(fake_vectors, args.margin)  # |D(fake)| => at least margin
-            content_term = content_loss(content_vectors, fake_vectors)  # D(c1) - D(c2) parallel to D(f1) - D(f2)
+            vectors = gathered(content_vectors), gathered(fake_vectors)  # of the whole batch, on several replicas
+            content_term = content_loss(*vectors)  # D(c1) - D(c2) parallel to D(f1) - D(f2)
             gan_term = origin_loss(fake_vectors)  # D(fake) => 0, for G
             total_g = args.gan_weight * gan_term + args.content_weight * content_term
             scaled_g = optimizer_g.scale_loss(total_g + args.overlap_weight * overlap_term)
@@ -382,13 +387,13 @@ class SiameseGAN:
         has_test = (Path(self.args.input_dir) / f"test{self.args.which_direction[0]}").is_dir()
         return self.find_test_images(self.args.input_dir, "test" if held_out and has_test else "train")[:4]
 
-    def batches(self, paths, start):
+    def batches(self, paths, start, share=None):
         """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S, 3] in [-1, 1]."""
         args = self.args
         crops = 2 * args.tile, args.train_size, args.crops_per_image, args.min_contrast, args.cache_images
         rest = args.batch_size, args.flip
-        A = crop_batches(paths["A"], *crops, *rest, args.seed, start)
-        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start)  # one seed would form the same pairs
+        A = crop_batches(paths["A"], *crops, *rest, args.seed, start, share)
+        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start, share)  # not as A
         return tf.data.Dataset.zip((A, B) if args.which_direction == "AtoB" else (B, A))
 
     def translate_images(self, images, direction):
@@ -457,8 +462,9 @@ def translate_tiles(translate, image, tile):
 #   load(path)                  reads an image file as training does; raises tf.errors.OpError
 #   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
 #   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
-#   batches(paths, start) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]}
-#   train_step(step, batch) => float32 [len(losses)]; step: int64 []
+#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]};
+#                               share: for which of several machines, see own_share()
+#   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
 #   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; used by tools/translate.py
 #   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
 #   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
@@ -483,10 +489,12 @@ integer("progress_freq", 50, "steps between progress lines, 0: none", lower_boun
 integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
+integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
+boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
 choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved")  # not kept in options.json
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved", "strategy")  # not kept in options.json
 
 
 class UserError(Exception):
@@ -615,6 +623,39 @@ def with_own_threads(dataset):
     return dataset.with_options(options)
 
 
+# ------------------------------------------------------------------------------------------------------ several devices
+# A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
+
+def own_share(batch_size, share):
+    """The images of a batch for each replica, and is_own(position): whether the image there is for this machine's.
+    share: tf.distribute.InputContext, or None for the only machine, with one replica."""
+    share = share or tf.distribute.InputContext()
+    part = batch_size // share.num_input_pipelines
+    return batch_size // share.num_replicas_in_sync, lambda i: i % batch_size // part == share.input_pipeline_id
+
+
+def gathered(tensor):
+    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back to each."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return tensor
+    whole = replica.all_gather(tf.identity(tensor), 0)  # it wants a tensor of this device, and a dense gradient
+    return tf.reshape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
+
+
+def own_part(tensor, groups=1):
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may be several such."""
+    replica, shape = tf.distribute.get_replica_context(), tensor.shape[1:]
+    parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
+    return tf.reshape(parts[:, replica.replica_id_in_sync_group], [-1, *shape])
+
+
+def compile_step(train_step, xla):
+    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
+    strategy = tf.distribute.get_strategy()
+    return tf.function(lambda *args: strategy.reduce("MEAN", strategy.run(train_step, args), None), jit_compile=xla)
+
+
 def weights_init():
     """Convolution kernels start as N(0, 0.02)."""
     return keras.initializers.RandomNormal(0.0, 0.02)
@@ -622,6 +663,9 @@ def weights_init():
 
 class Adam(keras.optimizers.Adam):
     """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
+
+    def scale_loss(self, loss):
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the gradients of all replicas
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -635,11 +679,22 @@ class Adam(keras.optimizers.Adam):
         )  # fmt: skip
 
 
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the scale on all."""
+
+    def scale_loss(self, loss):
+        return super().scale_loss(self.inner_optimizer.scale_loss(loss))
+
+    def check_finite(self, gradients):
+        bad = tf.cast(tf.logical_not(super().check_finite(gradients)), tf.float32)
+        return tf.distribute.get_replica_context().all_reduce("SUM", bad) == 0
+
+
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
     """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScaleOptimizer(optimizer)
     optimizer.build(weights)
     return optimizer
 
@@ -813,17 +868,62 @@ def restore_generators(model, args):
     return checkpoint
 
 
-def start_devices(deterministic):
-    """Starts TensorFlow and returns a line on what computes. With `deterministic` a CPU runs one operation at a time:
-    concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats bit for bit."""
+def wait_for_workers(seconds=300):
+    """Waits for the workers that TF_CONFIG names, since TensorFlow itself waits for ever. Returns their number."""
+    import socket
+
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        workers, task = config["cluster"].pop("worker"), config["task"]
+        missing = [re.fullmatch(r"(.+):(\d+)", worker).groups() for worker in workers]
+        _, port = missing[range(len(workers)).index(task["index"])]
+        if config["cluster"] or task["type"] != "worker":
+            raise ValueError
+        listener = socket.create_server(("", int(port)))
+    except OSError as error:
+        raise UserError(f"port {port} of TF_CONFIG: {error.strerror}; choose another one, on all machines") from None
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        raise UserError(f"--cluster needs TF_CONFIG in the environment, for the first machine e.g. {example}") from None
+    print(f"waiting for the workers {', '.join(workers)}, {seconds} s at most", flush=True)
+    deadline = time.monotonic() + seconds
+    with listener:  # until TensorFlow takes the port
+        while missing:
+            try:
+                socket.create_connection(missing[0], 5).close()
+                missing.pop(0)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    message = f"no answer from {':'.join(missing[0])} in {seconds} s ({error.strerror or error})"
+                    raise UserError(f"{message}: start all workers again") from None
+                time.sleep(0.2)
+    return len(workers)
+
+
+def start_devices(deterministic, replicas=1, cluster=False):
+    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes. With `deterministic` a CPU runs
+    one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
+    bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
     tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    gpus = tf.config.list_physical_devices("GPU")
-    with quiet_stderr(), contextlib.suppress(RuntimeError):  # RuntimeError: it runs already, in a notebook
-        if deterministic and not gpus:
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.constant(0)
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-    return f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
+    (cpu,), gpus = map(tf.config.list_physical_devices, ("CPU", "GPU"))
+    workers = wait_for_workers() if cluster else 1
+    with quiet_stderr():
+        with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
+            if deterministic and not gpus:
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            if replicas > 1 and not gpus:
+                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+            tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
+        strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
+        usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
+        if usable < replicas:
+            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
+        if replicas > 1 and not cluster:
+            strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:replicas]])
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
+    names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
+    return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
 
 
 # ----------------------------------------------------------------------------------------------- train, test, export
@@ -834,9 +934,15 @@ def train(args, algorithm):
     there = find_checkpoint(output_dir)
     if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
         raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    model = algorithm(args, training=True)
+    strategy, chief = args.strategy, getattr(args.strategy.cluster_resolver, "task_id", 0) == 0  # the chief writes
+    if args.batch_size % (parts := strategy.num_replicas_in_sync):
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
+    if args.xla and parts > 1:
+        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
+    with strategy.scope():
+        model = algorithm(args, training=True)
     shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
-    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq else []
+    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq and chief else []
     epoch_size = max(map(len, paths.values())) * model.crops_per_image
     total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
     saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
@@ -858,15 +964,32 @@ def train(args, algorithm):
             restore(begin, {"averaged": objects["averaged"]})
     first = step = int(saved_step)  # steps done
     averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(output_dir)
     options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-    write_file(output_dir / "options.json", {"script": algorithm.name, **options})
+
+    gather = tf.function(lambda value: strategy.experimental_local_results(strategy.run(gathered, (value,)))[0])
+
+    def of_workers(value):  # the values of all; each has to ask at the same step
+        return gather(tf.constant([value], tf.int64)).numpy().tolist() if args.cluster else [value]
+
+    names = [Path(path).name for kind in paths.values() for path in kind]
+    facts = json.dumps([step, names, {**options, "input_dir": "", "device": ""}])
+    if len({*of_workers(int(tf.strings.to_hash_bucket_fast(facts, 2**62)))}) > 1:
+        message = f"the workers disagree; here: step {step}, seed {args.seed}, {len(names)} images"
+        raise UserError(f"{message}: give all the same images, checkpoint and flags, with a --seed")
+    lock = os.open(os.devnull, os.O_RDONLY)
+    if chief:
+        (output_dir / "images").mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(output_dir)
+        write_file(output_dir / "options.json", {"script": algorithm.name, **options})
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
-    writer = tf.summary.create_file_writer(str(output_dir))
+    writer = tf.summary.create_file_writer(str(output_dir)) if chief else tf.summary.create_noop_writer()
     counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
     print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
     print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
+
+    def own_batches(share):
+        found, endless = model.batches(paths, step, share), tf.data.experimental.assert_cardinality(-1)
+        return found.apply(endless) if args.cluster else found  # or workers ask each other at every step for the end
 
     def check_finite(values):  # {name: array, or a dict or list of them}
         bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
@@ -875,7 +998,7 @@ def train(args, algorithm):
             raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
 
     def save():
-        if manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
+        if chief and manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
             check_finite({**weights_of(model), **optimizers})
             if not (output_dir / "options.json").exists():
                 raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
@@ -884,21 +1007,22 @@ def train(args, algorithm):
             manager.save(checkpoint_number=step)
 
     def due(frequency):
-        return frequency and (step % frequency == 0 or step == total)
+        return chief and frequency and (step % frequency == 0 or step == total)
 
-    signals = []  # Ctrl-C and SIGTERM let the current step finish
+    signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
     handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
     bar = tqdm(total=total, initial=step, unit="step", file=sys.stdout, disable=not sys.stdout.isatty())
     try:
-        batches = iter(model.batches(paths, step))
-        while step < total and not signals:
-            start = time.perf_counter()
+        batches = iter(strategy.distribute_datasets_from_function(own_batches))
+        while step < total and not stopped:
+            start, signalled = time.perf_counter(), bool(signals)
             try:
                 with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
                     batch = next(batches)
             except UserError as error:
-                save()
-                raise UserError(f"{error}; step {step} is saved: continue with --checkpoint {output_dir}") from None
+                unreadable = error
+            if stopped := any(of_workers(signalled or unreadable is not None)):
+                break
             for name, optimizer in model.optimizers.items():
                 decay_steps = args.decay_epochs * epoch_size / args.batch_size
                 optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
@@ -943,9 +1067,11 @@ def train(args, algorithm):
         os.close(lock)
         for n, handler in handlers.items():
             signal.signal(n, handler)
-    if signals:
+    if unreadable:
+        raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
+    if stopped or signals:
         print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
-        return 128 + signals[0]
+        return 128 + (signals or [signal.SIGTERM])[0]
     page = f"; samples in {output_dir / 'index.html'}" if samples else ""
     print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
     return 0
@@ -1101,7 +1227,7 @@ def write_litert(model, path, quantize, input_dir):
 def show_help(values, algorithm):
     """Prints the docstring of the file and its flags by group, with their choices and defaults."""
     groups = {
-        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic help",
+        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic replicas cluster help",
         "data": "scale_size crop_size cache_mb train_size crops_per_image min_contrast cache_images flip no_flip",
         "network": " ".join(algorithm.network_flags),
         "test and export": "paired aspect_ratio native_size tile_size stitch test_dropout export_format quantize",
@@ -1188,7 +1314,8 @@ def main(argv, algorithm):
         if unused:
             raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
         args = complete(values, algorithm)
-        args.device = start_devices(args.deterministic)
+        shared = [args.replicas, args.cluster] if args.mode == "train" else []
+        args.strategy, args.device = start_devices(args.deterministic, *shared)
         keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
         keras.utils.set_random_seed(args.seed)
         return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
@@ -1205,6 +1332,9 @@ def main(argv, algorithm):
     except OSError as error:
         message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
     except (MemoryError, tf.errors.OpError) as error:
+        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
+            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
+            os._exit(2)  # TensorFlow's own end would wait for it
         reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
         reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
         if not reason and not isinstance(error, too_large):

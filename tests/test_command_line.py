@@ -332,8 +332,8 @@ def check_stopped(script, folder, out):
 @once
 def test_sigterm_saves_and_the_training_continues_there(script, data, tmp_path):
     class Stopped(script.algorithm):
-        def batches(self, paths, start):
-            for number, batch in enumerate(super().batches(paths, start)):
+        def batches(self, paths, start, share=None):
+            for number, batch in enumerate(super().batches(paths, start, share)):
                 if number == 2:
                     signal.raise_signal(signal.SIGTERM)
                 yield batch

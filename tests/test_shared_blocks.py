@@ -157,7 +157,7 @@ def test_length_of_the_two_halves(name):
     lines = read(name).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(SECOND_HALF))
     assert first <= (480 if name == "ganilla.py" else 460)  # 450 are wished for
-    assert len(lines) - first <= 780  # 560 are wished for; see the note on issue 22
+    assert len(lines) - first <= 905  # 560 are wished for; see the notes on issues 15, 18 and 22
     assert [(number, len(line)) for number, line in enumerate(lines, start=1) if len(line) > 120] == []
 
 

@@ -3,6 +3,7 @@
     python tools/benchmark.py pix2pix
     python tools/benchmark.py pix2pix --steps 50 --json -- --mixed_precision bfloat16 --batch_size 4
     python tools/benchmark.py pix2pix --yardstick "python tests/reference/reference_torch.py pix2pix"
+    python tools/benchmark.py cyclegan --replicas 4
 
 The algorithm's own flags follow after --. Without --input_dir among them it trains on 64 random images, or 64 in each
 domain, of the size that training scales to.
@@ -49,8 +50,9 @@ def summary(seconds, images):
     return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
 
 
-def measure(args, module, algorithm, folder):
-    """All figures of one run, as a dict. folder: an empty one, for random images."""
+def measure(args, module, algorithm, folder, replicas=0):
+    """All figures of one run, as a dict. folder: an empty one, for random images. replicas: of tf.distribute, each with
+    a batch of --batch_size; 0: none of it."""
     import keras
     import tensorflow as tf
 
@@ -58,13 +60,17 @@ def measure(args, module, algorithm, folder):
     if unused:
         raise UserError(f"not a flag: {unused[0]}")
     options = SimpleNamespace(**module.FLAGS.flag_values_dict())
-    device = module.start_devices(options.seed is not None if options.deterministic is None else options.deterministic)
-    options.seed = options.seed or 0
+    deterministic = options.seed is not None if options.deterministic is None else options.deterministic
+    strategy, device = module.start_devices(deterministic, replicas or 1)
+    if replicas == 1:
+        strategy = tf.distribute.MirroredStrategy(["GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"])
+    options.seed, options.batch_size = options.seed or 0, options.batch_size * (replicas or 1)
     if not options.input_dir:
         if "scale_size" in vars(options):
             _, scale = module.parse_sizes(options.crop_size, options.scale_size)
         else:  # siamesegan
             scale = options.train_size * 2 // 3 or 1280, options.train_size or 1920
+        folder.mkdir()
         make_images(folder, 64, scale[0], 2 * scale[1])
         for name in ("trainA", "trainB"):
             (folder / name).mkdir()
@@ -73,15 +79,16 @@ def measure(args, module, algorithm, folder):
     precision = options.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")
 
-    model = algorithm(options, training=True)
+    with strategy.scope():
+        model = algorithm(options, training=True)
     paths = model.find_training_images()
-    batches = iter(model.batches(paths, 0))
+    batches = iter(strategy.distribute_datasets_from_function(lambda share: model.batches(paths, 0, share)))
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
         with module.naming_unreadable([path for kind in paths.values() for path in kind], model.load):
             batch = next(batches)
-        model.train_step(step, batch).numpy()
+        model.train_step(step.value(), batch).numpy()
         step.assign_add(1)
 
     def timed(action, count):
@@ -101,7 +108,7 @@ def measure(args, module, algorithm, folder):
     return {
         "algorithm": args.algorithm,
         "flags": args.flags,
-        "step": summary(steps, options.batch_size),
+        "step": summary(steps, options.batch_size),  # of all replicas
         "input_pipeline": {
             "images_per_second": 200 * options.batch_size / sum(pipeline),
             "seconds": sum(pipeline) / 200,
@@ -131,6 +138,8 @@ def main():
     parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
     parser.add_argument("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
     parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
+    parser.add_argument("--replicas", type=positive_integer, metavar="N", help="measure N replicas too, each with "
+                        "--batch_size images a step; 1: what tf.distribute costs")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last "
                         "line is JSON with seconds_per_step")  # fmt: skip
@@ -143,13 +152,18 @@ def main():
     module, algorithm = load_algorithm(args.algorithm)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            result = measure(args, module, algorithm, Path(folder))
+            if args.replicas:
+                shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)["step"]
+            result = measure(args, module, algorithm, Path(folder) / "one")
         except (module.UserError, module.flags.Error) as error:
             raise UserError(str(error)) from None
     if args.yardstick:
         others.append(yardstick(args.yardstick))
         result["yardstick_seconds"] = others
         result["times_as_fast_as_yardstick"] = statistics.mean(result["yardstick_seconds"]) / result["step"]["seconds"]
+    if args.replicas:
+        result["replicas"] = shared
+        result["efficiency"] = result["step"]["seconds"] / shared["seconds"]
     if args.json:
         print(json.dumps(result, indent=2))
         return
@@ -160,8 +174,12 @@ def main():
     pipeline = result["input_pipeline"]
     print(f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
           f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")  # fmt: skip
-    print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
+    if not args.replicas:  # else they went first
+        print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
     print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
+    if args.replicas:
+        print(f"{args.replicas} replicas     {shared['images_per_second']:.2f} images/s, "
+              f"{result['efficiency']:.1%} of {args.replicas} times that of one")  # fmt: skip
     if args.yardstick:
         both = " and ".join(f"{seconds:.3f}" for seconds in result["yardstick_seconds"])
         print(f"yardstick       {both} s a step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")

@@ -66,7 +66,7 @@ def load_model(checkpoint, **flags):
     try:
         values([script, *(f"--{name}={value}" for name, value in flags.items())])
         args = module.complete(values, algorithm)
-        args.device = module.start_devices(args.deterministic)
+        _, args.device = module.start_devices(args.deterministic)
         off = args.mixed_precision == "off"
         keras.config.set_dtype_policy("float32" if off else f"mixed_{args.mixed_precision}")
         keras.utils.set_random_seed(args.seed)
