@@ -41,19 +41,19 @@ async function draw(name, ...rectangles) {
   }
 }
 
-const columns = [0.14, 0.38, 0.62];
-const rows = [0.16, 0.38, 0.6];
+const columns = [0.17, 0.335, 0.5, 0.665, 0.83];
+const rows = [0.24, 0.43, 0.62];
+const windows = rows.flatMap(y => columns.map(x => [x, y]));
 await page.click("#clear-button");
-await page.click('[data-tool="rect"]');
-await shoot();
 await page.click('[data-tool="fill"]');
 await draw("background", [0.5, 0.5, 0.5, 0.5]);
 await page.click('[data-tool="rect"]');
-await draw("facade", [0.06, 0.08, 0.94, 0.98]);
-await draw("molding", [0.03, 0.05, 0.97, 0.08], [0.06, 0.76, 0.94, 0.785]);
-await draw("window", ...rows.flatMap(y => [...columns, 0.82].map(x => [x - 0.04, y, x + 0.06, y + 0.12])));
-await draw("blind", ...columns.flatMap(x => [[x - 0.075, 0.38, x - 0.042, 0.5], [x + 0.062, 0.38, x + 0.095, 0.5]]));
-await draw("balcony", [0.55, 0.66, 0.73, 0.73]);
-await draw("door", [0.36, 0.82, 0.48, 0.98]);
-await draw("window", [0.12, 0.84, 0.26, 0.94], [0.58, 0.84, 0.72, 0.94], [0.78, 0.84, 0.9, 0.94]);
+await draw("facade", [0.07, 0.15, 0.93, 0.92]);
+await draw("molding", [0.06, 0.13, 0.94, 0.16], [0.07, 0.75, 0.93, 0.765]);
+await draw("window", ...windows.map(([x, y]) => [x - 0.035, y, x + 0.035, y + 0.1]));
+await draw("blind", ...columns.flatMap(x => [[x - 0.068, 0.43, x - 0.036, 0.53], [x + 0.036, 0.43, x + 0.068, 0.53]]));
+await draw("sill", ...columns.map(x => [x - 0.04, 0.34, x + 0.04, 0.355]));
+await draw("balcony", ...[columns[1], columns[3]].map(x => [x - 0.065, 0.68, x + 0.065, 0.735]));
+await draw("shop", [0.1, 0.79, 0.42, 0.92], [0.58, 0.79, 0.9, 0.92]);
+await draw("door", [0.46, 0.8, 0.54, 0.92]);
 await browser.close();

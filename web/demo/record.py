@@ -7,6 +7,6 @@ from PIL import Image
 
 folder, target = sys.argv[1:]
 frames = [Image.open(path).convert("RGB").resize((840, 570)) for path in sorted(Path(folder).glob("*.png"))]
-durations = [*[250] * (len(frames) - 1), 4000]  # milliseconds
+durations = [*[180] * (len(frames) - 1), 5000]  # milliseconds
 frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=70, method=6)
 print(f"{target}: {len(frames)} frames, {Path(target).stat().st_size / 1e6:.2f} MB")
