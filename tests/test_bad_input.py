@@ -569,7 +569,7 @@ def test_bad_flags(script, data, tmp_path, flags, words):
 
 @once
 def test_no_mode(script):
-    message = script.fails()
+    message = script.fails("--max_steps", 1)
     assert "--mode" in message and "train, test or export" in message
 
 
