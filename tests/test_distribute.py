@@ -136,7 +136,7 @@ def check_replicas(measured, names, name):
     one, two = (tensors(folder / f"{name}-{n}" / "model-1") for n in (1, 2))
     assert one.keys() == two.keys()
     for key in [key for key in one if "optimizer" in key]:
-        assert np.linalg.norm(one[key] - two[key]) <= 1e-4 * np.linalg.norm(one[key]) + 1e-4, key
+        assert np.linalg.norm(one[key] - two[key]) <= 1e-3 * np.linalg.norm(one[key]) + 1e-4, key
     one, two = (tensors(folder / f"{name}-{n}" / "model-3") for n in (1, 2))
     for key in [key for key in one if key.startswith(("smoothed", "pool"))]:
         np.testing.assert_allclose(one[key], two[key], rtol=1e-3, atol=1e-3, err_msg=key)
