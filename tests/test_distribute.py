@@ -141,7 +141,7 @@ def check_replicas(measured, names, name):
         assert np.linalg.norm(one[key] - two[key]) <= 1e-3 * (length[key] + longest), key
     one, two = (tensors(folder / f"{name}-{n}" / "model-3") for n in (1, 2))
     for key in [key for key in one if key.startswith(("smoothed", "pool"))]:
-        np.testing.assert_allclose(one[key], two[key], rtol=1e-3, atol=1e-3, err_msg=key)
+        assert np.linalg.norm(one[key] - two[key]) <= 0.02 * np.linalg.norm(one[key]), key
     options = [json.loads((folder / f"{name}-{n}" / "options.json").read_text()) for n in (1, 2)]
     assert [(o["replicas"], o["cluster"]) for o in options] == [(1, False), (2, False)]
 
