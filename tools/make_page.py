@@ -2,7 +2,7 @@
 
     python tools/make_page.py facades_train                        # facades.html: double-click it, mail it, host it
     python tools/make_page.py monet2photo_train --which_direction BtoA --output photo.html
-    python tools/make_page.py --demo facades                       # a model in web/demo
+    python tools/make_page.py --demo facades                       # a model in web/demo; or landscapes
     python tools/make_page.py facades_train --serve                # opens it on localhost, where it has all cores
 
 The page is web/ with the generator and LiteRT.js (Apache 2.0, fetched by npm, kept in the user's cache) inside.
