@@ -128,7 +128,7 @@ def measured(tmp_path_factory):
 
 
 def check_replicas(measured, names, name):
-    """The gradients of the first step, in Adam's averages; after two more steps losses and pools, more loosely, since
+    """The gradients of the first step, in Adam's averages; after one more step losses and pools, more loosely, since
     Adam makes whole steps of gradients that are nothing but rounding, as those of biases before a norm."""
     folder, results = measured(names)
     for first, second in results[name]:
@@ -139,7 +139,7 @@ def check_replicas(measured, names, name):
     for key in length:  # biases before a norm have no gradient but rounding
         longest = max(value for other, value in length.items() if other.split("/")[0] == key.split("/")[0])
         assert np.linalg.norm(one[key] - two[key]) <= 1e-3 * (length[key] + longest), key
-    one, two = (tensors(folder / f"{name}-{n}" / "model-3") for n in (1, 2))
+    one, two = (tensors(folder / f"{name}-{n}" / "model-2") for n in (1, 2))
     for key in [key for key in one if key.startswith(("smoothed", "pool"))]:
         assert np.linalg.norm(one[key] - two[key]) <= 0.02 * np.linalg.norm(one[key]), key
     options = [json.loads((folder / f"{name}-{n}" / "options.json").read_text()) for n in (1, 2)]
