@@ -449,7 +449,6 @@ class CUT:
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
     # <<< unpaired files
-
     # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""

@@ -97,7 +97,7 @@ integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: 
 # <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, else 9", 0, 999)
 choice("norm", "instance", ["batch", "instance"], "norm layers: batch, with scale and shift, or instance, with neither")
-choice("upsample", "transpose", ["transpose", "resize"], "resize: nearest x2 and a convolution, to avoid checkerboards")
+choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "bilinear: no checkerboard; resize: a fine grid")
 
 # -------------------------------------------------------------------------------------------------------------- data
 # >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
@@ -207,8 +207,8 @@ def check_crop(size, multiple, n_layers):
 def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm, bias=True, crop=CropFirst):
     """The ResNet generator (section 4 and appendix 7.2), RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 4. 11,378,179 parameters with 9 blocks, 7,837,699 with 6. upsample="resize": nearest x2 and
-    a 3x3 convolution, not transposed ones (Odena et al. 2016). bias: before norms. Pads are PyTorch's, not "same".
+    h and w are multiples of 4. 11,378,179 parameters with 9 blocks, 7,837,699 with 6. upsample="resize": nearest x2,
+    "bilinear": that x2, then a 3x3 convolution (Odena et al. 2016). bias: before norms. Pads are PyTorch's, not "same".
     """
 
     def conv(x, filters, size, name, strides=1, use_bias=bias):
@@ -236,7 +236,10 @@ def build_generator(n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm,
             x = layers.Conv2DTranspose(filters, 3, 2, use_bias=bias, kernel_initializer=weights_init(), name=name)(x)
             x = crop(name=f"{name}_crop")(x)  # 2h + 1 => 2h: padding 1 and output padding 1
         else:
-            x = conv(reflect(layers.UpSampling2D(2, name=f"{name}_resize")(x), 1), filters, 3, name)
+            x = layers.UpSampling2D(2, name=f"{name}_resize")(x)
+            if upsample == "bilinear":  # two means of 2x2 pixels turn nearest into bilinear
+                x = layers.AveragePooling2D(2, 1)(layers.AveragePooling2D(2, 1)(reflect(x, 1)))
+            x = conv(reflect(x, 1), filters, 3, name)
         x = norm_relu(x, name)
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
     x = conv(reflect(x, 3), 3, 7, "last", use_bias=True)
@@ -365,8 +368,7 @@ class CycleGAN:
                 seeds = [tf.random.experimental.stateless_fold_in(tf.stack([args.seed, step]), 2 + i) for i in range(2)]
                 logits_A = D_A(self.pools["A"].swap(tf.stop_gradient(fake_A), seeds[0]))
                 logits_B = D_B(self.pools["B"].swap(tf.stop_gradient(fake_B), seeds[1]))
-            # D(real) => 1, D(fake) => 0; halved, to slow D down
-            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2
+            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2  # real => 1, fake => 0; half: a slower D
             discrim_B = (loss(D_B(real_B), 1.0) + loss(logits_B, 0.0)) / 2
             scaled_d = optimizer_d.scale_loss(discrim_A + discrim_B)
         weights_g = G_AtoB.trainable_variables + G_BtoA.trainable_variables
@@ -387,7 +389,6 @@ class CycleGAN:
         found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
         return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
     # <<< cycle training
-
     # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def run_generator(self, direction, images):
         """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB [n, h, w, 3] in [0, 1]."""
@@ -450,7 +451,6 @@ class CycleGAN:
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
     # <<< unpaired files
-
     # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""

@@ -382,8 +382,7 @@ class Ganilla:
                 seeds = [tf.random.experimental.stateless_fold_in(tf.stack([args.seed, step]), 2 + i) for i in range(2)]
                 logits_A = D_A(self.pools["A"].swap(tf.stop_gradient(fake_A), seeds[0]))
                 logits_B = D_B(self.pools["B"].swap(tf.stop_gradient(fake_B), seeds[1]))
-            # D(real) => 1, D(fake) => 0; halved, to slow D down
-            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2
+            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2  # real => 1, fake => 0; half: a slower D
             discrim_B = (loss(D_B(real_B), 1.0) + loss(logits_B, 0.0)) / 2
             scaled_d = optimizer_d.scale_loss(discrim_A + discrim_B)
         weights_g = G_AtoB.trainable_variables + G_BtoA.trainable_variables
@@ -404,7 +403,6 @@ class Ganilla:
         found = {direction: list_images(input_dir, "test", direction[0]) for direction in ("AtoB", "BtoA")}
         return [(f"{direction}-{name}", path, direction) for direction in found for name, path in found[direction]]
     # <<< cycle training
-
     # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def run_generator(self, direction, images):
         """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB [n, h, w, 3] in [0, 1]."""
@@ -467,7 +465,6 @@ class Ganilla:
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
     # <<< unpaired files
-
     # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def serve(self, serving, image):
         """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""

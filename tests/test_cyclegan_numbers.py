@@ -34,7 +34,7 @@ def step_eagerly(model, real_A, real_B, step=0):
 
 @pytest.mark.parametrize(
     ("n_blocks", "upsample", "parameters"),
-    [(9, "transpose", 11_378_179), (6, "transpose", 7_837_699), (6, "resize", 7_837_699)],
+    [(9, "transpose", 11_378_179), (6, "transpose", 7_837_699), (6, "bilinear", 7_837_699)],
 )
 def test_resnet_has_the_parameters_of_the_reference(n_blocks, upsample, parameters):
     assert cyclegan.build_generator(n_blocks, upsample=upsample).count_params() == parameters
@@ -55,7 +55,7 @@ def test_patches_have_the_size_in_the_docs(n_layers, pixels):
     assert patch_size(cyclegan.build_discriminator(n_layers, 2, norm=keras.layers.Identity)) == (pixels, pixels)
 
 
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
 def test_resnet_keeps_the_size(upsample):
     generator = cyclegan.build_generator(1, 2, upsample)
     for size in ((8, 8), (32, 32), (36, 100), (64, 12)):
@@ -108,7 +108,7 @@ def test_instance_norm_has_float32_statistics_in_mixed_precision(batch_size):
     np.testing.assert_allclose(np.float32(y), expected, rtol=0.01, atol=0.01)  # a mean of bfloat16 would be off by 0.05
 
 
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 def test_serving_model_gives_what_training_does(direction, upsample):
     """Its norm and crop are other layers, and it takes several images at once."""
@@ -450,7 +450,7 @@ def assert_same_output(network, module, x):
 
 
 @pytest.mark.parametrize(("batch_size", "size"), [(1, (64, 64)), (2, (32, 64)), (6, (44, 32))])
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
 def test_resnet_as_in_pytorch(upsample, batch_size, size):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     network, module = cyclegan.build_generator(2, 8, upsample), parity.load_reference().Resnet(2, 8, upsample)

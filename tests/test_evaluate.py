@@ -232,6 +232,37 @@ def test_the_palette_is_that_of_facades():
     assert np.median(medians) < 5 and max(medians) < 24
 
 
+# ----------------------------------------------------------------------------------------------------------------- grid
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_grid_finds_the_wave_that_was_added(tmp_path, seed):
+    """White noise has all waves alike: its numbers are about 1. A wave ±a in noise of deviation s adds (a / s)² (Σw)² /
+    Σw² to one of the three peaks of grid_2, where w is the window of 32 x 32: 32² (1/4)² / (3/8)²."""
+    y, x = np.mgrid[:128, :160]
+    noise = 128 + np.random.default_rng(seed).normal(0, 4, y.shape)
+    made = {"noise": 0, "columns": 2 * (-1) ** x, "board": 2 * (-1) ** (x + y), "four": 2 * np.cos(np.pi / 2 * x)}
+    images = {name: np.uint8(np.rint(noise + wave))[..., None].repeat(3, -1) for name, wave in made.items()}
+    save_all(tmp_path / "a", images)
+    found = call("evaluate", "grid", tmp_path / "a")["images"]
+    stands_out = 1 + (2 / 4) ** 2 * 32**2 * 4 / 9
+    assert found["noise"] == pytest.approx({"grid_2": 1, "grid_4": 1}, abs=0.6)
+    for name in ("columns", "board"):
+        assert found[name]["grid_2"] == pytest.approx((stands_out + 2) / 3, rel=0.2)
+        assert found[name]["grid_4"] == pytest.approx(1, abs=0.6)
+    assert found["four"]["grid_4"] > 5 and found["four"]["grid_2"] < 2
+
+
+def test_grid_of_a_flat_image_is_none(tmp_path):
+    save_all(tmp_path / "a", {"flat": np.full([40, 50, 3], 99, np.uint8)})
+    assert call("evaluate", "grid", tmp_path / "a")["mean"] == pytest.approx({"grid_2": 1, "grid_4": 1})
+
+
+def test_grid_of_a_small_image(tmp_path):
+    save_all(tmp_path / "a", {"small": np.zeros([31, 50, 3], np.uint8)})
+    assert "small.png is 50x31" in fails("evaluate", "grid", tmp_path / "a")
+
+
 # ---------------------------------------------------------------------------------------------------------------- seams
 
 

@@ -77,10 +77,14 @@ class ResnetBlock(nn.Module):
 
 
 class ResizeConv(nn.Conv2d):
-    """Nearest x2, then a 3x3 convolution, in the place of a transposed one."""
+    """Nearest or bilinear x2, then a 3x3 convolution, in the place of a transposed one."""
+
+    def __init__(self, *sizes, mode, **options):
+        super().__init__(*sizes, **options)
+        self.mode = mode
 
     def forward(self, x):
-        return super().forward(F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), "reflect"))
+        return super().forward(F.pad(F.interpolate(x, scale_factor=2, mode=self.mode), (1, 1, 1, 1), "reflect"))
 
 
 class Resnet(nn.Module):
@@ -97,7 +101,8 @@ class Resnet(nn.Module):
             if upsample == "transpose":
                 layers += [nn.ConvTranspose2d(width, width // 2, 3, 2, 1, 1, bias=bias)]
             else:
-                layers += [ResizeConv(width, width // 2, 3, bias=bias)]
+                mode = "nearest" if upsample == "resize" else upsample
+                layers += [ResizeConv(width, width // 2, 3, bias=bias, mode=mode)]
             layers += [norm(width // 2), nn.ReLU(True)]
         self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
 
