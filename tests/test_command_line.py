@@ -185,7 +185,7 @@ VARIANTS = {
     "pix2pix float16": ["--mixed_precision", "float16", "--separable_conv", *WIDE],
     "pix2pix xla": ["--xla", "--crop_size", "32", "--scale_size", "36"],
     "cyclegan bfloat16": BFLOAT16,
-    "cyclegan float16": ["--mixed_precision", "float16", "--upsample", "resize", "--gan_loss", "bce", *WIDE,
+    "cyclegan float16": ["--mixed_precision", "float16", "--upsample", "bilinear", "--gan_loss", "bce", *WIDE,
                          "--n_layers_d", "0", "--pool_size", "0", "--identity_weight", "0"],
     "cut float16": ["--mixed_precision", "float16", "--noantialias", "--nonce_identity", "--noflip_equivariance", *WIDE,
                     "--gan_loss", "bce", "--n_layers_d", "0", "--which_direction", "BtoA"],
