@@ -97,7 +97,7 @@ integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: 
 # <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; the paper: 6 for crops of 128, else 9", 0, 999)
 choice("norm", "instance", ["batch", "instance"], "norm layers: batch, with scale and shift, or instance, with neither")
-choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "bilinear: no checkerboard; resize: a fine grid")
+choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "transpose leaves checkerboards, resize a grid")
 
 # -------------------------------------------------------------------------------------------------------------- data
 # >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
@@ -368,7 +368,7 @@ class CycleGAN:
                 seeds = [tf.random.experimental.stateless_fold_in(tf.stack([args.seed, step]), 2 + i) for i in range(2)]
                 logits_A = D_A(self.pools["A"].swap(tf.stop_gradient(fake_A), seeds[0]))
                 logits_B = D_B(self.pools["B"].swap(tf.stop_gradient(fake_B), seeds[1]))
-            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2  # real => 1, fake => 0; half: a slower D
+            discrim_A = (loss(D_A(real_A), 1.0) + loss(logits_A, 0.0)) / 2  # real => 1, fake => 0; halved to slow D
             discrim_B = (loss(D_B(real_B), 1.0) + loss(logits_B, 0.0)) / 2
             scaled_d = optimizer_d.scale_loss(discrim_A + discrim_B)
         weights_g = G_AtoB.trainable_variables + G_BtoA.trainable_variables
