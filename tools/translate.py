@@ -291,7 +291,7 @@ def parse():
     parser.add_argument(
         "--stitch", choices=["blend", "tiles", "whole"], help="siamesegan.py: covers an image so (blend)"
     )
-    precision = "faster on GPUs, and on CPUs with AVX512-BF16 or AMX"
+    precision = "faster on recent GPUs and some CPUs, see docs/faq.md"
     parser.add_argument("--mixed_precision", choices=["off", "bfloat16", "float16"], help=precision)
     batch = "images of one size that the network translates at once (1); more are faster on a GPU"
     parser.add_argument("--batch_size", type=positive_integer, default=1, help=batch)
