@@ -837,8 +837,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        added = {name: FLAGS[name].default for name in {"norm", "upsample"} & set(FLAGS)}  # older trainings lack them
-        saved = added | json.loads(path.read_text(encoding="utf-8"))
+        newer = {"norm", "upsample", "patch_weight"} & set(FLAGS)  # older trainings lack them
+        saved = {name: FLAGS[name].default for name in newer} | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name
         damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()

@@ -96,6 +96,7 @@ number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
 number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
+number("patch_weight", 0, "weight of the loss of a PatchGAN, which judges strokes; try 1", lower_bound=0)
 number("overlap_weight", 0, "weight of our overlap loss, which makes tiles fit; try 100 at the end", lower_bound=0)
 choice("stitch", "blend", ["blend", "tiles", "whole"],
        "how test covers an image: overlapping windows blended, SxS tiles joined, or one pass")  # fmt: skip
@@ -265,6 +266,21 @@ def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True):
     return keras.Model(inputs, layers.Flatten(dtype="float32", name="flatten")(x), name="discriminator")
 
 
+def build_patch_discriminator(ndf=64):
+    """A PatchGAN, RGB [n, 128, 128, 3] in [-1, 1] => logits [n, 16, 16, 1], each for a patch of 70x70 pixels: it sees
+    the strokes that one vector of the whole crop misses. (Isola et al. 2017, section 6.1.2)"""
+    x = inputs = keras.Input((None, None, 3))
+    # patch_1 and patch_2: [batch, 128, 128, 3] => [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
+    # patch_3 to patch_5: => [batch, 16, 16, ndf * 4] => [batch, 16, 16, ndf * 8] => [batch, 16, 16, 1]
+    for level, (filters, strides) in enumerate(((ndf, 2), (ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1), (1, 1)), start=1):
+        x = layers.Conv2D(filters, 4, strides, "same", kernel_initializer=weights_init(), name=f"patch_{level}")(x)
+        if 1 < level < 5:
+            x = layers.GroupNormalization(-1, name=f"patch_{level}_norm")(x)  # an instance norm
+        if level < 5:
+            x = layers.LeakyReLU(0.2, name=f"patch_{level}_lrelu")(x)
+    return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="patches")
+
+
 def cut(images):
     """[n, 2S, 2S, 3] => tiles [4n, S, S, 3]: of each image upper left, upper right, lower left, lower right."""
     n, side = images.shape[0], images.shape[1] // 2
@@ -311,14 +327,21 @@ def overlap_loss(generator, images, joined):
     middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
     return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
 
+
+def patch_losses(real, fake):
+    """Least-squares losses (of D, of G) of a PatchGAN's logits for style images and translations. (Mao et al. 2017)"""
+    d_loss = (tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(tf.square(fake))) / 2  # D(real) => 1, D(fake) => 0
+    return d_loss, tf.reduce_mean(tf.square(fake - 1))  # D(fake) => 1, for G
+
 # --------------------------------------------------------------------------------------------------------- algorithm
 
 class SiameseGAN:
     """Siamese GAN with the interface that the second half of this file expects. training=False: only the generator."""
 
     name, default_data = "siamesegan", "hd"
-    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
+    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")  # and "discrim_patch" if there is one
     network_flags = ("which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo")
+    network_flags += ("patch_weight",)
     data_flags = ("train_size", "seed")
     multiple = 16  # the sides of what the generator takes are multiples of it
     aspect_ratio = 1.0
@@ -337,16 +360,18 @@ class SiameseGAN:
             self.discriminator = build_discriminator(size, args.vec_len, args.ndf, args.spectral_norm)
             self.networks["discriminator"] = self.discriminator
             self.learning_rates = {"generator": args.lr, "discriminator": args.lr_d}
+            if args.patch_weight:
+                self.networks["patches"] = build_patch_discriminator(args.ndf)
+                self.learning_rates["patches"], self.losses = args.lr_d, (*self.losses, "discrim_patch")
             for name, network in self.networks.items():
                 rate, weights = self.learning_rates[name], network.trainable_variables
                 self.optimizers[name] = build_optimizer(weights, rate, args.beta1, args.mixed_precision)
             self.train_step = compile_step(self.train_step, args.xla)
 
     def train_step(self, step, images):
-        """One step of both networks on a batch of batches(). Returns the losses, float32 [5]."""
+        """One step of all networks on a batch of batches(). Returns the losses, float32 [len(losses)]."""
         args, (content, style) = self.args, images
         generator, discriminator = self.generator, self.discriminator
-        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
         with tf.GradientTape(persistent=True) as tape:
             fake = combo(generator, content)
             overlap_term = overlap_loss(generator, content, fake) if args.overlap_weight else tf.constant(0.0)
@@ -359,14 +384,20 @@ class SiameseGAN:
             vectors = gathered(content_vectors), gathered(fake_vectors)  # of the whole batch, on several replicas
             content_term = content_loss(*vectors)  # D(c1) - D(c2) parallel to D(f1) - D(f2)
             gan_term = origin_loss(fake_vectors)  # D(fake) => 0, for G
+            patch_d = patch_g = tf.constant(0.0)
+            if args.patch_weight:
+                patch_d, patch_g = patch_losses(*(self.networks["patches"](x) for x in (style, fake)))
             total_g = args.gan_weight * gan_term + args.content_weight * content_term
-            scaled_g = optimizer_g.scale_loss(total_g + args.overlap_weight * overlap_term)
-            scaled_d = optimizer_d.scale_loss(origin_term + margin_term + args.content_weight * content_term)
-        gradients_g = tape.gradient(scaled_g, generator.trainable_variables)
-        gradients_d = tape.gradient(scaled_d, discriminator.trainable_variables)
-        optimizer_g.apply_gradients(zip(gradients_g, generator.trainable_variables, strict=True))
-        optimizer_d.apply_gradients(zip(gradients_d, discriminator.trainable_variables, strict=True))
-        return tf.stack([origin_term, margin_term, gan_term, content_term, overlap_term])
+            total_g += args.overlap_weight * overlap_term + args.patch_weight * patch_g
+            total_d = origin_term + margin_term + args.content_weight * content_term
+            totals = {"generator": total_g, "discriminator": total_d, "patches": patch_d}
+            scaled = {name: optimizer.scale_loss(totals[name]) for name, optimizer in self.optimizers.items()}
+        weights = {name: self.networks[name].trainable_variables for name in scaled}
+        gradients = {name: tape.gradient(scaled[name], weights[name]) for name in scaled}
+        for name, optimizer in self.optimizers.items():
+            optimizer.apply_gradients(zip(gradients[name], weights[name], strict=True))
+        losses = [origin_term, margin_term, gan_term, content_term, overlap_term, patch_d]
+        return tf.stack(losses[: len(self.losses)])
 
     def translate(self, images):
         """uint8 RGB [n, h, w, 3], sides multiples of 16 => their translations, float32 RGB [n, h, w, 3] in [0, 1]."""
@@ -826,8 +857,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
     path = Path(find_checkpoint(checkpoint)).parent / "options.json"
     try:
-        added = {name: FLAGS[name].default for name in {"norm", "upsample"} & set(FLAGS)}  # older trainings lack them
-        saved = added | json.loads(path.read_text(encoding="utf-8"))
+        newer = {"norm", "upsample", "patch_weight"} & set(FLAGS)  # older trainings lack them
+        saved = {name: FLAGS[name].default for name in newer} | json.loads(path.read_text(encoding="utf-8"))
         required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
         mine = saved["script"] == algorithm.name
         damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()

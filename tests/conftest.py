@@ -176,8 +176,10 @@ class Script:
     def progress(self, stdout):
         """[(epoch, step, total, images per second, time left, *losses)] of the progress lines, as strings."""
         losses = "".join(rf"  {name} ([\d.]+)" for name in self.algorithm.losses)
+        more = r"(?:  discrim_patch ([\d.]+))?" if self.name == "siamesegan" else ""
         line = r"epoch (\d+)  step (\d+)/(\d+)  ([\d.]+) images/s  (\d+h\d\dm) left"
-        return re.findall(rf"^{line}{losses}$", stdout, re.MULTILINE)
+        found = re.finditer(rf"^{line}{losses}{more}$", stdout, re.MULTILINE)
+        return [tuple(value for value in match.groups() if value) for match in found]
 
     def losses(self, stdout):
         """Losses of the progress lines, [lines, losses]."""
@@ -201,8 +203,8 @@ ALGORITHMS = [
     Script("cyclegan", "CycleGAN", TINY_CYCLEGAN, save_unpaired_data, [*LEARNING, "--ema_decay", "0.9"],
            TRANSLATED_BACK, BOTH),
     Script("ganilla", "Ganilla", TINY_GANILLA, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH, same_training=True),
-    Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data, ["--decay_epochs", "2", "--crops_per_image", "2"],
-           ("inputs", "outputs")),
+    Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data,
+           ["--decay_epochs", "2", "--crops_per_image", "2", "--patch_weight", "0.5"], ("inputs", "outputs")),
     Script("cut", "CUT", TINY_CUT, save_unpaired_data, ["--decay_epochs", "4", "--nce_weight", "2"],
            ("inputs", "outputs"), BOTH[:4]),
 ]  # fmt: skip

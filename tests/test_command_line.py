@@ -86,11 +86,11 @@ def test_train_writes_checkpoints_options_and_progress(script, trained, data):
 def test_train_writes_events(script, trained):
     """Scalars of losses, rates and speed, and the samples; neither histograms nor a trace, unless asked for."""
     found = events(trained.folder)
-    scalars = {f"loss/{name}" for name in script.algorithm.losses} | {"images_per_second"}
+    scalars = {f"loss/{name}" for name in trained.model.losses} | {"images_per_second"}
     scalars |= {f"learning_rate/{name}" for name in trained.model.optimizers}
     for tag in scalars:
         assert found[tag].keys() == {5, 10, 15, 20} and np.isfinite(list(found[tag].values())).all(), tag
-    last = [found[f"loss/{name}"][20] for name in script.algorithm.losses]
+    last = [found[f"loss/{name}"][20] for name in trained.model.losses]
     np.testing.assert_allclose(last, script.losses(trained.stdout)[-1], atol=1e-4)
     assert found["learning_rate/generator"][5] == np.float32(0.002)
     for name, rate in trained.model.learning_rates.items():  # falling from step 10 on; step 20 is the last of them
@@ -189,7 +189,8 @@ VARIANTS = {
                          "--n_layers_d", "0", "--pool_size", "0", "--identity_weight", "0"],
     "cut float16": ["--mixed_precision", "float16", "--noantialias", "--nonce_identity", "--noflip_equivariance", *WIDE,
                     "--gan_loss", "bce", "--n_layers_d", "0", "--which_direction", "BtoA"],
-    "siamesegan bfloat16": [*BFLOAT16, "--which_direction", "BtoA", "--nocombo", "--norm", "none"],
+    "siamesegan bfloat16": [*BFLOAT16, "--which_direction", "BtoA", "--nocombo", "--norm", "none",
+                            "--patch_weight", "1"],
 }  # fmt: skip
 VARIANTS |= {f"{name} bfloat16": BFLOAT16 for name in SCRIPTS if f"{name} bfloat16" not in VARIANTS}
 VARIANTS = {variant: flags for variant, flags in VARIANTS.items() if not SCRIPTS[variant.split()[0]].same_training}
@@ -204,7 +205,7 @@ def test_train_and_test_with(script, data, tmp_path, flags):
     train = ["--mode", "train", "--input_dir", data, "--output_dir", tmp_path / "o", *script.tiny, *more, *flags]
     out, model = script.recorded(*train)
     losses = script.losses(out)
-    assert losses.shape == (2, len(script.algorithm.losses)) and np.isfinite(losses).all()
+    assert losses.shape == (2, len(model.losses)) and np.isfinite(losses).all()
     network = next(iter(model.networks.values()))
     kinds = {type(layer).__name__: layer for layer in network.layers if "Conv" in type(layer).__name__}
     assert {layer.compute_dtype for layer in kinds.values()} == {flags[1] if "float" in flags[1] else "float32"}
@@ -934,6 +935,17 @@ def test_stitching(script, trained, tested, data, tmp_path):
         assert same == (max(height, width) <= 64), name  # it went through in one window
     for shape in ((1, 1), (1, 70), (33, 1)):
         assert script.module.translate_tiles(translate, paint(*shape, 0), 32).shape == (*shape, 3)
+
+
+@only("siamesegan")
+def test_a_training_from_before_patch_weight_continues(script, data, tmp_path):
+    flags = ["--mode", "train", "--progress_freq", 1, "--display_freq", 0]
+    script(*flags, "--input_dir", data, "--output_dir", tmp_path, *script.tiny, "--max_steps", 1)
+    options = json.loads((tmp_path / "options.json").read_text())
+    assert options.pop("patch_weight") == 0
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    assert "discrim_patch" not in script(*flags, "--checkpoint", tmp_path, "--max_steps", 2)
+    assert "--patch_weight 0" in script.fails(*flags, "--checkpoint", tmp_path, "--patch_weight", 1)
 
 
 @only("siamesegan")

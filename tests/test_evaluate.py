@@ -263,6 +263,60 @@ def test_grid_of_a_small_image(tmp_path):
     assert "small.png is 50x31" in fails("evaluate", "grid", tmp_path / "a")
 
 
+# ---------------------------------------------------------------------------------------------------------------- style
+
+
+def style_of(tmp_path, outputs, inputs, real, *flags):
+    """The result for images of a test, {name: pixels}, and the style's, [pixels]."""
+    new = tmp_path / str(len(list(tmp_path.iterdir())))
+    both = {f"{name}-outputs": image for name, image in outputs.items()}
+    save_all(new / "t" / "images", both | {f"{name}-inputs": image for name, image in inputs.items()})
+    save_all(new / "real", {f"r{i}": image for i, image in enumerate(real)})
+    return call("evaluate", "style", new / "t", new / "real", *flags)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_style_by_hand(tmp_path, seed):
+    """Noise, and the same 51 levels brighter: along a random direction of length 1 that is 0.2 √3 / 2 on average. Half
+    of the contrast is one octave less. Edges stay, or are those of another image."""
+    rng = np.random.default_rng(seed)
+    noise = np.rint(np.clip(rng.normal(0, 16, [128, 160, 1]), -60, 60).repeat(3, -1))
+    images = {level: np.uint8(100 + level + noise) for level in (0, 51)}
+    found = style_of(tmp_path, {"a": images[51]}, {"a": images[0]}, [images[51]])
+    assert found["images"] == {"a": {"edges": pytest.approx(1)}}
+    mean = found["mean"]
+    assert mean["colour_input"] == pytest.approx(0.2 * 3**0.5 / 2, rel=0.15) and mean["colour"] < 0.002
+    assert mean["texture"] == mean["texture_input"] == 0
+    found = style_of(tmp_path, {"a": np.uint8(100 + noise / 2)}, {"a": images[0]}, [images[0]])
+    assert found["mean"]["edges"] > 0.95 and found["mean"]["texture_input"] == 0
+    octaves = [16 * 0.87 / 2**n for n in range(4)]  # a halving loses √3 / 2 of noise, of each deviation
+    expected = np.mean([np.log2((1 + deviation) / (1 + deviation / 2)) for deviation in octaves])
+    assert found["mean"]["texture"] == pytest.approx(expected, rel=0.1)
+    found = style_of(tmp_path, {"a": images[0][:, ::-1]}, {"a": images[0]}, [images[0]])
+    assert abs(found["mean"]["edges"]) < 0.1
+
+
+def test_style_counts_each_image_alike_and_reduces_them(tmp_path):
+    """A large black and a small white image are half black, half white; --size makes detail of single pixels go."""
+    black, white = np.zeros([200, 300, 3], np.uint8), np.full([20, 30, 3], 255, np.uint8)
+    found = style_of(tmp_path, {"a": black}, {"a": black}, [black, white, white, black])
+    assert found["mean"]["colour"] == pytest.approx(3**0.5 / 2 / 2, rel=0.15)  # half of the pixels, by 1
+    assert found["mean"]["edges"] == 0  # there are none
+    board = np.uint8(np.indices([64, 64]).sum(0) % 2 * 200)[..., None].repeat(3, -1)
+    flat = np.full([64, 64, 3], 100, np.uint8)
+    assert style_of(tmp_path, {"a": board}, {"a": board}, [flat])["mean"]["texture"] > 1
+    assert style_of(tmp_path, {"a": board}, {"a": board}, [flat], "--size", 32)["mean"]["texture"] < 0.5  # at borders
+
+
+def test_style_of_images_that_do_not_fit(tmp_path):
+    large, small = np.zeros([40, 40, 3], np.uint8), np.zeros([15, 40, 3], np.uint8)
+    save_all(tmp_path / "t" / "images", {"a-outputs": large, "a-inputs": large})
+    save_all(tmp_path / "small", {"a": small})
+    assert "a.png is 40x15" in fails("evaluate", "style", tmp_path / "t", tmp_path / "small")
+    other = fails("evaluate", "style", tmp_path / "t", tmp_path / "t", "--inputs", tmp_path / "small")
+    assert "a-outputs.png is 40x40" in other and "a.png 40x15" in other
+
+
 # ---------------------------------------------------------------------------------------------------------------- seams
 
 

@@ -156,7 +156,7 @@ def test_a_broken_marker_is_one_line(two, tmp_path, monkeypatch, old, new, name)
 def test_length_of_the_two_halves(name):
     lines = read(name).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(SECOND_HALF))
-    assert first <= (480 if name == "ganilla.py" else 460)  # 450 are wished for
+    assert first <= (480 if name in ("ganilla.py", "siamesegan.py") else 460)  # 450 are wished for
     assert len(lines) - first <= 905  # 560 are wished for; see the notes on issues 15, 18 and 22
     assert [(number, len(line)) for number, line in enumerate(lines, start=1) if len(line) > 120] == []
 

@@ -44,6 +44,23 @@ def test_generator_takes_any_size_and_sees_only_its_receptive_field(norm, upsamp
 def test_parameters():
     assert siamesegan.build_generator().count_params() == 2_641_776
     assert siamesegan.build_discriminator().count_params() == 8_001_536
+    assert siamesegan.build_patch_discriminator().count_params() == 2_766_529
+
+
+def test_the_patch_discriminator_sees_patches_of_70_pixels():
+    """Which pixels a logit in the middle depends on, but for the instance norms, which see the whole crop."""
+    network = siamesegan.build_patch_discriminator(4)
+    x = inputs = keras.Input((256, 256, 3))
+    for layer in network.layers[1:]:
+        x = x if "norm" in layer.name else layer(x)
+    image = tf.constant(draw_images(6, 1, 256, 256, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        logits = keras.Model(inputs, x)(image)
+        middle = logits[0, 16, 16, 0]
+    assert logits.shape == network(image).shape == (1, 32, 32, 1)
+    rows = np.flatnonzero(np.abs(tape.gradient(middle, image).numpy()[0]).sum((1, 2)))
+    assert rows[-1] - rows[0] + 1 == 70
 
 
 def test_untrained_generator_copies_its_input():
@@ -147,10 +164,10 @@ def test_losses_have_gradients_at_the_origin(loss):
 # ----------------------------------------------------------------------------------------------------- training step
 
 
-@pytest.mark.parametrize("combo", [True, False])
-def test_a_step_is_that_of_the_formulas(combo):
-    """Losses, and the weights of both networks after a step, from formulas written out again."""
-    weights = {"gan_weight": 0.7, "content_weight": 3.0, "overlap_weight": 20.0}
+@pytest.mark.parametrize(("combo", "patch_weight"), [(True, 0), (False, 0), (True, 2.0)])
+def test_a_step_is_that_of_the_formulas(combo, patch_weight):
+    """Losses, and the weights of all networks after a step, from formulas written out again."""
+    weights = {"gan_weight": 0.7, "content_weight": 3.0, "overlap_weight": 20.0, "patch_weight": patch_weight}
     model = make_model(combo=combo, margin=1.5, **weights)
     G, D = model.generator, model.discriminator
     real_A, real_B = tf.constant(draw_images(7, 3, 64, 64, 3)), tf.constant(draw_images(8, 3, 64, 64, 3))
@@ -176,12 +193,19 @@ def test_a_step_is_that_of_the_formulas(combo):
         content = 1 - tf.add_n(cosines) / len(cosines)
         overlap = tf.reduce_mean(tf.abs(G(real_A[:, 16:48, 16:48]) - fake[:, 16:48, 16:48]))
         total_g, total_d = 0.7 * gan + 3 * content + 20 * overlap, origin + margin + 3 * content
+        expected = [origin, margin, gan, content, overlap]
+        if patch_weight:
+            real, false = (model.networks["patches"](x) for x in (real_B, fake))
+            expected.append(tf.reduce_mean((1 - real) ** 2) / 2 + tf.reduce_mean(false**2) / 2)
+            total_g += patch_weight * tf.reduce_mean((1 - false) ** 2)
     gradients = {"generator": tape.gradient(total_g, G.trainable_variables)}
     gradients["discriminator"] = tape.gradient(total_d, D.trainable_variables)
     losses = siamesegan.SiameseGAN.train_step(model, tf.constant(0, tf.int64), (real_A, real_B)).numpy()
-    np.testing.assert_allclose(losses, [origin, margin, gan, content, overlap], rtol=2e-3)
+    np.testing.assert_allclose(losses, expected, rtol=2e-3)
+    if patch_weight:
+        gradients["patches"] = tape.gradient(expected[-1], model.networks["patches"].trainable_variables)
     for name, network in model.networks.items():
-        rate = {"generator": model.args.lr, "discriminator": model.args.lr_d}[name]
+        rate = model.args.lr if name == "generator" else model.args.lr_d
         pairs = zip(network.trainable_variables, before[name], strict=True)
         moved = np.concatenate([(after.numpy() - first).ravel() for after, first in pairs])
         gradient = np.concatenate([g.numpy().ravel() for g in gradients[name]])

@@ -1,5 +1,5 @@
 """Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams), for a checkerboard
-(grid), as a set (fidelity).
+(grid), for content kept and style taken on (style), as a set (fidelity).
 
     python tools/evaluate.py pairs facades_test
     python tools/evaluate.py fidelity photo2painting_test paintings --json
@@ -338,6 +338,74 @@ def grid(args):
     return means(images)
 
 
+# ------------------------------------------------------------------------------------------------------------- style
+
+
+def read_reduced(path, size):
+    """The image at a path, its longer side at most `size` pixels unless that is None."""
+    image = read(path)
+    if size and size < max(image.size):
+        image = image.resize([max(1, round(side * size / max(image.size))) for side in image.size], 3)  # 3: bicubic
+    if min(image.size) < 16:
+        raise UserError(f"{path} is {image.width}x{image.height} (width x height); style needs 16 or more")
+    return image
+
+
+def edge_strength(image):
+    """Length of the gradient of grey at each pixel but those of the border, [(h - 2) * (w - 2)], in levels."""
+    grey = np.asarray(image.convert("L"), np.float32)
+    return np.hypot(grey[1:-1, 2:] - grey[1:-1, :-2], grey[2:, 1:-1] - grey[:-2, 1:-1]).ravel()
+
+
+def octaves(image, count=4):
+    """Detail of grey by scale, [count]: log2 of 1 + the standard deviation, in levels, of what each halving loses."""
+    found, grey = [], image.convert("L")
+    for _ in range(count):
+        half = grey.resize([max(1, side // 2) for side in grey.size], 4)  # 4: the mean of 2 x 2 pixels
+        lost = np.asarray(grey, np.float32) - np.asarray(half.resize(grey.size, 2), np.float32)  # 2: bilinear
+        found.append(np.log2(1 + lost.std()))
+        grey = half
+    return np.array(found)
+
+
+def looks(images):
+    """Colours and detail of a set of images: quantiles along 64 directions in RGB, [64, 99]; means of octaves()."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=[3, 64])
+    directions /= np.linalg.norm(directions, axis=0)
+    pixels = [rng.choice(np.asarray(image).reshape(-1, 3), 10_000) / 255 for image in images]  # of each the same number
+    colours = np.quantile(np.concatenate(pixels) @ directions, np.linspace(0.01, 0.99, 99), axis=0)
+    return colours, np.mean([octaves(image) for image in images], 0)
+
+
+def style(args):
+    """Measures a change of style: how much of the content is kept, and how near it is to images of the style.
+
+    edges      correlation of the strength of edges before and after translation. -1 to 1 (equal), 0 without edges.
+    colour     sliced Wasserstein distance of the colours of all translations to those of the style's images: along 64
+               directions in RGB, [0, 1] each. 0 upwards, lower is nearer.
+    texture    difference of detail (standard deviation, in powers of 2) to theirs, mean of 4 octaves from single pixels
+               on. 0 upwards, lower is nearer.
+    *_input    the same two for the images before translation. All are our own metrics.
+    """
+    outputs, inputs = images_of(args.images), images_of(args.inputs or args.images, "inputs")
+    check_pairs(outputs, inputs, args.images, args.inputs or args.images)
+    images, sets = {}, {"": [], "_input": []}
+    with tqdm(outputs.items(), unit=" images", disable=None) as progress:
+        for name, path in progress:
+            read_pair((path, inputs[name]))
+            pair = [read_reduced(each, args.size) for each in (path, inputs[name])]
+            with np.errstate(invalid="ignore", divide="ignore"):  # an image without edges
+                images[name] = {"edges": float(np.nan_to_num(np.corrcoef(*map(edge_strength, pair))[0, 1]))}
+            for which, image in zip(sets, pair, strict=True):
+                sets[which].append(image)
+    result, real = means(images), looks([read_reduced(path, args.size) for path in images_of(args.style).values()])
+    for which, found in sets.items():
+        for metric, ours, theirs in zip(("colour", "texture"), looks(found), real, strict=True):
+            result["mean"][metric + which] = float(np.abs(ours - theirs).mean())
+    return result
+
+
 # ---------------------------------------------------------------------------------------------------------- fidelity
 
 
@@ -486,6 +554,12 @@ def parse():
 
     part = add_command(commands, "grid", grid)
     part.add_argument("images", type=Path, help="folder of images")
+
+    part = add_command(commands, "style", style)
+    part.add_argument("images", type=Path, help="folder of a test")
+    part.add_argument("style", type=Path, help="folder of real images of the style")
+    part.add_argument("--inputs", type=Path, help="folder of the images before translation (those of the test)")
+    part.add_argument("--size", type=positive_integer, help="pixels; longer sides are reduced to it first")
 
     part = add_command(commands, "fidelity", fidelity)
     part.add_argument("images", type=Path, help="folder of translated images")
