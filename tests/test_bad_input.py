@@ -357,7 +357,7 @@ def test_checkpoint_of_other_networks(script, tmp_path, mode):
         value, choices = options[name], getattr(script.module.FLAGS[name].parser, "enum_values", [])
         if name in script.algorithm.data_flags and mode != "train":
             continue  # fixed in training alone; see test_W6
-        other = next((choice for choice in choices if choice != value), f"{value}0")
+        other = next((choice for choice in choices if choice != value), f"{value}0" if value else 1)
         change = [f"--{'no' if value else ''}{name}"] if isinstance(value, bool) else [f"--{name}", other]
         message = script.fails("--mode", mode, "--checkpoint", checkpoint, "--output_dir", tmp_path / "o", *change)
         assert str(tmp_path) in message and f"--{name} {value}" in message
