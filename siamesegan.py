@@ -10,9 +10,9 @@
     python siamesegan.py --mode test --checkpoint hd_train
     python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
 
-Measured, one run on 2 cores of an AMD EPYC: after 12 minutes with recipes/siamesegan-cpu.flags the photographs of
-samples/hd have the colours of the film; edges correlate by 0.97. After an hour, 20 HD photographs have the flat tones
-and dark contours of 16 illustrations. An image of 1920x1280 takes 13 s and 0.8 GiB, including the program's start.
+Measured, one run on one core of an Intel Xeon: after 10 minutes with recipes/siamesegan-cpu.flags the photographs of
+samples/hd have the colours of the film. After an hour, HD photographs have dabs and contours of paint, in arbitrary
+colours; edges correlate by 0.83. An image of 1920x1280 takes 13 s and 0.8 GiB, including the program's start.
 
 docs/siamesegan.md explains every output file and number, and what the article leaves open.
 """
