@@ -92,7 +92,7 @@ choice("upsample", "resize", ["transpose", "resize"], "transpose is faster, but 
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "D sees four joined tiles, with their borders; --nocombo: single tiles")
 number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
-number("lr_d", 4e-4, "learning rate of the discriminator's Adam", lower_bound=0)
+number("lr_d", 4e-4, "learning rate of the discriminators' Adam", lower_bound=0)
 number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
 number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)

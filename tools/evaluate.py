@@ -368,14 +368,18 @@ def octaves(image, count=4):
     return np.array(found)
 
 
-def looks(images):
-    """Colours and detail of a set of images: quantiles along 64 directions in RGB, [64, 99]; means of octaves()."""
-    rng = np.random.default_rng(0)
-    directions = rng.normal(size=[3, 64])
+def look(image):
+    """What is kept of an image: 10,000 pixels drawn at random, uint8 RGB [10000, 3], and octaves()."""
+    return np.random.default_rng(0).choice(np.asarray(image).reshape(-1, 3), 10_000), octaves(image)
+
+
+def looks_of_set(looks):
+    """[look()] of a set of images => their colours along 64 directions in RGB, as quantiles, [99, 64]; mean octaves."""
+    pixels, detail = zip(*looks, strict=True)
+    directions = np.random.default_rng(0).normal(size=[3, 64])
     directions /= np.linalg.norm(directions, axis=0)
-    pixels = [rng.choice(np.asarray(image).reshape(-1, 3), 10_000) / 255 for image in images]  # of each the same number
-    colours = np.quantile(np.concatenate(pixels) @ directions, np.linspace(0.01, 0.99, 99), axis=0)
-    return colours, np.mean([octaves(image) for image in images], 0)
+    colours = np.concatenate(pixels) / 255 @ directions
+    return np.quantile(colours, np.linspace(0.01, 0.99, 99), axis=0), np.mean(detail, 0)
 
 
 def style(args):
@@ -398,10 +402,11 @@ def style(args):
             with np.errstate(invalid="ignore", divide="ignore"):  # an image without edges
                 images[name] = {"edges": float(np.nan_to_num(np.corrcoef(*map(edge_strength, pair))[0, 1]))}
             for which, image in zip(sets, pair, strict=True):
-                sets[which].append(image)
-    result, real = means(images), looks([read_reduced(path, args.size) for path in images_of(args.style).values()])
+                sets[which].append(look(image))
+    real = looks_of_set([look(read_reduced(path, args.size)) for path in images_of(args.style).values()])
+    result = means(images)
     for which, found in sets.items():
-        for metric, ours, theirs in zip(("colour", "texture"), looks(found), real, strict=True):
+        for metric, ours, theirs in zip(("colour", "texture"), looks_of_set(found), real, strict=True):
             result["mean"][metric + which] = float(np.abs(ours - theirs).mean())
     return result
 
