@@ -282,9 +282,9 @@ def test_a_wrong_translation_is_said(browser, make, tmp_path):
 
 @pytest.fixture
 def labels(browser, make):
-    """A page to draw labels in, opened anew and cleared."""
+    """A page to draw labels in, opened anew and cleared, with the translation of that."""
     browser.open(make("labels", "--quantize", "float16")[0].as_uri())
-    browser.click("#clear-button")
+    browser.translated(lambda: browser.click("#clear-button"))
     return browser
 
 
