@@ -982,7 +982,7 @@ def train(args, algorithm):
     if begin:
         restore(begin, objects)
 
-    @tf.function
+    @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))  # on CPUs one pass over memory instead of four
     def average(decay):  # of the generators' weights, after a step
         for name, network in shown.networks.items():
             for mean, weight in zip(network.weights, model.networks[name].weights, strict=True):
