@@ -295,6 +295,7 @@ def test_stopped_in_the_middle_leaves_whole_images_and_goes_on(inp, out, sent):
     for number in range(60):
         save(inp / f"{number}.bmp", pixels)
     options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored, by children too
     running = subprocess.Popen(command("resize", inp, out, "--size", "700"), **options)
     while not out.exists() or len(list(out.glob("*.png"))) < 2:
         assert running.poll() is None
