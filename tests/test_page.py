@@ -108,12 +108,17 @@ class Browser:
         for path in self.downloads.iterdir():
             path.unlink()
         action()
-        for _ in range(200):
-            found = [path for path in self.downloads.iterdir() if path.suffix == ".png" and path.stat().st_size]
-            if found and not list(self.downloads.glob("*.part")):
-                time.sleep(0.2)
-                return read_any(found[0]), found[0].name
-            time.sleep(0.1)
+        before = None
+        for _ in range(100):
+            try:
+                found = {path: path.stat().st_size for path in self.downloads.iterdir()}
+            except FileNotFoundError:  # renamed meanwhile: Firefox first takes a name of its own
+                found = None
+            if found and found == before and all(found.values()) and {path.suffix for path in found} == {".png"}:
+                (path,) = found
+                return read_any(path), path.name
+            before = found
+            time.sleep(0.3)
         raise AssertionError("nothing was saved")
 
     def close(self):
