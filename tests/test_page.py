@@ -572,7 +572,9 @@ def test_other_shapes(browser, data_of, tmp_path, flags, shape):
     output, _ = browser.saved(lambda: browser.press("s"))
     assert output.shape == (*shape, 3)
     expected = python_translates("pix2pix", tmp_path / "t", photo, tmp_path)
-    difference = np.abs(output.astype(int) - expected)
-    # The page rounds the grey that a colorizer sees, and a network without training makes more of that in single pixels
-    share = 0.99 if "--lab_colorization" in flags else 1
-    assert np.quantile(difference, share) <= 4 and difference.mean() <= 0.6
+    if "--lab_colorization" in flags:  # what the page shows and translates is rounded to whole levels of grey
+        grey = browser.pixels("input")
+        assert np.abs(grey.astype(int) - pngs(tmp_path / "out")["one-inputs.png"]).max() <= 1
+        expected = python_translates("pix2pix", tmp_path / "t", grey, tmp_path / "grey")
+    assert np.abs(output.astype(int) - expected).max() <= 4  # of which the resized input makes up to 1 level
+    assert np.abs(output.astype(int) - expected).mean() <= 0.5
