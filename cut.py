@@ -1,51 +1,68 @@
 #!/usr/bin/env python3
 # /// script
-# requires-python = ">=3.11"
-# dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "pillow", "absl-py"]
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["tensorflow", "numpy", "pillow", "absl-py", "tqdm", "tensorboard", "filelock"]
 # ///
-"""CUT and FastCUT: unpaired translation with one generator (Park et al. 2020, arXiv 2007.15651). TensorFlow 2.
+"""CUT and FastCUT: unpaired translation with one generator. TensorFlow 2, Keras 3.
+(Park et al. 2020, arXiv 2007.15651)
 
     python cut.py --mode train --input_dir monet2photo
-    python cut.py --mode test --checkpoint monet2photo_train
-    python cut.py --mode export --checkpoint monet2photo_train --export_format saved_model
+    python cut.py --mode test --checkpoint monet2photo_cut_train
+    python cut.py --mode export --checkpoint monet2photo_cut_train
 
-docs/cut.md explains every output file and number, and lists the differences from the paper and the authors' code.
+docs/cut.md explains every output file and number, and lists the differences from the paper and
+the authors' code.
 """
 
 # >>> start: the same in all algorithm files (tools/fix_copies.py)
 import collections
 import contextlib
 import copy
-import fcntl
 import functools
+import hashlib
 import html
 import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import textwrap
+import threading
 import time
 import types
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 from absl import flags
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+os.environ["KERAS_BACKEND"] = "tensorflow"  # another project may have chosen another one
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - `2>&-` would give its number 2 to the next file
+if sys.stderr is None:  # as after `2>&-`, which would give its number 2 to the next file
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def has_avx():
+    """Whether TensorFlow runs on this processor: x86 needs AVX. True where Linux does not tell."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return "\nflags" not in cpuinfo or " avx " in cpuinfo
 
 
 @contextlib.contextmanager
 def quiet_stderr():
-    """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 in the environment shows it."""
+    """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 shows it."""
     saved = os.dup(2)
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
-        with open(os.devnull, "w") as null:
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and has_avx():  # else TensorFlow says why it ends
+        with open(os.devnull, "w", encoding="utf-8") as null:
             os.dup2(null.fileno(), 2)
     try:
         yield
@@ -61,117 +78,83 @@ with quiet_stderr():
     import tensorflow as tf
     from keras import layers, ops
 
+keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
+
 FLAGS = flags.FlagValues()  # a set of its own, so that all algorithm files can be imported together
-kinds = (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool, flags.DEFINE_enum)
-string, integer, number, boolean, choice = (functools.partial(define, flag_values=FLAGS) for define in kinds)
+string = functools.partial(flags.DEFINE_string, flag_values=FLAGS)
+integer = functools.partial(flags.DEFINE_integer, flag_values=FLAGS)
+number = functools.partial(flags.DEFINE_float, flag_values=FLAGS)
+boolean = functools.partial(flags.DEFINE_bool, flag_values=FLAGS)
+choice = functools.partial(flags.DEFINE_enum, flag_values=FLAGS)
 # <<< start
 
-# ------------------------------------------------------------------------------------------------------------- flags
-# Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
+# ------------------------------------------------------------------------------------------- flags
+# Those of every algorithm (--mode, --checkpoint, --seed and so on) follow after the algorithm.
 
 # >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
-string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-integer("batch_size", 1, "images of each domain in a training step, of all replicas together", lower_bound=1)
-string("scale_size", "286", "size to resize images to before cropping, pixels: the shorter side, or HEIGHTxWIDTH")
-string("crop_size", "256", "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
-integer("cache_mb", 1024, "MiB of memory for resized images; a larger data set is read from disk", lower_bound=0)
-integer("ngf", 64, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
-integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
-integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 for patches of 1, 16, 70, 286 pixels", 0, 99)
-number("lr", 2e-4, "learning rate of Adam", lower_bound=0)
+string("input_dir", None,
+       "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
+integer("batch_size", 1, "images of each domain per training step, all replicas together", 1)
+string("scale_size", "286",
+       "size to resize images to before cropping, pixels: a square's SIDE, or HEIGHTxWIDTH")
+string("crop_size", "256",
+       "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
+integer("cache_mb", 1024, "MiB of memory for resized images; larger data are read from disk", 0)
+integer("ngf", 64, "generator filters in the first convolution", 1, 4096)
+integer("ndf", 64, "discriminator filters in the first convolution", 1, 4096)
+integer("n_layers_d", 3, "discriminator depth: 0, 1, 3, 5 see 1, 16, 70, 286 pixels", 0, 99)
+number("lr", 2e-4, "learning rate of Adam", 0)
 choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares or cross-entropy")
-number("gan_weight", 1.0, "weight of the adversarial loss of each generator", lower_bound=0)
-boolean("paired", False, "testA and testB show the same scenes under the same names: test measures L1, PSNR and SSIM")
-number("aspect_ratio", 1.0, "width / height of test's and `encoded` export's images", lower_bound=0.05, upper_bound=20)
-boolean("native_size", False, "test keeps the size and aspect of each image, instead of --crop_size")
-integer("tile_size", 512, "pixels; with --native_size, larger images go through in windows of this", lower_bound=32)
+number("gan_weight", 1.0, "weight of the adversarial loss of each generator", 0)
+boolean("paired", False,
+        "testA and testB show the same scenes under the same names: test measures L1, PSNR, SSIM")
+number("aspect_ratio", 1.0, "width / height of test's and `encoded` export's images", 0.05, 20)
+boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
+integer("tile_size", 512, "pixels; with --native_size, larger images go in windows of this", 32)
 # <<< unpaired flags
-choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the look of B, or back; a training learns one")
-integer("max_epochs", 400, "passes over the larger domain, in total", lower_bound=1)
-integer("decay_epochs", 200, "final epochs, over which the learning rate falls linearly to 0", lower_bound=0)
-number("nce_weight", 1.0, "weight of the contrastive loss, which ties a translation to its input", lower_bound=0)
-boolean("nce_identity", True, "contrastive loss also for images of the target domain; --nonce_identity: half the work")
-boolean("flip_equivariance", False, "mirror half of the inputs for the generator, and compare mirrored features")
-boolean("antialias", True, "blur where the networks halve and double; --noantialias: strided convolutions, faster")
+choice("which_direction", "AtoB", ["AtoB", "BtoA"],
+       "give images of A the look of B, or back; a training learns one")
+integer("max_epochs", 400, "passes over the larger domain, in total", 1)
+integer("decay_epochs", 200, "final epochs, over which the learning rate falls linearly to 0", 0)
+number("nce_weight", 1.0,
+       "weight of the contrastive loss, which ties a translation to its input", 0)
+boolean("nce_identity", True,
+        "contrastive loss also for images of the target domain; --nonce_identity: half the work")
+boolean("flip_equivariance", False,
+        "mirror half of the inputs for the generator, and compare mirrored features")
+boolean("antialias", True,
+        "blur where the networks halve and double; --noantialias: strided convolutions, faster")
 integer("n_blocks", 9, "residual blocks of the generator", 0, 999)
 
-# -------------------------------------------------------------------------------------------------------------- data
+# ---------------------------------------------------------------------------------------- networks
 
-
-# >>> crops: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
-def parse_sizes(crop_size, scale_size, training=True):
-    """--crop_size, --scale_size => (crop height, crop width), (scale height, scale width), in pixels."""
-    sizes = []
-    for flag, text in (("crop_size", crop_size), ("scale_size", scale_size)):
-        if not (match := re.fullmatch(r"0*([1-9]\d{,4})(?:x0*([1-9]\d{,4}))?", text)):
-            raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, as in 256x512")
-        sizes.append([int(side) for side in match.groups() if side])
-    crop, scale = (sizes[0] * 2)[:2], sizes[1]
-    scale = scale if len(scale) == 2 else [round(scale[0] * side / min(crop)) for side in crop]
-    if training and (crop[0] > scale[0] or crop[1] > scale[1]):
-        raise UserError(f"--crop_size {crop_size} is larger than --scale_size {scale_size}: raise --scale_size")
-    return tuple(crop), tuple(scale)
-
-
-def random_batches(paths, load, scale, crop, batch_size, flip, seed, start, cache_mb, share=None):
-    """Endless training batches, from step `start` on: float32 [n, *crop, 3] in [-1, 1]; n, share: see own_share().
-
-    load(path) gives uint8 [h, w, 3], or a pair of them to be cropped and mirrored alike. They are resized to `scale`.
-    The order, new in each epoch, and the crops depend on (seed, position) alone: a training can continue at any step.
-    """
-
-    def load_resized(path):
-        return tf.nest.map_structure(lambda image: resize(image, scale), load(path))
-
-    def example(position):
-        index = shuffled_index(position, len(paths), seed)
-        images = tf.nest.map_structure(lambda images: images[index], cache) if cached else load_resized(names[index])
-        crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
-
-        def augment(image):
-            image = tf.image.stateless_random_crop(image, [*crop, 3], crop_seed)
-            if flip:
-                flip_seed = tf.random.experimental.stateless_fold_in(crop_seed, 1)
-                image = tf.image.stateless_random_flip_left_right(image, flip_seed)
-            return tf.cast(image, tf.float32) / 127.5 - 1
-
-        return tf.nest.map_structure(augment, images)
-
-    with tf.device("cpu"):
-        names, (n, is_own) = tf.constant(paths), own_share(batch_size, share)
-        resized = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load_resized, tf.data.AUTOTUNE))
-        pixels = len(paths) * scale[0] * scale[1] * len(tf.nest.flatten(resized.element_spec))
-        if cached := pixels * 3 <= cache_mb * 2**20:
-            with naming_unreadable(paths, load):
-                cache = resized.batch(len(paths)).get_single_element()  # [n, h, w, 3], in the order of the paths
-        positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
-        batches = positions.map(example, tf.data.AUTOTUNE, deterministic=True).batch(n, drop_remainder=True)
-        return with_own_threads(batches.prefetch(tf.data.AUTOTUNE))
-# <<< crops
-
-
-# ---------------------------------------------------------------------------------------------------------- networks
-
-
-# >>> instance norm: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+# >>> instance norm: the same in all but siamesegan.py (tools/fix_copies.py)
 class InstanceNorm(layers.Layer):
-    """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]: biased variance,
-    epsilon 1e-5, statistics in float32."""
+    """Instance norm without scale and shift (Ulyanov et al. 2016), [n, h, w, c] => [n, h, w, c]:
+    biased variance, epsilon 1e-5, statistics in float32."""
 
-    gamma = beta = None
+    gamma = None
+    beta = None
 
     def call(self, x):
-        if self.gamma is None and x.shape[0] and x.shape[0] <= 4:  # a fused kernel, on a CPU twice as fast
-            options = {"scale": tf.ones(x.shape[-1]), "offset": tf.zeros(x.shape[-1]), "epsilon": 1e-5}
-            fused = tf.compat.v1.nn.fused_batch_norm
-            return tf.concat([fused(image, **options)[0] for image in tf.split(x, x.shape[0])], 0)
+        n, _, _, channels = x.shape
+        if self.gamma is None and n and n <= 4:  # a fused kernel, on a CPU twice as fast
+            scale = tf.ones(channels)
+            offset = tf.zeros(channels)
+            images = []
+            for image in tf.split(x, n):
+                image, *_ = tf.compat.v1.nn.fused_batch_norm(image, scale, offset, epsilon=1e-5)
+                images.append(image)
+            return tf.concat(images, 0)
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
-        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-5), x.dtype)
+        x32 = tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-5)
+        return tf.cast(x32, x.dtype)
 # <<< instance norm
 # >>> unpaired layers: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 class CropFirst(layers.Layer):
-    """Cuts off the first row and column, as Cropping2D(((1, 0), (1, 0))). The gradient, a pad, saves 4 % of a step."""
+    """Cuts off the first row and column, as Cropping2D(((1, 0), (1, 0))). The gradient, a pad,
+    saves 4 % of the time per step."""
 
     def call(self, x):
         return tf.slice(x, [0, 1, 1, 0], [-1, -1, -1, -1])
@@ -180,450 +163,1748 @@ class CropFirst(layers.Layer):
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
-
-
-def check_crop(size, multiple, n_layers):
-    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
-    if size[0] % multiple or size[1] % multiple or min(size) < 2 * multiple:
-        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: the generators need multiples of {multiple}, e.g. {near}")
-    if min(size) < (least := 3 * 2**n_layers):
-        raise UserError(f"--crop_size {size[0]}x{size[1]}: --n_layers_d {n_layers} needs {least} pixels or more")
 # <<< unpaired layers
 
-
 def xavier():
-    """Kernels start as N(0, 0.02^2 * 2 / (fan in + fan out)). (Glorot, Bengio 2010, with a gain of 0.02)"""
+    """Kernels start as N(0, 0.02^2 * 2 / (fan in + fan out)). (Glorot, Bengio 2010, with a gain of
+    0.02)"""
     return keras.initializers.VarianceScaling(0.02**2, "fan_avg", "untruncated_normal")
 
 
 def blur(x, name, strides):
-    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one: [n, h + 2, w + 2, c] => [n, h, w, c] or
-    half of that, rounded up. Two 2x2 means are it; in bfloat16 a depthwise convolution takes 4 times as long."""
+    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one: [n, h + 2, w + 2, c]
+    => [n, h, w, c] or half of that, rounded up. Two 2x2 means are it; in bfloat16 a depthwise
+    convolution takes 4 times as long."""
     x = layers.AveragePooling2D(2, 1, name=f"{name}_mean")(x)
     return layers.AveragePooling2D(2, strides, name=f"{name}_blur")(x)
 
 
 def build_generator(n_blocks=9, ngf=64, antialias=True, norm=InstanceNorm, crop=CropFirst):
-    """The ResNet generator, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1]. h and w are multiples of 4.
-    11,378,179 parameters with 9 blocks. antialias: strides are replaced by fixed filters (Zhang 2019)."""
+    """The ResNet generator, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
+
+    h and w are multiples of 4. 11,378,179 parameters with 9 blocks. antialias: strides are replaced
+    by fixed filters (Zhang 2019).
+    """
 
     def conv(x, filters, size, name, strides=1):
         return layers.Conv2D(filters, size, strides, kernel_initializer=xavier(), name=name)(x)
 
     def norm_relu(x, name):
-        return layers.ReLU(name=f"{name}_relu")(norm(name=f"{name}_norm")(x))
+        x = norm(name=f"{name}_norm")(x)
+        return layers.ReLU(name=f"{name}_relu")(x)
+
+    def down(x, filters, name):
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        x = conv(x, filters, 3, name, strides=1 if antialias else 2)
+        x = norm_relu(x, name)
+        return blur(reflect(x, 1), name, strides=2) if antialias else x
+
+    def up(x, filters, name):
+        if antialias:
+            x = layers.UpSampling2D(2, name=f"{name}_nearest")(x)
+            x = blur(reflect(x, 1), name, strides=1)  # bilinear x2
+            x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+            x = conv(x, filters, 3, name)
+        else:
+            layer = layers.Conv2DTranspose(filters, 3, 2, kernel_initializer=xavier(), name=name)
+            x = crop(name=f"{name}_crop")(layer(x))  # 2h + 1 => 2h: padding and output padding 1
+        return norm_relu(x, name)
 
     x = inputs = keras.Input((None, None, 3))
+
     # first: [batch, 256, 256, 3] => [batch, 256, 256, ngf]
-    x = norm_relu(conv(reflect(x, 3), ngf, 7, "first"), "first")
-    # down_1 and down_2: [batch, 256, 256, ngf] => [batch, 128, 128, ngf * 2] => [batch, 64, 64, ngf * 4]
+    x = conv(reflect(x, 3), ngf, 7, "first")
+    x = norm_relu(x, "first")
+
+    # down_1: [batch, 256, 256, ngf] => [batch, 128, 128, ngf * 2]
+    # down_2: [batch, 128, 128, ngf * 2] => [batch, 64, 64, ngf * 4]
     for level in (1, 2):
-        name, filters = f"down_{level}", ngf * 2**level
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        x = norm_relu(conv(x, filters, 3, name, strides=1 if antialias else 2), name)
-        x = blur(reflect(x, 1), name, strides=2) if antialias else x
+        x = down(x, ngf * 2**level, f"down_{level}")
+
     # block_1 to block_9: [batch, 64, 64, ngf * 4] => [batch, 64, 64, ngf * 4]
     for block in range(1, n_blocks + 1):
-        y = norm_relu(conv(reflect(x, 1), ngf * 4, 3, f"block_{block}_1"), f"block_{block}_1")
-        y = norm(name=f"block_{block}_2_norm")(conv(reflect(y, 1), ngf * 4, 3, f"block_{block}_2"))
+        y = conv(reflect(x, 1), ngf * 4, 3, f"block_{block}_1")
+        y = norm_relu(y, f"block_{block}_1")
+        y = conv(reflect(y, 1), ngf * 4, 3, f"block_{block}_2")
+        y = norm(name=f"block_{block}_2_norm")(y)
         x = layers.Add(name=f"block_{block}_skip")([x, y])
-    # up_2 and up_1: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 2] => [batch, 256, 256, ngf]
+
+    # up_2: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 2]
+    # up_1: [batch, 128, 128, ngf * 2] => [batch, 256, 256, ngf]
     for level in (2, 1):
-        name, filters = f"up_{level}", ngf * 2 ** (level - 1)
-        if antialias:
-            x = blur(reflect(layers.UpSampling2D(2, name=f"{name}_nearest")(x), 1), name, strides=1)  # bilinear x2
-            x = conv(layers.ZeroPadding2D(1, name=f"{name}_pad")(x), filters, 3, name)
-        else:
-            x = layers.Conv2DTranspose(filters, 3, 2, kernel_initializer=xavier(), name=name)(x)  # 2h + 1
-            x = crop(name=f"{name}_crop")(x)  # padding 1 and output padding 1
-        x = norm_relu(x, name)
+        x = up(x, ngf * 2 ** (level - 1), f"up_{level}")
+
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
     x = conv(reflect(x, 3), 3, 7, "last")
-    return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x))
+    x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
+    return keras.Model(inputs, x)
 
 
 def build_discriminator(n_layers=3, ndf=64, antialias=True, norm=InstanceNorm):
-    """The PatchGAN, RGB [n, 256, 256, 3] => logits [n, 30, 30, 1], one for each patch of 84x84 pixels, or without
-    antialias 70x70. 2,764,737 parameters. n_layers: as in cyclegan.py."""
-    strides, size = ([2] * n_layers + [1], 4) if n_layers else ([1, 1], 1)
+    """The PatchGAN, RGB [n, 256, 256, 3] => logits [n, 30, 30, 1], one for each patch of 84x84
+    pixels, or without antialias 70x70. 2,764,737 parameters. n_layers: as in cyclegan.py."""
+    size = 4
+    strides = [2] * n_layers + [1]
+    if n_layers == 0:
+        size = 1
+        strides = [1, 1]
+
     x = inputs = keras.Input((None, None, 3))
+
     # layer_1: [batch, 256, 256, 3] => [batch, 128, 128, ndf]
-    # layer_2 to layer_4: => [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
+    # layer_2: [batch, 128, 128, ndf] => [batch, 64, 64, ndf * 2]
+    # layer_3: [batch, 64, 64, ndf * 2] => [batch, 32, 32, ndf * 4]
+    # layer_4: [batch, 32, 32, ndf * 4] => [batch, 31, 31, ndf * 8]
     for level, stride in enumerate(strides, start=1):
-        name, filters = f"layer_{level}", ndf * min(2 ** (level - 1), 8)
+        name = f"layer_{level}"
+        filters = ndf * min(2 ** (level - 1), 8)
+        conv_stride = 1 if antialias else stride
         x = layers.ZeroPadding2D(size // 4, name=f"{name}_pad")(x)
-        x = layers.Conv2D(filters, size, 1 if antialias else stride, kernel_initializer=xavier(), name=name)(x)
-        x = norm(name=f"{name}_norm")(x) if level > 1 else x
+        x = layers.Conv2D(filters, size, conv_stride, kernel_initializer=xavier(), name=name)(x)
+        if level > 1:
+            x = norm(name=f"{name}_norm")(x)
         x = layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
-        x = blur(reflect(x, 1), name, strides=2) if antialias and stride == 2 else x
+        if antialias and stride == 2:
+            x = blur(reflect(x, 1), name, strides=2)
+
     # last: [batch, 31, 31, ndf * 8] => [batch, 30, 30, 1]
     x = layers.ZeroPadding2D(size // 4, name="last_pad")(x)
     x = layers.Conv2D(1, size, kernel_initializer=xavier(), name="last")(x)
-    return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x))
+    x = layers.Activation("linear", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x)
 
 
 def build_heads(widths):
-    """A perceptron of two layers for each feature, [n, places, width] of each => [n, places, 256] of each."""
-    inputs, outputs = [keras.Input((None, width)) for width in widths], []
+    """A perceptron of two layers for each feature, [n, places, width] of each => [n, places, 256]
+    of each."""
+    inputs = [keras.Input((None, width)) for width in widths]
+    outputs = []
     for number, x in enumerate(inputs, start=1):
         for name, activation in ((f"head_{number}_1", "relu"), (f"head_{number}_2", None)):
-            x = layers.Dense(256, activation, kernel_initializer=xavier(), dtype="float32", name=name)(x)
+            x = layers.Dense(
+                256, activation, kernel_initializer=xavier(), dtype="float32", name=name
+            )(x)
         outputs.append(x)
     return keras.Model(inputs, outputs)
 
-
-# ------------------------------------------------------------------------------------------------------------ losses
-
+# ------------------------------------------------------------------------------------------ losses
 
 # >>> unpaired losses: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def gan_loss(logits, label, kind):
-    """Mean loss of logits of any shape against one label, 1 for real and 0 for fake; kind: "lsgan", least squares
-    (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
+    """Mean loss of logits of any shape against one label, 1 for real and 0 for fake. kind: "lsgan",
+    least squares (Mao et al. 2017), or "bce", sigmoid cross-entropy."""
     if kind == "lsgan":
         return tf.reduce_mean(tf.square(logits - label))
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits))
+    labels = tf.fill(tf.shape(logits), label)
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
 # <<< unpaired losses
 
-
-def random_places(count, maps, seed, domains=1):
-    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)]. seed: int64 [2]. The n
-    maps are of so many domains, one after the other; replicas take their parts of one draw."""
-    n = maps.shape[0] * tf.distribute.get_strategy().num_replicas_in_sync
-    draw = own_part(tf.random.stateless_uniform([n, maps.shape[1] * maps.shape[2]], seed), domains)
-    return tf.math.top_k(draw, min(count, draw.shape[1])).indices
-
-
-def take(maps, places, mirror=False):
-    """The pixels of feature maps [n, h, w, c] or, where bool [] mirror, of the maps mirrored left to right, at places,
-    int32 [n, count] => float32 [n, count, c]."""
-    n, height, width, channels = maps.shape
-    places = tf.where(mirror, places + width - 1 - 2 * (places % width), places)
-    return tf.cast(tf.gather(tf.reshape(maps, [n, height * width, channels]), places, batch_dims=1), tf.float32)
-
-
 def patch_nce(queries, keys):
-    """The contrastive loss [n] of queries and keys [n, count, 256], of translations and inputs at the same places: the
-    cross-entropy of finding the key of each query among those of its image. Keys are constants. (Equation 3)"""
-    lengths = [tf.sqrt(tf.reduce_sum(tf.square(x), -1, keepdims=True) + 1e-30) for x in (queries, keys)]  # > 0
-    queries, keys = queries / (lengths[0] + 1e-7), tf.stop_gradient(keys / (lengths[1] + 1e-7))
+    """The contrastive loss [n] of queries and keys [n, count, 256], of translations and inputs at
+    the same places: the cross-entropy of finding the key of each query among those of its image.
+    Keys are constants. (Equation 3)"""
+    queries = to_unit_length(queries)
+    keys = tf.stop_gradient(to_unit_length(keys))
     logits = tf.matmul(queries, keys, transpose_b=True) / 0.07  # [n, query, key]
-    return tf.reduce_mean(tf.reduce_logsumexp(logits, -1) - tf.linalg.diag_part(logits), -1)  # query i => key i
+    own = tf.linalg.diag_part(logits)  # query i => key i
+    return tf.reduce_mean(tf.reduce_logsumexp(logits, -1) - own, -1)
 
 
-# --------------------------------------------------------------------------------------------------------- algorithm
+def to_unit_length(vectors):
+    """Vectors [..., c] divided by their lengths."""
+    squares = tf.reduce_sum(tf.square(vectors), -1, keepdims=True)
+    return vectors / (tf.sqrt(squares + 1e-30) + 1e-7)  # the root has no gradient at 0
 
+# --------------------------------------------------------------------------------------- algorithm
 
 class CUT:
-    """CUT with the interface that the second half of this file expects. training=False: only the generator."""
+    """CUT with the interface that the rest of this file expects. training=False: only the
+    generator."""
 
-    name, default_data = "cut", "monet2photo"
+    name = "cut"
+    default_data = "monet2photo"
+    default_name = "DATA_cut"
     losses = ("discrim", "gan", "nce", "nce_identity")
-    network_flags = ("which_direction", "ngf", "ndf", "n_blocks", "antialias", "n_layers_d", "crop_size")
-    data_flags, crops_per_image = ("crop_size", "scale_size", "aspect_ratio", "seed"), 1
-    multiple, norm = 4, InstanceNorm  # the generator takes images whose sides are multiples of 4
-
-    def generator(self, **parts):
-        """Builds a generator as the flags say; parts: the norm and crop layers."""
-        return build_generator(self.args.n_blocks, self.args.ngf, self.args.antialias, **parts)
+    network_flags = (
+        "which_direction", "ngf", "ndf", "n_blocks", "antialias", "n_layers_d", "crop_size"
+    )
+    data_flags = ("crop_size", "scale_size", "aspect_ratio", "seed")
+    crops_per_image = 1
+    multiple = 4  # the generator takes images whose sides are multiples of this
+    norm = InstanceNorm
 
     def __init__(self, args, training):
-        self.args, self.load, self.aspect_ratio = args, load_image, args.aspect_ratio
+        self.args = args
+        self.read = read_image
+        self.aspect_ratio = args.aspect_ratio
         self.paired = args.paired and not training
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
         check_crop(self.crop, self.multiple, args.n_layers_d if training else 0)
-        generator, direction, self.state = self.generator(), args.which_direction, {}
-        self.networks, self.optimizers, self.learning_rates = {f"generator_{direction}": generator}, {}, {}
-        self.translate = {direction: by_batch_size(functools.partial(self.run_generator, direction))}
+        direction = args.which_direction
+        self.networks = {f"generator_{direction}": self.generator()}
+        run = functools.partial(self.run_generator, direction)
+        self.translate = {direction: by_batch_size(run)}
+        self.optimizers = {}
+        self.learning_rates = {}
+        self.state = {}
         if training:
-            # what is compared: the padded image, the results of the halving convolutions and of blocks 1 and 5
-            names = ("down_1", "down_2", "block_1_skip", "block_5_skip")
-            features = [generator.get_layer("first").input] + [x.output for x in generator.layers if x.name in names]
-            self.encode = keras.Model(generator.input, features)
-            self.generate = keras.Model(generator.input, [generator.output, *features])
-            self.networks["discriminator"] = build_discriminator(args.n_layers_d, args.ndf, args.antialias)
-            self.networks["heads"] = build_heads([feature.shape[-1] for feature in features])
-            generator, discriminator, heads = (network.trainable_variables for network in self.networks.values())
-            for name, weights in (("generator", generator + heads), ("discriminator", discriminator)):
-                self.optimizers[name] = build_optimizer(weights, args.lr, args.beta1, args.mixed_precision)
-                self.learning_rates[name] = args.lr
-            self.train_step = compile_step(self.train_step, args.xla)
+            self.build_training(args)
 
     def train_step(self, step, images):
         """One step of all networks on a batch of batches(). Returns the losses, float32 [4]."""
-        args, n = self.args, images[0].shape[0]
-        real_A, real_B = images if args.which_direction == "AtoB" else images[::-1]  # from A to B, as in the paper
+        args = self.args
+        real_A, real_B = images  # from A to B, as in the paper
+        if args.which_direction == "BtoA":
+            real_B, real_A = images
+        n = real_A.shape[0]
         generator, discriminator, heads = self.networks.values()
-        optimizer_g, optimizer_d = self.optimizers["generator"], self.optimizers["discriminator"]
+        optimizer_g, optimizer_d = self.optimizers.values()
         loss = functools.partial(gan_loss, kind=args.gan_loss)
-        fold_in = functools.partial(tf.random.experimental.stateless_fold_in, tf.stack([args.seed, step]))
-        mirror = tf.random.stateless_uniform([], fold_in(2)) < (0.5 if args.flip_equivariance else 0.0)
+        mirror = self.draw_mirror(step)
         inputs = tf.concat([real_A, real_B], 0) if args.nce_identity else real_A
+
         with tf.GradientTape() as tape:
-            outputs, *keys = self.generate(tf.where(mirror, tf.reverse(inputs, [2]), inputs))
+            mirrored = tf.where(mirror, tf.reverse(inputs, [2]), inputs)
+            outputs, *features_in = self.generate(mirrored)
             fake = outputs[:n]
-            with tape.stop_recording():  # D goes first, and G meets the new one
+
+            # discriminator: D(real) => 1, D(fake) => 0; halved; it goes first, G meets the new one
+            with tape.stop_recording():
                 with tf.GradientTape() as tape_d:
                     on_real, on_fake = tf.split(discriminator(tf.concat([real_B, fake], 0)), 2)
-                    discrim = (loss(on_real, 1.0) + loss(on_fake, 0.0)) / 2  # D(real) => 1, D(fake) => 0; halved
-                    scaled = optimizer_d.scale_loss(discrim)
-                gradients = tape_d.gradient(scaled, discriminator.trainable_variables)
-                optimizer_d.apply_gradients(zip(gradients, discriminator.trainable_variables, strict=True))
-            gan = loss(discriminator(fake), 1.0)  # D(fake) => 1
-            queries = self.encode(outputs)
-            places = [random_places(256, maps, fold_in(3 + i), len(inputs) // n) for i, maps in enumerate(queries)]
-            if args.flip_equivariance:  # the keys are of inputs that are not mirrored
-                keys = tf.cond(mirror, lambda: self.encode(inputs), lambda: keys)
-            keys = heads([take(maps, where) for maps, where in zip(keys, places, strict=True)])
-            queries = heads([take(maps, where, mirror) for maps, where in zip(queries, places, strict=True)])
-            nce = sum(patch_nce(q, k) for q, k in zip(queries, keys, strict=True)) / len(keys)  # of each input
-            scaled = optimizer_g.scale_loss(args.gan_weight * gan + args.nce_weight * tf.reduce_mean(nce))
-        weights = generator.trainable_variables + heads.trainable_variables
-        optimizer_g.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
-        return tf.stack([discrim, gan, tf.reduce_mean(nce[:n]), tf.reduce_mean(nce[n:]) if args.nce_identity else 0.0])
+                    discrim = (loss(on_real, 1.0) + loss(on_fake, 0.0)) / 2
+                    scaled_d = optimizer_d.scale_loss(discrim)
+                weights_d = discriminator.trainable_variables
+                gradients_d = tape_d.gradient(scaled_d, weights_d)
+                optimizer_d.apply_gradients(zip(gradients_d, weights_d, strict=True))
+
+            # generator: D(fake) => 1; each place of a translation => that place of its input
+            gan = loss(discriminator(fake), 1.0)
+            features_out = self.encode(outputs)
+            if args.flip_equivariance:  # the inputs' features are of inputs that are not mirrored
+                features_in = tf.cond(
+                    mirror, lambda: self.encode(inputs), lambda: features_in
+                )
+            places = self.draw_places(step, features_out, len(inputs) // n)
+            keys = heads(take_all(features_in, places))
+            queries = heads(take_all(features_out, places, mirror))
+            terms = [patch_nce(q, k) for q, k in zip(queries, keys, strict=True)]
+            nce = sum(terms) / len(terms)  # of each input
+            loss_g = args.gan_weight * gan + args.nce_weight * tf.reduce_mean(nce)
+            scaled_g = optimizer_g.scale_loss(loss_g)
+
+        weights_g = generator.trainable_variables + heads.trainable_variables
+        gradients_g = tape.gradient(scaled_g, weights_g)
+        optimizer_g.apply_gradients(zip(gradients_g, weights_g, strict=True))
+        nce_identity = tf.reduce_mean(nce[n:]) if args.nce_identity else 0.0
+        return tf.stack([discrim, gan, tf.reduce_mean(nce[:n]), nce_identity])
+
+    def draw_mirror(self, step):
+        """Whether the inputs of a step are mirrored, bool []."""
+        seed = tf.random.experimental.stateless_fold_in(tf.stack([self.args.seed, step]), 2)
+        return tf.random.stateless_uniform([], seed) < (0.5 if self.args.flip_equivariance else 0)
+
+    def draw_places(self, step, features, domains):
+        """Random places of each feature map of a step: a list of int32 [n, count]."""
+        places = []
+        for index, maps in enumerate(features):
+            seed = tf.stack([self.args.seed, step])
+            seed = tf.random.experimental.stateless_fold_in(seed, 3 + index)
+            places.append(random_places(256, maps, seed, domains))
+        return places
+
+    def generator(self, norm=InstanceNorm, crop=CropFirst):
+        """Builds a generator as the flags say, with other norm and crop layers for export."""
+        return build_generator(self.args.n_blocks, self.args.ngf, self.args.antialias, norm, crop)
+
+    def build_training(self, args):
+        """The discriminator, the heads and the optimizers."""
+        (generator,) = self.networks.values()
+        # compared are the padded image, the results of the halving convolutions, blocks 1 and 5
+        names = ("down_1", "down_2", "block_1_skip", "block_5_skip")
+        features = [generator.get_layer("first").input]
+        features += [layer.output for layer in generator.layers if layer.name in names]
+        self.encode = keras.Model(generator.input, features)
+        self.generate = keras.Model(generator.input, [generator.output, *features])
+        discriminator = build_discriminator(args.n_layers_d, args.ndf, args.antialias)
+        heads = build_heads([feature.shape[-1] for feature in features])
+        self.networks["discriminator"] = discriminator
+        self.networks["heads"] = heads
+        weights = {
+            "generator": generator.trainable_variables + heads.trainable_variables,
+            "discriminator": discriminator.trainable_variables,
+        }
+        for name in weights:
+            self.optimizers[name] = build_optimizer(
+                weights[name], args.lr, args.beta1, args.mixed_precision
+            )
+            self.learning_rates[name] = args.lr
+        self.train_step = compile_step(self.train_step, args.xla)
 
     def find_test_images(self, input_dir):
         """[(name, path, direction)] of the images to translate."""
         direction = self.args.which_direction
-        return [(name, path, direction) for name, path in list_images(input_dir, "test", direction[0])]
+        images = list_images(input_dir, "test", direction[0])
+        return [(name, path, direction) for name, path in images]
 
     # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
     def run_generator(self, direction, images):
-        """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB [n, h, w, 3] in [0, 1]."""
-        return (self.networks[f"generator_{direction}"](tf.cast(images, tf.float32) / 127.5 - 1) + 1) / 2
+        """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB in [0, 1]."""
+        images = tf.cast(images, tf.float32) / 127.5 - 1
+        outputs = self.networks[f"generator_{direction}"](images)
+        return (outputs + 1) / 2
 
     def generator_of(self, direction):
-        """The generator of a direction. Raises UserError if tools/import-weights.py had no file for it."""
-        if not np.any(self.networks[f"generator_{direction}"].weights[0]):
-            raise UserError(f"{self.args.checkpoint} has no weights for {direction}: give the other --which_direction")
-        return self.networks[f"generator_{direction}"]
+        """The generator of a direction. Raises UserError if tools/import-weights.py had no file for
+        it."""
+        generator = self.networks[f"generator_{direction}"]
+        if not np.any(generator.weights[0]):
+            raise UserError(f"{self.args.checkpoint} has no weights for {direction}: "
+                            "give the other --which_direction")
+        return generator
 
     def find_training_images(self):
         """{domain: paths} to train on."""
-        return {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
+        images = {}
+        for domain in ("A", "B"):
+            found = list_images(self.args.input_dir, "train", domain)
+            images[domain] = [path for _, path in found]
+        return images
 
     def find_samples(self, held_out):
-        """[(name, path, direction)] of the images that training shows, 4 per direction; held_out: of testA if any."""
-        folder = self.args.input_dir
-        split = {domain: "test" if held_out and os.path.isdir(f"{folder}/test{domain}") else "train" for domain in "AB"}
-        images = {way: list_images(folder, split[way[0]], way[0])[:4] for way in self.translate}
-        return [(f"{direction}-{name}", path, direction) for direction in images for name, path in images[direction]]
+        """[(name, path, direction)] of the images that training shows, 4 per direction; held_out:
+        of testA and testB where they are."""
+        folder = Path(self.args.input_dir)
+        samples = []
+        for direction in self.translate:
+            domain = direction[0]
+            has_test = held_out and (folder / f"test{domain}").is_dir()
+            images = list_images(folder, "test" if has_test else "train", domain)
+            for name, path in images[:4]:
+                samples.append((f"{direction}-{name}", path, direction))
+        return samples
 
     def batches(self, paths, start, share=None):
-        """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1]. An epoch is a pass over
-        the larger domain; the other starts again, in a new order, whenever it runs out. Two seeds: new pairs each."""
-        args, sizes = self.args, (self.scale, self.crop, self.args.batch_size, self.args.flip)
-        A = random_batches(paths["A"], load_image, *sizes, args.seed, start, args.cache_mb // 2, share)
-        B = random_batches(paths["B"], load_image, *sizes, args.seed ^ 2**30, start, args.cache_mb // 2, share)
-        return tf.data.Dataset.zip((A, B))
+        """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1].
+
+        An epoch is a pass over the larger domain; the other starts again, in a new order, whenever
+        it runs out. Two seeds make new pairs in each epoch.
+        """
+        args = self.args
+        domains = []
+        for domain, seed in (("A", args.seed), ("B", args.seed ^ 2**30)):
+            domains.append(
+                random_batches(
+                    paths[domain], read_image, 3, self.scale, self.crop, args.batch_size,
+                    args.flip, seed, start, args.cache_mb // 2, share, args.version,
+                )
+            )
+        return tf.data.Dataset.zip(*domains)
 
     def translate_images(self, images, direction):
         """uint8 RGB [n, h, w, 3] of any size => their translations, uint8 RGB [n, h, w, 3]."""
-        window, least = self.args.tile_size if self.args.native_size else max(self.crop), 2 * self.multiple
-        return translate_windows(self.translate[direction], images, window, self.multiple, least)
+        window = self.args.tile_size if self.args.native_size else max(self.crop)
+        translate = self.translate[direction]
+        return translate_windows(translate, images, window, self.multiple, 2 * self.multiple)
 
     def translate_file(self, path, direction):
-        """Path => uint8 RGB images by kind: inputs, outputs, maybe recovered and, with --paired in test, targets."""
-        inputs = load_image(path)
-        images = {"inputs": (inputs if self.args.native_size else resize(inputs, self.crop)).numpy()}
-        images["outputs"] = self.translate_images(images["inputs"][None], direction)[0]
-        for back in self.translate.keys() - {direction}:
-            images["recovered"] = self.translate_images(images["outputs"][None], back)[0]
+        """Path => uint8 RGB images by kind: inputs, outputs, maybe recovered and, with --paired in
+        test, targets."""
+        inputs = read_image(path, None if self.args.native_size else self.crop)
+        outputs = self.translate_images(inputs[None], direction)[0]
+        images = {"inputs": inputs, "outputs": outputs}
+        for back in self.translate:
+            if back != direction:
+                images["recovered"] = self.translate_images(outputs[None], back)[0]
         if self.paired:
-            twin = str(Path(path).absolute().parent.with_name(f"test{direction[-1]}") / Path(path).name)
-            if not os.path.isfile(twin) or os.path.samefile(path, twin):
-                raise UserError(f"--paired: {path} has no counterpart: {direction} compares images with {twin}")
-            with naming_unreadable([twin], load_image):
-                images["targets"] = resize(load_image(twin), images["inputs"].shape[:2]).numpy()
+            twin = find_twin(path, direction)
+            images["targets"] = read_image(twin, inputs.shape[:2])
         return images
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
-        """For export, uint8 RGB [n, h, w, 3] => uint8 RGB: standard layers alone; or, of a fixed batch, 4-D tensors."""
-        if self.args.which_direction == "both":
-            raise UserError("export writes one generator: give --which_direction AtoB or BtoA, not both")
-        affine = self.norm is not InstanceNorm
-        norm = functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5, center=affine, scale=affine)
-        crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
-        generator = self.generator() if batch_size else self.generator(norm=norm, crop=crop)
-        generator.set_weights(self.generator_of(self.args.which_direction).get_weights())
+        """For export, uint8 RGB [n, h, w, 3] => uint8 RGB: standard layers alone; or, of a fixed
+        batch, 4-D tensors alone."""
+        direction = self.args.which_direction
+        if direction == "both":
+            raise UserError("export writes one generator: "
+                            "give --which_direction AtoB or BtoA, not both")
+        if batch_size:
+            generator = self.generator()
+        else:
+            is_affine = self.norm is not InstanceNorm
+            norm = functools.partial(
+                layers.GroupNormalization, -1, epsilon=1e-5, center=is_affine, scale=is_affine
+            )
+            crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
+            generator = self.generator(norm=norm, crop=crop)
+        generator.set_weights(self.generator_of(direction).get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
-        return keras.Model(images, to_uint8((generator(ops.cast(images, "float32") / 127.5 - 1) + 1) / 2))
+        outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
+        return keras.Model(images, to_uint8((outputs + 1) / 2))
     # <<< unpaired files
-    # >>> serve: the same in pix2pix.py, cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
-    def serve(self, serving, image):
-        """uint8 RGB [h, w, 3] => its translation by a serving model, at the size of training, uint8."""
-        size = self.crop if self.aspect_ratio == 1 else (self.crop[0], round(self.crop[0] * self.aspect_ratio))
-        return resize_in_graph(serving(resize_in_graph(image, self.crop)[None])[0], size)
-    # <<< serve
+
+# -------------------------------------------------------------------------------------------- data
+
+# >>> crops: the same in all but siamesegan.py (tools/fix_copies.py)
+def parse_sizes(crop_size, scale_size, training=True):
+    """--crop_size, --scale_size => (crop height, width), (scale height, width), in pixels."""
+    crop = parse_size("crop_size", crop_size)
+    scale = parse_size("scale_size", scale_size)
+    if len(crop) == 1:
+        crop = crop * 2
+    if len(scale) == 1:  # the shape of the crop
+        scale = [round(scale[0] * side / min(crop)) for side in crop]
+    if training and (crop[0] > scale[0] or crop[1] > scale[1]):
+        raise UserError(f"--crop_size {crop_size} is larger than --scale_size {scale_size}: "
+                        "raise --scale_size")
+    return tuple(crop), tuple(scale)
 
 
-# >>> second half: the same in all algorithm files (tools/fix_copies.py)
-# =====================================================================================================================
-# The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
+def parse_size(flag, text):
+    """"256" => [256]; "256x512" => [256, 512]."""
+    match = re.fullmatch(r"0*([1-9]\d{,4})(?:x0*([1-9]\d{,4}))?", text)
+    if not match:
+        raise UserError(f"--{flag} {text}: give a number of pixels, as in 256, or HEIGHTxWIDTH, "
+                        "as in 256x512")
+    return [int(side) for side in match.groups() if side]
+
+
+def random_batches(
+    paths, read, channels, scale, crop, batch_size, flip, seed, start, cache_mb, share=None,
+    version=2,
+):
+    """Endless training batches, from step `start` on: float32 [n, *crop, channels] in [-1, 1].
+
+    read(path, size) gives an image, uint8 [*size, channels], or several on top of each other, to
+    be cropped and mirrored alike. All are resized to `scale`. The order, new in each epoch, and
+    the crops depend on (seed, position) alone: a training can continue at any step. n, share: see
+    own_share(); version: see shuffled_index().
+    """
+
+    def load(path):
+        return read_in_graph(read, path, scale, channels)
+
+    def example(position):
+        index = shuffled_index(position, len(paths), seed, version)
+        image = cache[index] if is_cached else load(names[index])
+        crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
+        flip_seed = tf.random.experimental.stateless_fold_in(crop_seed, 1)
+        image = tf.image.stateless_random_crop(image, [*crop, channels], crop_seed)
+        if flip:
+            image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        return tf.cast(image, tf.float32) / 127.5 - 1
+
+    n, is_own = own_share(batch_size, share)
+    is_cached = len(paths) * scale[0] * scale[1] * channels <= cache_mb * 2**20
+    with tf.device("cpu"):
+        names = names_of(paths)
+        if is_cached:
+            images = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load, AUTOTUNE))
+            with naming_unreadable(paths, read):
+                cache = images.batch(len(paths)).get_single_element()  # [n, h, w, c], as the paths
+        positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
+        examples = positions.map(example, AUTOTUNE, deterministic=True)
+        batches = examples.batch(n, drop_remainder=True).prefetch(AUTOTUNE)
+        return with_own_threads(batches)
+# <<< crops
+# >>> unpaired data: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+def check_crop(size, multiple, n_layers):
+    """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
+    height, width = size
+    if height % multiple or width % multiple or min(size) < 2 * multiple:
+        near = "x".join(str(max(2, round(side / multiple)) * multiple) for side in size)
+        raise UserError(f"--crop_size {height}x{width}: the generators need multiples of "
+                        f"{multiple}, e.g. {near}")
+    least = 3 * 2**n_layers
+    if min(size) < least:
+        raise UserError(f"--crop_size {height}x{width}: --n_layers_d {n_layers} needs {least} "
+                        "pixels or more")
+
+
+def find_twin(path, direction):
+    """The path of the same scene in the other domain: the file of that name, however its Unicode
+    is composed, in testB or testA. Raises UserError."""
+    import unicodedata
+
+    path = Path(path).absolute()
+    twin = path.parent.with_name(f"test{direction[-1]}") / path.name
+    if not twin.is_file() and twin.parent.is_dir():
+        wanted = unicodedata.normalize("NFC", twin.name)
+        for other in twin.parent.iterdir():
+            if unicodedata.normalize("NFC", other.name) == wanted:
+                twin = other
+    if not twin.is_file() or twin.samefile(path):
+        raise UserError(f"--paired: {path} has no counterpart: {direction} compares images with "
+                        f"{twin}")
+    return str(twin)
+# <<< unpaired data
+
+def random_places(count, maps, seed, domains=1):
+    """Random pixels of feature maps [n, h, w, c], all different: int32 [n, min(count, h * w)].
+
+    seed: int64 [2]. The n maps are of so many domains, one after the other; replicas take their
+    parts of one draw.
+    """
+    n, height, width, _ = maps.shape
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    draw = tf.random.stateless_uniform([n * replicas, height * width], seed)
+    draw = own_part(draw, domains)
+    return tf.math.top_k(draw, min(count, height * width)).indices
+
+
+def take_all(features, places, mirror=False):
+    """take() for each of a list of feature maps and places."""
+    return [take(maps, where, mirror) for maps, where in zip(features, places, strict=True)]
+
+
+def take(maps, places, mirror=False):
+    """The pixels of feature maps [n, h, w, c] at places, int32 [n, count] => float32 [n, count, c].
+    Where mirror, bool [], is true: of the maps mirrored left to right."""
+    n, height, width, channels = maps.shape
+    mirrored = places + width - 1 - 2 * (places % width)
+    places = tf.where(mirror, mirrored, places)
+    pixels = tf.gather(tf.reshape(maps, [n, height * width, channels]), places, batch_dims=1)
+    return tf.cast(pixels, tf.float32)
+
+# >>> shared part: the same in all algorithm files (tools/fix_copies.py)
+# ==================================================================================================
+# The algorithm ends here; the rest is the same in every algorithm file, in this order: flags,
+# training, test, export, command line; then what these use: images, devices, optimizers, windows,
+# output files, checkpoints.
+#
+# Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
-#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test and export take over
+#   default_name                str: default folders of a training on DATA, e.g. "DATA_cyclegan"
+#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test
+#                               and export take over
 #   losses                      names of what train_step returns
-#   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
+#   __init__(args, training)    args: all flags as attributes; training=False builds what test and
+#                               export need
 # and of its objects:
 #   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
 #   optimizers, learning_rates  {name: optimizer}, {name: float}: the rates they start with
 #   crops_per_image             int: crops that an image gives in an epoch
-#   crop, aspect_ratio          (height, width) of LiteRT and ONNX models; width / height that test stretches images to
-#   load(path)                  reads an image file as training does; raises tf.errors.OpError
-#   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
-#   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
-#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]};
-#                               share: for which of several machines, see own_share()
+#   aspect_ratio                width / height that test stretches images to
+#   multiple                    the sides of what the generators take are multiples of this
+#   read(path)                  reads an image file as training does; raises UserError
+#   find_training_images() => {kind: [path]}
+#   find_test_images(input_dir) => [(name, path, direction)]
+#   find_samples(held_out) => the same for the images that training shows; held_out: of the test
+#                               data, if there is any
+#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on;
+#                               paths: {kind: [path]}; share: for which machine, see own_share()
 #   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
-#   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; used by tools/translate.py
-#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
-#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
-#   serve(serving, image) => uint8 RGB: the translation of an image [h, w, 3] of any size by such a model
-# =====================================================================================================================
+#   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; for
+#                               tools/translate.py
+#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe
+#                               recovered, targets
+#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => same
+# ==================================================================================================
 
 boolean("help", False, "show this help")
 choice("mode", None, ["train", "test", "export"], "what to do")
-string("output_dir", None, "folder to write to; default: NAME_train, NAME_test or NAME_export, after the data's name")
-string("checkpoint", None, "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
-integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
-integer("seed", None, "random seed, for repeatable trainings; default: drawn", lower_bound=0, upper_bound=2**32 - 1)
-boolean("deterministic", None, "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
+string("output_dir", None,
+       "folder to write to; default: after the data's or the checkpoint's name, and it is printed")
+string("checkpoint", None,
+       "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
+integer("max_steps", None, "training steps in total, instead of --max_epochs", 1)
+integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
+boolean("deterministic", None,
+        "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
-number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-number("ema_decay", 0.0, "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs, some CPUs (docs/faq.md)")
+number("beta1", 0.5, "momentum of Adam", 0, 1)
+number("ema_decay", 0.0,
+       "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"],
+       "bfloat16: faster on GPUs, some CPUs (docs/faq.md)")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
-integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
-integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
-integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
-integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
-integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
-boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
-choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
-choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
+integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", 0)
+integer("progress_freq", 50, "steps between progress lines, 0: none", 0)
+integer("display_freq", 500, "steps between samples in index.html and TensorBoard, 0: none", 0)
+integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", 0)
+integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", 0)
+integer("replicas", 1,
+        "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
+boolean("cluster", False,
+        "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved", "strategy")  # not kept in options.json
+VERSION = 2  # of trainings, in options.json; 1 had another order of images, and of its checkpoints
+
+# Not kept in options.json:
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "no_flip", "saved", "given", "strategy")
+AUTOTUNE = tf.data.AUTOTUNE
 
 
 class UserError(Exception):
     """An error that the user can fix. Its message is one line: what was wrong, what to do."""
 
 
-# ------------------------------------------------------------------------------------------------------- image files
+# ----------------------------------------------------------------------------------------- training
 
-def list_images(folder, split="", domain=""):
-    """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
+def train(args, algorithm):
+    """Trains from scratch, or on from args.checkpoint. Returns the exit code."""
+    begin = find_beginning(args)
+    check_replicas(args)
+    return Training(args, algorithm, begin).run()
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. Names
-    are those of the files without extension, or with it where a.jpg and a.png would share one.
+
+class Training:
+    """A training, from scratch or continued from the checkpoint `begin`.
+
+    A checkpoint holds all that a training needs to go on: 100 steps give the weights of 60 steps,
+    a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
     """
-    folder = Path(folder)
-    parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
-    if domain and (split == "train" or any(part.is_dir() for part in parts)):
-        folder = folder / f"{split}{domain}"
-    if not folder.exists():
-        expected = "a folder with trainA, trainB, testA and testB" if domain else "the folder of images"
-        raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
-    types = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-    named = [path for path in folder.glob("*") if path.name.lower().endswith(types) and path.name[0] != "."]
-    if not (paths := [folder] if folder.is_file() else named):
-        raise UserError(f"no images in {folder}; expected files ending in {', '.join(types)}")
-    "".join(map(str, paths)).encode()  # raises UnicodeError for names that TensorFlow would refuse
-    paths.sort(key=lambda path: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", path.name)])
-    stems = collections.Counter(path.stem for path in paths)
-    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
-    names = names if len(set(names)) == len(names) else [path.name for path in paths]  # a.jpg, a.png and a.jpg.png
-    return list(zip(names, map(str, paths), strict=True))
+
+    def __init__(self, args, algorithm, begin):
+        self.args = args
+        self.workers = Workers(args)
+        self.output_dir = Path(args.output_dir)
+        with args.strategy.scope():
+            self.model = algorithm(args, training=True)
+        self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
+        self.find_images()
+        self.restore(begin)
+        self.signals = []  # that came
+        self.unreadable = None  # a UserError that names a damaged image
+        self.workers.check_agreement(self.step, self.paths)
+        self.open_output(begin)
+
+    def find_images(self):
+        """The images to train on and to show, and the number of steps."""
+        args = self.args
+        self.images = self.model.find_training_images()
+        self.paths = [path for paths in self.images.values() for path in paths]
+        self.samples = None
+        if args.display_freq and self.workers.is_chief:
+            self.samples = Samples(self.averages.model if self.averages else self.model)
+        largest = max(len(paths) for paths in self.images.values())
+        self.epoch_size = largest * self.model.crops_per_image
+        steps = math.ceil(args.max_epochs * self.epoch_size / args.batch_size)
+        self.total = args.max_steps or steps
+
+    def restore(self, begin):
+        """Takes the state of the checkpoint `begin`, if there is one."""
+        self.saved_step = tf.Variable(0, dtype=tf.int64)
+        self.saved_losses = tf.Variable(tf.zeros(len(self.model.losses)))
+        self.saved_objects = {
+            **weights_of(self.model),
+            **optimizers_of(self.model),
+            **self.model.state,
+            "step": self.saved_step,
+            "smoothed": self.saved_losses,
+        }
+        if begin:
+            restore_training(begin, self.saved_objects, self.model, self.args.saved)
+        if self.averages:
+            self.averages.start(begin)
+            self.saved_objects["averaged"] = weights_of(self.averages.model)
+        self.first_step = int(self.saved_step)
+        self.step = self.first_step  # steps done
+        self.is_whole = True  # no step is half done
+
+    def open_output(self, begin):
+        """Takes possession of --output_dir and says what will be trained."""
+        if self.workers.is_chief:
+            self.lock = take_folder(self.output_dir, begin)
+            options = {"script": self.model.name, **saved_options(self.args)}
+            write_file(self.output_dir / "options.json", options)
+        checkpoint = tf.train.Checkpoint(**self.saved_objects)
+        self.manager = tf.train.CheckpointManager(checkpoint, self.output_dir, max_to_keep=3,
+                                                  checkpoint_name="model")
+        counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in self.images.items())
+        print(f"data: {self.args.input_dir} ({counts}); writing to {self.output_dir}; "
+              f"seed {self.args.seed}; {self.args.device}")
+        sizes = [f"{name} {network.count_params():,} parameters"
+                 for name, network in self.model.networks.items()]
+        print("; ".join(sizes), flush=True)
+        self.progress = Progress(self)
+
+    def run(self):
+        """Trains to the end, or until a signal comes. Returns the exit code."""
+        try:
+            with catch_signals(self.signals):
+                self.train_and_save()
+            return self.say_goodbye()
+        except OSError:
+            if not self.signals:
+                raise
+            turn_off(sys.stdout)  # a terminal that is gone; all is saved
+            return 128 + self.signals[0]
+
+    def train_and_save(self):
+        """Trains, and saves at the end, whatever it is: a page that cannot be written, a reader of
+        stdout that has left."""
+        try:
+            self.loop()
+            self.save()
+        except NotFinite:
+            raise
+        except BaseException:
+            if self.is_whole:
+                self.save()
+            raise
+        finally:
+            self.progress.close()
+            if self.workers.is_chief:
+                self.lock.release()
+
+    def loop(self):
+        """The training loop."""
+        batches = iter(self.args.strategy.distribute_datasets_from_function(self.own_batches))
+        while self.step < self.total:
+            start = time.perf_counter()
+            must_stop = bool(self.signals)  # one that comes from here on lets this step finish
+            batch = self.next_batch(batches)
+            if any(self.workers.ask(must_stop or batch is None)):
+                break
+            losses = self.train_step(batch)
+            self.check_finite(dict(zip(self.model.losses, losses, strict=True)))
+            self.progress.add(losses, time.perf_counter() - start)
+            self.report()
+            if self.is_due(self.args.save_freq):
+                self.save()
+
+    def own_batches(self, share):
+        """The batches of this machine."""
+        batches = self.model.batches(self.images, self.step, share)
+        if self.args.cluster:  # or the workers ask each other at every step whether there is more
+            batches = batches.apply(tf.data.experimental.assert_cardinality(-1))
+        return batches
+
+    def next_batch(self, batches):
+        """The next batch; None, and self.unreadable, if an image in it is damaged."""
+        try:
+            with naming_unreadable(self.paths, self.model.read):
+                return next(batches)
+        except UserError as error:
+            self.unreadable = error
+
+    def train_step(self, batch):
+        """One step of all networks. Returns the losses."""
+        decay_steps = self.args.decay_epochs * self.epoch_size / self.args.batch_size
+        for name, optimizer in self.model.optimizers.items():
+            start_rate = self.model.learning_rates[name]
+            rate = learning_rate_at(self.step, start_rate, self.total, decay_steps)
+            optimizer.learning_rate = rate
+        is_traced = self.is_due(self.args.trace_freq)
+        if is_traced:
+            tf.profiler.experimental.start(str(self.output_dir))
+        self.is_whole = False
+        losses = self.model.train_step(tf.constant(self.step, tf.int64), batch).numpy()
+        if self.averages:
+            self.averages.update(self.step)
+        self.step += 1
+        self.is_whole = True
+        if is_traced:
+            tf.profiler.experimental.stop()
+        return losses
+
+    def is_due(self, frequency):
+        """Whether it is time for what happens every `frequency` steps, and at the end."""
+        if not self.workers.is_chief or not frequency:
+            return False
+        return self.step % frequency == 0 or self.step == self.total
+
+    def report(self):
+        """Shows where the training is: on the terminal, in TensorBoard and as sample images."""
+        if self.is_due(self.args.progress_freq):
+            self.progress.print_line()
+        with self.progress.writer.as_default(self.step):
+            if self.is_due(self.args.summary_freq):
+                self.progress.summarize()
+            if self.samples and self.is_due(self.args.display_freq):
+                self.samples.show(self.output_dir, self.step)
+
+    def save(self):
+        """Writes a checkpoint, unless the last one is of this step."""
+        path = os.path.join(self.manager.directory, f"model-{self.step}")
+        if not self.workers.is_chief or self.manager.latest_checkpoint == path:
+            return
+        self.check_finite({**weights_of(self.model), **optimizers_of(self.model)})
+        if not (self.output_dir / "options.json").exists():
+            raise UserError(f"{self.output_dir} was removed or renamed while training: step "
+                            f"{self.step} is lost")
+        self.saved_step.assign(self.step)
+        self.saved_losses.assign(self.progress.losses)
+        self.manager.save(checkpoint_number=self.step)
+
+    def check_finite(self, values):
+        """Raises NotFinite for infinities and NaNs in {name: array, or a nest of arrays}."""
+        bad = []
+        for name, value in values.items():
+            if not all(np.isfinite(array).all() for array in tf.nest.flatten(value)):
+                bad.append(name)
+        if bad:
+            last = find_checkpoint(self.output_dir) or "none"
+            raise NotFinite(f"step {self.step}: not finite ({', '.join(bad)}); lower --lr; "
+                            f"last good checkpoint: {last}")
+
+    def say_goodbye(self):
+        """Says why the training ended and what to do next. Returns the exit code."""
+        if self.unreadable:
+            raise UserError(f"{self.unreadable}; step {self.step} is saved: "
+                            f"continue with --checkpoint {self.output_dir}")
+        if self.step < self.total or self.signals:
+            how = f"continue with --mode train --checkpoint {self.output_dir}"
+            print(f"stopped and saved at step {self.step}; {how}")
+            return 128 + (self.signals[0] if self.signals else signal.SIGTERM)  # another worker's
+        if self.step == self.first_step:
+            print(f"nothing was trained: step {self.step} of {self.total} was done before; "
+                  "to go on, give a larger --max_epochs or --max_steps")
+            return 0
+        page = f"; samples in {self.output_dir / 'index.html'}" if self.samples else ""
+        print(f"done: step {self.step}{page}; next: --mode test --checkpoint {self.output_dir}")
+        return 0
 
 
-def find_held_out(input_dir):
-    """The test data of a training: the folder itself if it has testA or testB; val or test next to train; else None."""
-    folder = Path(input_dir)
-    beside = [folder.with_name(folder.name.replace("train", name, 1)) for name in ("val", "test")]
-    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
-    beside = [path for path in beside if folder.name.startswith("train") and path.is_dir()]
-    return str(folder) if has_domains else str(beside[0]) if beside else None
+class NotFinite(UserError):
+    """Losses or weights that are infinite or NaN: nothing of them may be saved."""
 
 
-def decode_image(contents):
-    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
-    jpeg = functools.partial(tf.io.decode_jpeg, contents, dct_method="INTEGER_ACCURATE")  # the pixels of Pillow
-    other = functools.partial(tf.io.decode_image, contents, expand_animations=False)  # 16 bits are cut to 8
-    image = tf.ensure_shape(tf.cond(tf.io.is_jpeg(contents), jpeg, other), [None, None, None])  # [h, w, 1 to 4]
-    channels = tf.shape(image)[-1]
+class Progress:
+    """The losses and the speed of a training: on the terminal and in TensorBoard."""
 
-    def to_rgb():
-        has_alpha = channels % 2 == 0
-        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # 1 or 3 => 3
-        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
-        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+    def __init__(self, training):
+        self.training = training
+        self.losses = training.saved_losses.numpy()  # moving averages
+        self.seconds = []  # that the steps since the last progress line took
+        self.rate = 0.0  # images per second
+        self.writer = tf.summary.create_noop_writer()
+        if training.workers.is_chief:
+            self.writer = tf.summary.create_file_writer(str(training.output_dir))
+        is_terminal = getattr(sys.stdout, "isatty", bool)()
+        self.bar = tqdm(total=training.total, initial=training.step, unit="step", file=sys.stdout,
+                        disable=not is_terminal)
 
-    return tf.ensure_shape(tf.cond(channels == 3, lambda: image, to_rgb), [None, None, 3])  # RGB is not copied
+    def add(self, losses, seconds):
+        """Takes the losses and the time of a step."""
+        training = self.training
+        is_first_ever = training.step == 1
+        self.losses = losses if is_first_ever else 0.99 * self.losses + 0.01 * losses
+        if training.step > training.first_step + 1:  # the first step compiles
+            self.seconds.append(seconds)
+        total = sum(self.seconds)
+        if total > 0:
+            self.rate = training.args.batch_size * len(self.seconds) / total
+        self.bar.set_description_str(f"epoch {self.epoch()}", refresh=False)
+        self.bar.set_postfix_str(self.describe_losses(), refresh=False)
+        self.bar.update()
+
+    def epoch(self):
+        """The number of the epoch under way, from 1 on."""
+        training = self.training
+        return math.ceil(training.step * training.args.batch_size / training.epoch_size)
+
+    def describe_losses(self):
+        """The losses as one text."""
+        losses = zip(self.training.model.losses, self.losses, strict=True)
+        return "  ".join(f"{name} {value:.4f}" for name, value in losses)
+
+    def print_line(self):
+        """Prints a progress line, where there is no terminal for a bar."""
+        training = self.training
+        mean = sum(self.seconds) / max(1, len(self.seconds))
+        hours, minutes = divmod(int((training.total - training.step) * mean / 60), 60)
+        self.seconds = []
+        if self.bar.disable:
+            print(f"epoch {self.epoch()}  step {training.step}/{training.total}  "
+                  f"{self.rate:.2f} images/s  {hours}h{minutes:02}m left  "
+                  f"{self.describe_losses()}", flush=True)
+
+    def summarize(self):
+        """Writes the losses, learning rates and speed for TensorBoard."""
+        model = self.training.model
+        for name, value in zip(model.losses, self.losses, strict=True):
+            tf.summary.scalar(f"loss/{name}", value)
+        for name, optimizer in model.optimizers.items():
+            tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
+        tf.summary.scalar("images_per_second", self.rate)
+
+    def close(self):
+        """Ends the bar and the file of TensorBoard."""
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            self.bar.close()
+        self.writer.close()
 
 
-def decode_by_pillow(path):
-    """Path of an image, bytes => uint8 [h, w, 3]: upright by its EXIF data, with transparency laid over white."""
-    from PIL import Image, ImageOps
+class Averages:
+    """Moving averages of the generators' weights, in a model of their own."""
 
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    def __init__(self, trained, algorithm, args):
+        self.trained = trained
+        self.decay = args.ema_decay
+        self.model = algorithm(args, training=False)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        # with XLA a CPU passes over the memory once instead of four times
+        self.move = tf.function(self.move, jit_compile=not on_gpu)
+
+    def start(self, begin):
+        """Begins at the averages of the checkpoint `begin`, else at the weights."""
+        self.move(tf.constant(0.0))
+        if begin and is_averaged(begin):
+            restore(begin, {"averaged": weights_of(self.model)})
+
+    def update(self, step):
+        """Moves the averages after a step: faster at first, as TensorFlow's
+        ExponentialMovingAverage."""
+        self.move(tf.constant(min(self.decay, (1 + step) / (10 + step))))
+
+    def move(self, decay):
+        """averages => decay * averages + (1 - decay) * weights."""
+        for name, network in self.model.networks.items():
+            weights = self.trained.networks[name].weights
+            for mean, weight in zip(network.weights, weights, strict=True):
+                mean.assign(decay * mean + (1 - decay) * weight)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-def load_image(path):
-    """Path of an image => uint8 [h, w, 3]."""
-    contents = tf.io.read_file(path)  # TensorFlow misreads some BMPs, and does not know EXIF data and a PNG's tRNS
-    special = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2**16), r"BM\C*|\C*(Exif|tRNS)\C*")
-    by_pillow = functools.partial(tf.numpy_function, decode_by_pillow, [path], tf.uint8)
-    return tf.ensure_shape(tf.cond(special, by_pillow, lambda: decode_image(contents)), [None, None, 3])
+class Workers:
+    """The machines of a cluster, of which the first, the chief, writes; mostly there is only it."""
+
+    def __init__(self, args):
+        self.args = args
+        self.is_chief = getattr(args.strategy.cluster_resolver, "task_id", 0) == 0
+        self.gather = tf.function(self.gather)
+
+    def ask(self, value):
+        """The values of all workers. All have to ask at the same step."""
+        if not self.args.cluster:
+            return [value]
+        return self.gather(tf.constant([value], tf.int64)).numpy().tolist()
+
+    def gather(self, value):
+        """int64 [1] on each worker => the values of all."""
+        values = self.args.strategy.run(gathered, (value,))
+        return self.args.strategy.experimental_local_results(values)[0]
+
+    def check_agreement(self, step, paths):
+        """Raises UserError if the workers would train different things."""
+        names = [Path(path).name for path in paths]
+        options = {**saved_options(self.args), "input_dir": "", "device": ""}
+        facts = json.dumps([step, names, options])
+        digest = tf.strings.to_hash_bucket_fast(facts, 2**62)
+        if len(set(self.ask(int(digest)))) > 1:
+            here = f"step {step}, seed {self.args.seed}, {len(names)} images"
+            raise UserError(f"the workers disagree; here: {here}: "
+                            "give all the same images, checkpoint and flags, with a --seed")
+
+
+class Samples:
+    """The images that a training translates again and again, for its page and TensorBoard."""
+
+    def __init__(self, model):
+        self.model = model
+        try:
+            self.images = self.find(held_out=True)
+        except UserError as error:
+            print(f"warning: {error}; samples are shown of the training images", file=sys.stderr)
+            self.images = self.find(held_out=False)
+
+    def find(self, held_out):
+        """[(name, path, direction)] of the samples. Raises UserError if one cannot be read."""
+        images = self.model.find_samples(held_out)
+        for _, path, _ in images:
+            self.model.read(path)
+        return images
+
+    def show(self, output_dir, step):
+        """Translates the samples for TensorBoard and for the page, newest step first."""
+        kinds = ()
+        for sample in list(self.images):
+            name, path, direction = sample
+            try:
+                images = self.model.translate_file(path, direction)
+            except UserError as error:  # it was there when the training began
+                print(f"warning: {error}; it is not shown any more", file=sys.stderr)
+                self.images.remove(sample)
+                continue
+            kinds = tuple(images)
+            write_images(output_dir, f"step-{step:08}-{name}", images)
+            for kind, image in images.items():
+                tf.summary.image(f"{name}/{kind}", image[None])
+        if kinds:
+            self.write_page(output_dir, kinds)
+
+    def write_page(self, output_dir, kinds):
+        """Writes index.html with all samples in the folder, also those of earlier steps."""
+        shown = []  # (-step, name, start of the file names)
+        for path in (output_dir / "images").iterdir():
+            match = re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name)
+            if match:
+                shown.append((-int(match[2]), match[3], match[1]))
+        rows = []
+        for minus_step, name, prefix in sorted(shown):
+            rows.append(([str(-minus_step), name], [f"{prefix}-{kind}" for kind in kinds]))
+        write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *kinds], rows)
+
+
+def find_beginning(args):
+    """The checkpoint to continue from, or None. Raises UserError if another one would be lost."""
+    begin = find_checkpoint(args.checkpoint) if args.checkpoint else None
+    there = find_checkpoint(args.output_dir)
+    if not there or (begin and os.path.samefile(f"{begin}.index", f"{there}.index")):
+        return begin
+    if begin and Path(begin).parent.samefile(args.output_dir):
+        _, later = neighbours_of(begin)
+        if all(is_damaged(path) for path in later):
+            return begin
+    raise UserError(f"{there} exists: continue it with --checkpoint {args.output_dir}, "
+                    "or choose another --output_dir")
+
+
+def check_replicas(args):
+    """Raises UserError for flags that do not go with several replicas."""
+    replicas = args.strategy.num_replicas_in_sync
+    if args.batch_size % replicas:
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {replicas} replicas: "
+                        "give a multiple of that")
+    if args.xla and replicas > 1:
+        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
+
+
+def saved_options(args):
+    """The flags of a training, as options.json keeps them."""
+    return {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
 
 
 @contextlib.contextmanager
-def naming_unreadable(paths, load):
-    """Turns an error of TensorFlow into a UserError that names the first path which load() cannot take."""
+def catch_signals(received):
+    """Ctrl-C, SIGTERM and, where it exists, SIGHUP are appended to a list, so that the current step
+    can finish. What was ignored before stays ignored, as under nohup."""
+
+    def remember(number, _):
+        received.append(number)
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                handlers[number] = signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def take_folder(folder, begin):
+    """Makes the --output_dir of a training, keeps other trainings out of it until the lock that it
+    returns is released, and removes what a killed training left half-written there."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{folder}: another training writes to it: choose another "
+                        "--output_dir") from None
+    check_state_file(folder / "checkpoint")
+    for place in (folder, folder / "images"):
+        for path in place.iterdir():
+            if HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink():
+                remove(path)
+    set_damaged_aside(folder, begin)
+    return lock
+
+
+# What TensorFlow and written_whole() leave in the folder of a training that is killed:
+HALF_WRITTEN = re.compile(
+    r"model-\d+_temp|checkpoint\.tmp[0-9a-f]+|"
+    r"part-\d+-(options\.json|index\.html|step-\d{8}-.*\.png)"
+)
+
+
+def check_state_file(path):
+    """Removes a half-written `checkpoint`, in which TensorFlow names the newest checkpoint. Raises
+    UserError for a file of that name that is not TensorFlow's."""
+    if not path.exists():
+        return
+    is_good = path.is_file() and re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
+    if is_good:
+        return
+    is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
+    if not is_ours:
+        raise UserError(f"{path} is not of a training: move it away, or choose another "
+                        "--output_dir")
+    remove(path)
+
+
+def set_damaged_aside(folder, begin):
+    """Renames the checkpoints after `begin`, which find_beginning() found damaged."""
+    if not begin or not Path(begin).parent.samefile(folder):
+        return
+    _, later = neighbours_of(begin)
+    for path in map(Path, later):
+        for file in folder.glob(f"{path.name}.*"):
+            file.replace(file.with_name(f"damaged-{file.name}"))
+        print(f"{path} is damaged: set aside as damaged-{path.name}", file=sys.stderr)
+
+
+# --------------------------------------------------------------------------------------------- test
+
+def test(args, algorithm):
+    """Translates the images of args.input_dir. Returns the exit code."""
+    model = algorithm(args, training=False)
+    checkpoint = restore_generators(model, args)
+    sources = model.find_test_images(args.input_dir)
+    output_dir = Path(args.output_dir)
+    if find_checkpoint(output_dir):
+        raise UserError(f"{output_dir} holds a training, with an index.html of its own: "
+                        "choose another --output_dir")
+    begin_test(output_dir, checkpoint, [name for name, _, _ in sources])
+    print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}",
+          flush=True)
+    metrics, errors = translate_sources(model, args, sources, output_dir)
+    if metrics:
+        mean = mean_of(metrics)
+        contents = {"checkpoint": checkpoint, "mean": mean, "images": metrics}
+        write_file(output_dir / "metrics.json", contents)
+        text = "L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean)
+        print(f"{text}  (means of {len(metrics)} images)")
+    if errors:
+        raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
+    print(f"done: see {output_dir / 'index.html'}")
+    return 0
+
+
+KINDS = ("inputs", "outputs", "targets", "recovered")  # images that a test writes of each file
+
+
+def begin_test(output_dir, checkpoint, names):
+    """Makes the folder of a test. Removes what an earlier test, of which test.json tells, wrote
+    there, so that no tool averages over both."""
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    list_file = output_dir / "test.json"
+    with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
+        for name in json.loads(list_file.read_text(encoding="utf-8"))["images"]:
+            for kind in KINDS:
+                path = output_dir / "images" / f"{name}-{kind}.png"
+                if path.parent == output_dir / "images" and not path.is_symlink():
+                    path.unlink(missing_ok=True)
+        for name in ("index.html", "metrics.json"):
+            (output_dir / name).unlink(missing_ok=True)
+    write_file(list_file, {"checkpoint": checkpoint, "images": names})
+
+
+def translate_sources(model, args, sources, output_dir):
+    """Translates [(name, path, direction)] into output_dir, with a page that grows. Returns {name:
+    metrics} of pairs, and the UserErrors of images that cannot be translated."""
+    rows = []  # (name, kinds of images) for index.html
+    metrics = {}  # {name: {"l1": ..., "psnr": ..., "ssim": ...}}
+    errors = []
+
+    def finish(name, images):
+        if "targets" in images:
+            metrics[name] = compare(images["outputs"], images["targets"])
+        write_images(output_dir, name, images, model.aspect_ratio)
+        rows.append((name, list(images)))
+
+    with ThreadPoolExecutor(1) as background:  # finishes an image while the next one is translated
+        pending = None
+        for done, (name, path, direction) in enumerate(sources, start=1):
+            try:
+                images = model.translate_file(path, direction)
+                if pending:
+                    pending.result()  # raises the errors of the image before
+                pending = background.submit(finish, name, images)
+            except UserError as error:
+                errors.append(error)
+            is_last = done == len(sources)
+            if pending and (done % 50 == 0 or is_last):
+                pending.result()
+                write_test_page(output_dir, args.checkpoint, rows, metrics)
+            if args.progress_freq and (done % args.progress_freq == 0 or is_last):
+                print(f"{done}/{len(sources)} images", flush=True)
+    return metrics, errors
+
+
+def compare(outputs, targets):
+    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et
+    al. 2004)."""
+    outputs = tf.cast(outputs, tf.float32) / 255
+    targets = tf.cast(targets, tf.float32) / 255
+    l1 = tf.reduce_mean(tf.abs(outputs - targets))
+    mean_square = tf.reduce_mean(tf.square(outputs - targets))
+    psnr = -10 * math.log10(max(float(mean_square), 1e-10))
+    ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
+    return {"l1": float(l1), "psnr": psnr, "ssim": float(ssim)}
+
+
+def mean_of(metrics):
+    """{name: {metric: value}} => {metric: mean over the names}."""
+    if not metrics:
+        return {}
+    kinds = next(iter(metrics.values()))
+    return {kind: np.mean([values[kind] for values in metrics.values()]) for kind in kinds}
+
+
+def write_test_page(output_dir, checkpoint, rows, metrics):
+    """Writes the index.html of a test: a row for each image, with its metrics, after their mean."""
+
+    def as_texts(values):
+        return [f"{value:.4g}" for value in values.values()]
+
+    mean = mean_of(metrics)
+    table = [(["mean", *as_texts(mean)], [])] if mean else []
+    for name, kinds in rows:
+        texts = [name, *as_texts(metrics.get(name, {}))]
+        table.append((texts, [f"{name}-{kind}" for kind in kinds]))
+    columns = ["name", *mean, *rows[-1][1]]
+    write_page(output_dir, f"{output_dir.name}: {checkpoint}", columns, table)
+
+
+# ------------------------------------------------------------------------------------------- export
+
+def export(args, algorithm):
+    """Writes the generator of args.checkpoint as a SavedModel. Returns the exit code."""
+    model = algorithm(args, training=False)
+    restore_generators(model, args)
+    module = tf.Module()
+    module.model = model.build_serving_model()
+    module.translate = serving_function(module.model, model.multiple)
+    target = Path(args.output_dir) / "saved_model"
+    if os.path.lexists(target) and not (target / "saved_model.pb").is_file():
+        raise UserError(f"{target} is there and no SavedModel: choose another --output_dir")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as part:
+        tf.saved_model.save(module, str(part), {"serving_default": module.translate})
+    print(f"done: {target}; tools/export.py writes other formats")
+    return 0
+
+
+def serving_function(serving, multiple):
+    """The signature of a SavedModel: uint8 RGB [n, h, w, 3] => {"images": uint8 RGB [n, h, w, 3]},
+    for n of at least 1 and sides that are multiples of `multiple`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    def translate(images):
+        n, height, width, _ = tf.unstack(tf.shape(images))
+        is_possible = (n > 0) & (height % multiple == 0) & (width % multiple == 0)
+        message = f"give one image or more, with sides that are multiples of {multiple}, not"
+        tf.debugging.Assert(is_possible, [message, tf.shape(images)])
+        return {"images": serving(images)}
+
+    return translate
+
+
+# ------------------------------------------------------------------------------------- command line
+
+def main(argv, algorithm):
+    """The command line. Returns the exit code."""
+    args = None
+    try:
+        prepare_streams()
+        values = copy.deepcopy(FLAGS)
+        unused = values(argv)[1:]
+        if values.help:
+            show_help(values)
+            return 0
+        if len(argv) == 1:
+            summary, commands, *_ = [*(__doc__ or "").split("\n\n"), ""]
+            print(summary, commands, "All flags: --help", sep="\n\n", file=sys.stderr)
+            return 2
+        if unused:
+            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
+        args = complete(values, argv, algorithm)
+        prepare(args)
+        modes = {"train": train, "test": test, "export": export}
+        return modes[args.mode](args, algorithm)
+    except BrokenPipeError:  # the reader has gone, as in `| head`
+        turn_off(sys.stdout)
+        return 141
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = explain(error, args)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        if args and args.cluster and isinstance(error, LOST_WORKER):
+            os._exit(2)  # TensorFlow's own end would wait for the other worker
+        return 2
+
+
+def prepare(args):
+    """Starts TensorFlow as the flags say: devices, precision, seed."""
+    if args.mode == "train":
+        devices = start_devices(args.deterministic, args.replicas, args.cluster)
+    else:
+        devices = start_devices(args.deterministic)
+    args.strategy, args.device = devices
+    is_mixed = args.mixed_precision != "off"
+    keras.config.set_dtype_policy(f"mixed_{args.mixed_precision}" if is_mixed else "float32")
+    keras.utils.set_random_seed(args.seed)
+
+
+def prepare_streams():
+    """Opens a stdout that was closed, as after `>&-`. Lets terminals that know only ASCII show
+    other letters as escapes."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a GUI may have replaced it
+            stream.reconfigure(errors="backslashreplace")
+
+
+def turn_off(stream):
+    """Sends what is still to be printed nowhere, or Python would complain at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError)
+OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
+FILE_SYSTEM = (
+    "No space left on device|File too large|Permission denied|Read-only file system|"
+    "No such file"
+)
+
+
+def explain(error, args):
+    """What a user can do about an error, in one line. None for a fault of the program."""
+    if isinstance(error, (UserError, flags.Error)):
+        return " ".join(str(error).split())
+    if isinstance(error, UnicodeError):
+        text = ascii(error.object[:200])
+        return f"{text}: not UTF-8; rename the file or folder, or rewrite the flag file"
+    if isinstance(error, OSError):
+        return explain_os_error(error, args)
+    if isinstance(error, LOST_WORKER) and args and args.cluster:
+        return "another worker ended or is out of reach: start all again, with --checkpoint"
+    if isinstance(error, tf.errors.OpError) and args:
+        reason = re.search(FILE_SYSTEM, str(error))  # the file system's, with no type of its own
+        if reason:
+            return (
+                f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; "
+                "the rest is intact"
+            )
+    if isinstance(error, OUT_OF_MEMORY):
+        return "out of memory: lower --batch_size, --crop_size or --ngf"
+    return None
+
+
+def explain_os_error(error, args):
+    """What a user can do about a file that cannot be read or written."""
+    if not is_there(os.curdir):
+        return "the working directory has been removed: change to another one"
+    place = error.filename or "stdout"
+    if args and re.match(r"part-\d+-|training\.lock", os.path.basename(str(place))):
+        place = args.output_dir  # the user knows the folder, not these files in it
+    return f"{place}: {error.strerror}; free some space or choose another --output_dir"
+
+
+def is_there(folder):
+    """Whether a folder has not been removed while programs are in it."""
+    try:
+        os.listdir(folder)
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def show_help(values):
+    """Prints the docstring of the file and its flags, in their order in the file."""
+    print(__doc__ or "")
+    for name in values:
+        flag = values[name]
+        default = f" (default: {flag.default})"
+        if flag.default is None or flag.default is False:
+            default = ""
+        line = f"  --{name:<20}  {flag.help}{default}"
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 26))
+
+
+def complete(values, argv, algorithm):
+    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on
+    the files there."""
+    if values.mode is None:
+        raise UserError("--mode is missing: train, test or export (--help lists all flags)")
+    is_training = values.mode == "train"
+    given = {name for name in values if values[name].present}
+    saved = {}
+    if values.checkpoint:
+        saved = read_options(values.checkpoint, algorithm)
+        check_fixed_flags(values, saved, algorithm)
+        values = with_saved(values, saved, argv, algorithm)
+    elif not is_training:
+        example = default_folder(algorithm, algorithm.default_data.split("/")[0], "train")
+        raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, "
+                        f"e.g. {example}")
+    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved, given=given)
+    check_numbers(args)
+    if args.mode != "export" and not args.input_dir:
+        args.input_dir = default_input_dir(args, algorithm)
+        print(f"no --input_dir given: using {args.input_dir}")
+    if is_training:
+        args.input_dir = os.path.abspath(args.input_dir)
+    if not args.output_dir:
+        args.output_dir = default_output_dir(args, algorithm)
+    check_names(args)
+    if args.deterministic is None:
+        args.deterministic = args.seed is not None or not is_training
+    if args.seed is None:
+        args.seed = int.from_bytes(os.urandom(3))
+    if "flip" in given:  # the last word of a training that is continued
+        args.no_flip = False
+    args.flip = args.flip and not args.no_flip
+    args.version = saved.get("version", 1) if saved else VERSION
+    return args
+
+
+def check_fixed_flags(values, saved, algorithm):
+    """Raises UserError if a given flag differs from the checkpoint, which fixes it."""
+    fixed = set(algorithm.network_flags)
+    if values.mode == "train":
+        fixed.add("batch_size")  # steps of another size would count other images
+    else:
+        fixed -= set(algorithm.data_flags)
+    for name in sorted(fixed):
+        flag = values[name]
+        if flag.present and flag.value != saved.get(name, flag.value):
+            folder = folder_of(values.checkpoint)
+            raise UserError(f"{folder} has --{name} {saved[name]}, not {flag.value}: leave "
+                            f"--{name} out")
+
+
+def with_saved(values, saved, argv, algorithm):
+    """The flags of a checkpoint, in training all, else those that matter, and then those given."""
+    if values.mode == "train":
+        names = set(values) - set(RUN_FLAGS)
+    else:
+        names = {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
+    if values["max_steps"].present or values["max_epochs"].present:  # one given replaces both saved
+        names -= {"max_steps", "max_epochs"}
+    options = []
+    for name, value in saved.items():
+        if name in names and value is not None:
+            options.append(f"--{name}={value}")
+    both = copy.deepcopy(FLAGS)
+    try:
+        both([argv[0], *options])
+    except flags.Error as error:
+        folder = folder_of(values.checkpoint)
+        raise UserError(f"options.json of {folder}: {error}; put it back") from None
+    both(argv)
+    return both
+
+
+def folder_of(checkpoint):
+    """The folder of a training, of which --checkpoint may name a file, DIR/model-2000."""
+    path = Path(checkpoint)
+    return path if path.is_dir() else path.parent
+
+
+def check_numbers(args):
+    """Raises UserError for infinities, NaNs and integers that TensorFlow cannot take."""
+    for name, value in vars(args).items():
+        limit = math.inf if isinstance(value, float) else 2**32
+        if isinstance(value, (int, float)) and not abs(value) < limit:
+            raise UserError(f"--{name} {value}: too large, or not a number")
+
+
+def default_input_dir(args, algorithm):
+    """Training: the default data if they are here, else the samples. Else the data next to those
+    of the training."""
+    if args.mode == "train":
+        if os.path.isdir(algorithm.default_data):
+            return algorithm.default_data
+        return str(Path(__file__).parent / "samples" / algorithm.default_data)
+    trained_on = args.saved["input_dir"]
+    held_out = find_held_out(trained_on)
+    if not held_out:
+        raise UserError(f"no test images found next to {trained_on}: give --input_dir")
+    return held_out
+
+
+def default_output_dir(args, algorithm):
+    """Names the data, the script where several take such data, and the mode; in test and export the
+    direction too, where the checkpoint has both. A training that is continued stays where it is."""
+    if not args.checkpoint:
+        folder = Path(args.input_dir)
+        name = folder.parent.name if folder.name.startswith("train") else folder.name
+        return default_folder(algorithm, name, "train")
+    folder = folder_of(args.checkpoint)
+    if args.mode == "train":
+        return str(folder)
+    name = folder.resolve().name.removesuffix("_train")
+    is_free = "which_direction" in FLAGS and "which_direction" not in algorithm.network_flags
+    return f"{name}_{args.which_direction}_{args.mode}" if is_free else f"{name}_{args.mode}"
+
+
+def default_folder(algorithm, data, mode):
+    """("photo2dulac", "train") => "photo2dulac_ganilla_train"."""
+    return f"{algorithm.default_name.replace('DATA', data)}_{mode}"
+
+
+def check_names(args):
+    """Raises UserError for folders in which TensorFlow would not find its checkpoints."""
+    folders = [args.checkpoint, args.output_dir, args.input_dir]
+    if sys.getfilesystemencoding() != "utf-8" and not "".join(filter(None, folders)).isascii():
+        raise UserError(f"the locale names files in {sys.getfilesystemencoding()}, TensorFlow in "
+                        "UTF-8: set LC_ALL=C.UTF-8")
+    special = "*?[]" if os.sep == "\\" else "*?[]\\"
+    for path in [args.checkpoint, args.output_dir if args.mode == "train" else None]:
+        if path and set(special) & set(os.path.abspath(path)):
+            raise UserError(f"{path}: TensorFlow finds no files in folders named with "
+                            f"{' '.join(special)}: rename it")
+
+
+# ------------------------------------------------------------------------------------------- images
+
+# <<< shared part
+# >>> reader: the same in all algorithm files and tools/images.py (tools/fix_copies.py)
+IMAGE_TYPES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)
+MOST_PIXELS = 2**29  # 1.5 GiB of RGB
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
+
+
+def read_image(path, size=None):
+    """Reads an image file, uint8 RGB [h, w, 3], resized to `size`, (height, width), if given.
+
+    Its pixels are those of Pillow: upright by its EXIF data, with transparency over white, of an
+    animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format, whatever
+    the name. Raises UserError.
+    """
+    image = open_image(path)
+    if size is not None:
+        image = resize_image(image, size)
+    return np.asarray(image)
+
+
+def open_image(path):
+    """Path => RGB image of Pillow, as read_image() describes it. Raises UserError."""
+    try:
+        with open_file(path) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
+                                "megapixels: resize it or cut it into parts")
+            image.load()
+            return to_rgb(turn_upright(image), path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # the decoders raise a dozen types
+        raise UserError(f"{path} cannot be read as an image ({describe_fault(path, error)})"
+                        ": repair or remove it") from None
+
+
+def describe_fault(path, error):
+    """Why an image cannot be read, in a few words."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "a link to a file that is not there"
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged, or another format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def open_file(path):
+    """Opens an image with Pillow, HEIC with the optional package pillow-heif."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            start = file.read(12)
+        if start[4:8] != b"ftyp" or start[8:] not in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+            raise
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError("to read HEIC, pip install pillow-heif, or save it as JPEG") from None
+    pillow_heif.register_heif_opener()
+    return Image.open(path)
+
+
+def turn_upright(image):
+    """Turns a loaded image as its EXIF data say, wherever they stand in the file."""
+    with contextlib.suppress(Exception):  # broken EXIF data are no reason to refuse an image
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def to_rgb(image, path):
+    """Image of Pillow in any mode => in RGB, with transparency over white. Raises UserError."""
+    if image.mode.startswith("I;16"):
+        return grey_to_rgb(image, path)
+    if image.mode in ("I", "F"):
+        raise UserError("32 bits per channel have no agreed white: save it with 8 or 16 bits")
+    bands_beyond_rgb = image.tag_v2.get(338, (0,)) if image.format == "TIFF" else (2,)
+    if image.mode == "RGBX" or (image.mode == "RGBA" and bands_beyond_rgb[0] == 0):
+        raise UserError("its fourth band is not transparency: save it as RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    if image.mode != "RGB":  # or it would be copied
+        image = image.convert("RGB")
+    return image
+
+
+def grey_to_rgb(image, path):
+    """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
+    range, as those of many cameras and scanners do."""
+    values = np.asarray(image)
+    grey = np.uint8(np.round(values / 257))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey[values == transparent] = 255
+    brightest = int(values.max())
+    if 0 < brightest < 6554:
+        warn_once("dark", f"{path}: the brightest of its 16-bit values is {brightest} of 65535, "
+                          "so that it is nearly black: multiply them")
+    return Image.fromarray(grey).convert("RGB")
+
+
+def resize_image(image, size):
+    """RGB image of Pillow => resized to (height, width), bicubic, first the width."""
+    height, width = size
+    for step in ((width, image.height), (width, height)):  # Pillow 13 may take the height first
+        image = image.resize(step, Image.Resampling.BICUBIC)
+    return image
+
+
+def resize(image, size):
+    """uint8 [h, w, 3] => uint8 [size[0], size[1], 3], as resize_image()."""
+    return np.asarray(resize_image(Image.fromarray(image), size))
+
+
+def warn_once(kind, text):
+    """Prints the first warning of a kind."""
+    if kind not in WARNED:
+        WARNED.add(kind)
+        print(f"warning: {text}", file=sys.stderr)
+
+
+WARNED = set()  # the kinds of warnings that were printed
+
+
+def is_image(path):
+    """Whether a file, or a link, has the name of an image, and is not hidden."""
+    is_named = path.name.lower().endswith(IMAGE_TYPES) and not path.name.startswith(".")
+    return is_named and (path.is_file() or path.is_symlink())
+
+
+def natural_order(path):
+    """Sort key that puts 2.png before 10.png."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if part.isdecimal() else part.lower() for part in parts]
+
+
+def unique_names(paths):
+    """Names for the results of files: without extension where that is enough to tell them apart,
+    and short enough for a file system that takes 255 bytes."""
+    counts = collections.Counter(path.stem for path in paths)
+    names = [path.stem if counts[path.stem] == 1 else path.name for path in paths]
+    if len(set(names)) < len(names):  # a.jpg, a.png and a.jpg.png
+        names = [path.name for path in paths]
+    return [shorten(name) for name in names]
+
+
+def shorten(name, most=180):
+    """A name of over `most` bytes => its beginning and a hash of the whole."""
+    contents = os.fsencode(name)
+    if len(contents) <= most:
+        return name
+    digest = hashlib.sha256(contents).hexdigest()[:12]
+    return contents[: most - 13].decode(errors="ignore") + "~" + digest
+# <<< reader
+# >>> small functions: the same in all algorithm files (tools/fix_copies.py)
+
+
+def list_images(folder, split="", domain=""):
+    """[(name, path)] of the images directly in a folder, in natural order; a file gives itself.
+
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is
+    taken as it is. Names: see unique_names().
+    """
+    folder = Path(folder)
+    if domain and (split == "train" or has_domains(folder)):
+        folder = folder / f"{split}{domain}"
+    if not folder.is_dir() and not folder.is_file():
+        expected = "the folder of images"
+        if domain:
+            expected = "a folder with trainA, trainB, testA and testB"
+        raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
+    paths = [folder] if folder.is_file() else [path for path in folder.iterdir() if is_image(path)]
+    if not paths:
+        expected = ", ".join(IMAGE_TYPES)
+        raise UserError(f"no images in {folder}; expected files ending in {expected}")
+    for path in paths:
+        str(path).encode()  # raises UnicodeError for a name that TensorFlow would refuse
+    paths.sort(key=natural_order)
+    return list(zip(unique_names(paths), map(str, paths), strict=True))
+
+
+def has_domains(folder):
+    """Whether a folder holds trainA, trainB, testA or testB."""
+    return any((folder / part).is_dir() for part in ("trainA", "trainB", "testA", "testB"))
+
+
+def find_held_out(input_dir):
+    """The test data of a training: the folder itself if it has testA or testB; val or test next to
+    train; else None."""
+    folder = Path(input_dir)
+    if (folder / "testA").is_dir() or (folder / "testB").is_dir():
+        return str(folder)
+    if folder.name.startswith("train"):
+        for name in ("val", "test"):
+            beside = folder.with_name(folder.name.replace("train", name, 1))
+            if beside.is_dir():
+                return str(beside)
+    return None
+
+
+def names_of(paths):
+    """Paths => a tensor of their bytes, as the file system has them."""
+    return tf.constant([os.fsencode(path) for path in paths])
+
+
+def read_in_graph(read, path, size, channels):
+    """read(path, size) in a graph: uint8 [h, w, channels]. path: a tensor, see names_of()."""
+
+    def read_bytes(path, size):
+        return read(os.fsdecode(path), size)
+
+    image = tf.numpy_function(read_bytes, [path, size], tf.uint8)
+    return tf.ensure_shape(image, [None, None, channels])
+
+
+@contextlib.contextmanager
+def naming_unreadable(paths, read):
+    """Turns an error of TensorFlow into a UserError that names the first path that read() cannot
+    take."""
     try:
         yield
     except tf.errors.OpError:
         for path in paths:
-            try:
-                load(path)
-            except tf.errors.OpError as error:
-                reason = re.search("a pair .* images", error.message)  # see load_pair
-                damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
-                raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
+            read(path)
         raise  # the images are good
 
 
-def resize_by_pillow(image, size):
-    """NumPy arrays: uint8 [h, w, 3], (height, width) => uint8 [height, width, 3]."""
-    from PIL import Image
-
-    image = Image.fromarray(image).resize((size[1], len(image)), Image.Resampling.BICUBIC)
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))  # Pillow 13 may take the height first
-
-
-def resize(image, size):
-    """uint8 [h, w, 3] => uint8 [size[0], size[1], 3], with the pixels of the originals: bicubic, first the width."""
-    return tf.ensure_shape(tf.numpy_function(resize_by_pillow, [image, size], tf.uint8), [None, None, 3])
-
-
-def resize_in_graph(image, size):
-    """As resize(), for exports, which cannot hold Pillow: at most 2 levels apart, in under 1 % of the values."""
-    for step in ([tf.shape(image)[0], size[1]], size):
-        image = tf.image.resize(image, step, "bicubic", antialias=True)  # float32
-        image = tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)
-    return image
-
-
-def shuffled_index(position, count, seed):
-    """The index in [0, count) at a position, int64, of an endless order: each epoch is a new permutation."""
-    epoch, place = position // count, position % count
-    # index_shuffle uses only the last 8 bits of each of the two numbers, so they have to be random
-    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
-    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
+def shuffled_index(position, count, seed, version=2):
+    """The index in [0, count) at a position, int64, of an endless order: each epoch is a new
+    permutation. version: 1 for trainings that began when only 65,536 permutations were drawn."""
+    epoch = position // count
+    index = position % count
+    # index_shuffle uses 8 bits of each of two numbers: several in turn draw from enough orders
+    rounds = 1 if version == 1 else 4
+    epoch_seeds = tf.random.stateless_uniform(
+        [rounds, 2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32
+    )
+    for number in range(rounds):
+        index = tf.random.experimental.index_shuffle(
+            index, epoch_seeds[number], tf.constant(count - 1, tf.int64)
+        )
+    return index
 
 
 def with_own_threads(dataset):
@@ -633,38 +1914,110 @@ def with_own_threads(dataset):
     return dataset.with_options(options)
 
 
-# ------------------------------------------------------------------------------------------------------ several devices
-# A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
+# ----------------------------------------------------------------------------------------- devices
+# A replica is a device that computes a part of each batch; all replicas have the same weights.
+
+def start_devices(deterministic, replicas=1, cluster=False):
+    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes.
+
+    deterministic: a CPU runs one operation at a time, since concurrent ones sometimes change the
+    order of oneDNN's sums, so that no training repeats bit for bit. cluster: together with the
+    other machines of TF_CONFIG, each with as many replicas.
+    """
+    tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
+    if cluster and "TF_CONFIG" not in os.environ:
+        raise UserError("--cluster needs TF_CONFIG: see docs/distribute.md and tools/cluster.py")
+    gpus = tf.config.list_physical_devices("GPU")
+    with quiet_stderr():
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook
+            configure_devices(deterministic, replicas, gpus)
+        strategy = tf.distribute.get_strategy()
+        if cluster:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
+        usable = len(devices)
+        if cluster:
+            machines = strategy.cluster_resolver.cluster_spec().num_tasks("worker")
+            usable = strategy.num_replicas_in_sync // machines
+        if usable < replicas:
+            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give "
+                            f"at most {usable}")
+        if replicas > 1 and not cluster:
+            names = [device.name for device in devices[:replicas]]
+            strategy = tf.distribute.MirroredStrategy(names)
+    return strategy, f"{describe_devices(gpus, replicas)} (TensorFlow {tf.__version__})"
+
+
+def configure_devices(deterministic, replicas, gpus):
+    """Settings that TensorFlow takes only before it starts."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if deterministic and not gpus:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    if replicas > 1 and not gpus:
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
+
+
+def describe_devices(gpus, replicas):
+    """The names of the GPUs in use."""
+    if not gpus:
+        return "no GPU found, using the CPU"
+    names = []
+    for gpu in gpus[:replicas]:
+        details = tf.config.experimental.get_device_details(gpu)
+        names.append(details.get("device_name", gpu.name))
+    if len(gpus) > replicas:
+        names.append(f"{replicas} of {len(gpus)} GPUs")
+    return ", ".join(names)
+
 
 def own_share(batch_size, share):
-    """The images of a batch for each replica, and is_own(position): whether the image there is for this machine's.
-    share: tf.distribute.InputContext, or None for the only machine, with one replica."""
-    share = share or tf.distribute.InputContext()
-    part = batch_size // share.num_input_pipelines
-    return batch_size // share.num_replicas_in_sync, lambda i: i % batch_size // part == share.input_pipeline_id
+    """The images of a batch for each replica, and is_own(position): whether the image there is for
+    this machine. share: tf.distribute.InputContext, or None for the only machine."""
+    if share is None:
+        share = tf.distribute.InputContext()
+    per_machine = batch_size // share.num_input_pipelines
+
+    def is_own(position):
+        return position % batch_size // per_machine == share.input_pipeline_id
+
+    return batch_size // share.num_replicas_in_sync, is_own
 
 
 def gathered(tensor):
-    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back to each."""
+    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back."""
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    whole = replica.all_gather(tf.identity(tensor), 0)  # it wants a tensor of this device, and a dense gradient
-    return tf.reshape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
+    # all_gather wants a tensor of this device, and the reshape makes its gradient dense
+    whole = replica.all_gather(tf.identity(tensor), axis=0)
+    count = replica.num_replicas_in_sync * tensor.shape[0]
+    return tf.reshape(whole, [count, *tensor.shape[1:]])
 
 
 def own_part(tensor, groups=1):
-    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may be several such."""
-    replica, shape = tf.distribute.get_replica_context(), tensor.shape[1:]
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may
+    be several such."""
+    replica = tf.distribute.get_replica_context()
+    shape = tensor.shape[1:]
     parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
     return tf.reshape(parts[:, replica.replica_id_in_sync_group], [-1, *shape])
 
 
 def compile_step(train_step, xla):
-    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
+    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are
+    means of all."""
     strategy = tf.distribute.get_strategy()
-    return tf.function(lambda *args: strategy.reduce("MEAN", strategy.run(train_step, args), None), jit_compile=xla)
 
+    def step_on_all(step, batch):
+        losses = strategy.run(train_step, (step, batch))
+        return strategy.reduce("MEAN", losses, axis=None)
+
+    return tf.function(step_on_all, jit_compile=xla)
+
+
+# --------------------------------------------------------------------------------------- optimizers
 
 def weights_init():
     """Convolution kernels start as N(0, 0.02)."""
@@ -672,25 +2025,36 @@ def weights_init():
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
+    """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 %
+    less time per step."""
 
     def scale_loss(self, loss):
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the gradients of all replicas
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return loss / replicas  # Keras sums the gradients of all
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        m, v = self._momentums[index].value.handle, self._velocities[index].value.handle
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        power1, power2 = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        epsilon = self.epsilon * tf.sqrt(1 - power2)  # PyTorch and the paper add it after the bias correction
+        power1 = tf.pow(self.beta_1, step)
+        power2 = tf.pow(self.beta_2, step)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=m, v=v, beta1_power=power1, beta2_power=power2, lr=learning_rate,
-            beta1=self.beta_1, beta2=self.beta_2, epsilon=epsilon, grad=gradient,
-        )  # fmt: skip
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=power1,
+            beta2_power=power2,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            # PyTorch and the paper add epsilon after the bias correction
+            epsilon=self.epsilon * tf.sqrt(1 - power2),
+            grad=gradient,
+        )
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the scale on all."""
+    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the
+    scale on all."""
 
     def scale_loss(self, loss):
         return super().scale_loss(self.inner_optimizer.scale_loss(loss))
@@ -701,7 +2065,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
-    """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
+    """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not
+    vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
         optimizer = LossScaleOptimizer(optimizer)
@@ -710,48 +2075,71 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
 
 
 def learning_rate_at(step, learning_rate, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps."""
-    return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last
+    decay_steps."""
+    decay_steps = max(1.0, min(decay_steps, total))
+    return learning_rate * min(1.0, (total - step) / decay_steps)
 
+
+# ------------------------------------------------------------------------------------- translation
 
 def by_batch_size(translate):
-    """Compiles translate(images), uint8 [n, h, w, 3] => any, once for each n. Heights and widths may vary."""
-    compiled = functools.cache(lambda n: tf.function(translate, [tf.TensorSpec([n, None, None, 3], tf.uint8)]))
+    """Compiles translate(images), uint8 [n, h, w, 3] => any, once for each n. Heights and widths
+    may vary."""
+
+    @functools.cache
+    def compiled(n):
+        return tf.function(translate, [tf.TensorSpec([n, None, None, 3], tf.uint8)])
+
     return lambda images: compiled(len(images))(images)
 
 
 def translate_windows(translate, images, window, multiple, min_side=1, overlap=0.5):
-    """Translates images of any size, in memory bounded by the window. uint8 [n, h, w, 3] => uint8 [n, h, w, 3].
+    """Translates images of any size, in memory bounded by the window: uint8 [n, h, w, 3] => same.
 
-    translate: uint8 [n, h, w, 3] => float [n, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, at least
-    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by
-    windows that share `overlap` of their length, at most 0.5, with the next; squared sines blend them without seams.
+    translate: uint8 [n, h, w, 3] => float [n, h, w, 3] in [0, 1], for sides that are multiples of
+    `multiple`, at least min_side. A side of up to `window` pixels goes through whole, padded by
+    reflection. A longer one is covered by windows that share `overlap` of their length, at most
+    0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
+    n, height, width, _ = images.shape
+    rows, tops, row_weights = cover(height, window, shared, multiple, min_side)
+    columns, lefts, column_weights = cover(width, window, shared, multiple, min_side)
+    bottom = tops[-1] + rows
+    right = lefts[-1] + columns
+    padding = [(0, 0), (0, bottom - height), (0, right - width), (0, 0)]
+    images = np.pad(images, padding, "reflect")
 
-    def cover(side):  # => the windows along a side: their length, starts, and weights [starts][length]
-        length = window if side > window else max(min_side, math.ceil(side / multiple) * multiple)
-        starts = range(0, max(1, side - shared), window - shared)  # even steps: strides fall alike in all windows
-        ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
-        total = np.zeros(starts[-1] + length)
-        for start in starts:
-            total[start : start + length] += ramp * ramp[::-1]
-        return length, starts, [np.float32(ramp * ramp[::-1] / total[start : start + length]) for start in starts]
-
-    height, width = images.shape[1:3]
-    (rows, tops, row_weights), (columns, lefts, column_weights) = cover(height), cover(width)
-    bottom, right = tops[-1] + rows, lefts[-1] + columns
-    images = np.pad(images, [(0, 0), (0, bottom - height), (0, right - width), (0, 0)], "reflect")
-    result, band = np.empty_like(images), np.zeros((len(images), rows, right, 3), np.float32)  # band: sums of windows
+    result = np.empty_like(images)
+    band = np.zeros((n, rows, right, 3), np.float32)  # sums of the windows from `top` on
     for top, next_top, row_weight in zip(tops, [*tops[1:], bottom], row_weights, strict=True):
         for left, column_weight in zip(lefts, column_weights, strict=True):
-            output = np.asarray(translate(images[:, top : top + rows, left : left + columns]))
-            band[:, :, left : left + columns] += row_weight[:, None, None] * column_weight[None, :, None] * output
-        finished = next_top - top
+            piece = images[:, top : top + rows, left : left + columns]
+            weight = row_weight[:, None, None] * column_weight[None, :, None]  # [rows, columns, 1]
+            band[:, :, left : left + columns] += weight * np.asarray(translate(piece))
+        finished = next_top - top  # rows that no later window touches
         result[:, top:next_top] = np.rint(np.clip(band[:, :finished], 0, 1) * 255)
-        band = np.concatenate([band[:, finished:], np.zeros_like(band[:, :finished])], 1)
+        band = np.concatenate([band[:, finished:], np.zeros_like(band[:, :finished])], axis=1)
     return result[:, :height, :width]
+
+
+def cover(side, window, shared, multiple, min_side):
+    """The windows along a side: their length, their starts, and the weights of the pixels in each,
+    which add up to 1 at every pixel."""
+    length = window
+    if side <= window:
+        length = max(min_side, math.ceil(side / multiple) * multiple)
+    # even steps, so that strides of convolutions fall alike in all windows
+    starts = range(0, max(1, side - shared), window - shared)
+    ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
+    weight = ramp * ramp[::-1]
+    total = np.zeros(starts[-1] + length)
+    for start in starts:
+        total[start : start + length] += weight
+    weights = [np.float32(weight / total[start : start + length]) for start in starts]
+    return length, starts, weights
 
 
 def to_uint8(rgb):
@@ -759,602 +2147,246 @@ def to_uint8(rgb):
     return ops.cast(ops.round(ops.clip(rgb, 0.0, 1.0) * 255), "uint8")
 
 
-# ------------------------------------------------------------------------------------------------------ output files
+# ------------------------------------------------------------------------------------ output files
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Gives a temporary path. The file or folder written there replaces `path` whole, or not at all after an error."""
-    part = Path(path).with_name(f"part-{os.getpid()}-{Path(path).name}")  # the extension tells Keras the format
+    """Gives a temporary path. The file or folder written there replaces `path` whole, or not at all
+    after an error. A link is never followed to remove something."""
+    path = Path(path)
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")  # the extension tells Keras the format
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and only our own files are replaced: remove it")
     try:
         yield part
-        if os.path.isdir(path):
-            tf.io.gfile.rmtree(str(path))
+        if path.is_dir():
+            remove(path)
         part.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        tf.io.gfile.rmtree(str(part)) if part.is_dir() else part.unlink(missing_ok=True)
+        remove(part)
+
+
+def remove(path):
+    """Removes a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_file(path, content):
     """Writes bytes, a text, or anything else as JSON. The file is replaced whole or not at all."""
-    content = content if isinstance(content, (bytes, str)) else json.dumps(content, indent=2) + "\n"
+    if not isinstance(content, (bytes, str)):
+        content = json.dumps(content, indent=2) + "\n"
+    if isinstance(content, str):
+        content = content.encode()
     with written_whole(path) as part:
-        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        part.write_bytes(content)
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
-    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
+    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png."""
     for kind, image in images.items():
-        path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
-        image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
-        write_file(f"{path}.png", tf.io.encode_png(image, compression=1).numpy())  # 10 % larger, a fifth of the time
-        Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
-        if width > 1024:
-            preview = resize(image, [max(1, height * 512 // width), 512])
-            write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(preview).numpy())
+        height = len(image)
+        if aspect_ratio != 1:
+            image = resize(image, [height, round(height * aspect_ratio)])
+        png = tf.io.encode_png(image, compression=1).numpy()  # 10 % larger, a fifth of the time
+        write_file(f"{folder}/images/{name}-{kind}.png", png)
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px sans-serif; margin: 1em }}
+td, th {{ padding: 4px; vertical-align: top; text-align: left }}
+img {{ max-width: 512px }}
+</style></head><body>
+<h1>{title}</h1>
+<table>
+{rows}
+</table>
+</body></html>
+"""
 
 
 def write_page(folder, title, columns, rows):
-    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images/NAME.png)]."""
-
-    def cell(name):
-        path, preview = f"images/{name}.png", f"images/{name}-preview.jpg"
-        shown = preview if (folder / preview).exists() else path
-        url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
-        return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
-
-    def row(texts, names=(), tag="td"):
-        return "".join([f"<{tag}>{html.escape(text)}</{tag}>" for text in texts] + [cell(name) for name in names])
-
-    style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
-    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
-    page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
-    write_file(folder / "index.html", f"{page}</table>\n</body></html>\n")
+    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images)]."""
+    table = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in columns) + "</tr>"]
+    for texts, names in rows:
+        cells = [f"<td>{html.escape(text)}</td>" for text in texts]
+        for name in names:
+            url = html.escape(urllib.parse.quote(f"images/{name}.png"))
+            image = f'<img src="{url}" alt="{html.escape(name)}" loading="lazy">'
+            cells.append(f'<td><a href="{url}">{image}</a></td>')
+        table.append("<tr>" + "".join(cells) + "</tr>")
+    page = PAGE.format(title=html.escape(title), rows="\n".join(table))
+    write_file(folder / "index.html", page)
 
 
-def compare(outputs, targets):
-    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et al. 2004)."""
-    outputs, targets = (tf.cast(image, tf.float32) / 255 for image in (outputs, targets))
-    l1, mean_square = tf.reduce_mean(tf.abs(outputs - targets)), tf.reduce_mean(tf.square(outputs - targets))
-    ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
-    return {"l1": float(l1), "psnr": -10 * math.log10(max(float(mean_square), 1e-10)), "ssim": float(ssim)}
-
+# ------------------------------------------------------------------------------------- checkpoints
 
 def find_checkpoint(path):
-    """The newest checkpoint in the folder of a training, or the one that the path names (DIR/model-2000); else None."""
+    """The newest checkpoint in the folder of a training, or the one that the path names
+    (DIR/model-2000); else None."""
     if not os.path.isdir(path):
         return path if os.path.exists(f"{path}.index") else None
-    steps = [int(match[1]) for name in os.listdir(path) if (match := re.fullmatch(r"model-(\d+)\.index", name))]
-    return os.path.join(path, f"model-{max(steps)}") if steps else None
+    steps = saved_steps(path)
+    return os.path.join(path, f"model-{steps[-1]}") if steps else None
+
+
+def saved_steps(folder):
+    """The steps of the checkpoints in a folder, in their order."""
+    found = [re.fullmatch(r"model-(\d+)\.index", name) for name in os.listdir(folder)]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def neighbours_of(checkpoint):
+    """The checkpoints of earlier and of later steps in its folder: two lists."""
+    folder = Path(checkpoint).parent
+    step = int(Path(checkpoint).name.removeprefix("model-"))
+    earlier = [str(folder / f"model-{other}") for other in saved_steps(folder) if other < step]
+    later = [str(folder / f"model-{other}") for other in saved_steps(folder) if other > step]
+    return earlier, later
+
+
+def is_damaged(path):
+    """Whether a checkpoint cannot be read; each tensor has a checksum."""
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError):
+        return True
+    return False
 
 
 def read_options(checkpoint, algorithm):
     """The options.json next to a checkpoint: the flags of its training."""
-    if not find_checkpoint(checkpoint):
-        raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
-    path = Path(find_checkpoint(checkpoint)).parent / "options.json"
+    file = find_checkpoint(checkpoint)
+    if not file:
+        raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a "
+                        "training")
+    path = Path(file).parent / "options.json"
+    required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
+    required -= LATER_FLAGS
     try:
-        newer = {"norm", "upsample", "patch_weight"} & set(FLAGS)  # older trainings lack them
-        saved = {name: FLAGS[name].default for name in newer} | json.loads(path.read_text(encoding="utf-8"))
-        required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        mine = saved["script"] == algorithm.name
-        damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-        damaged = True
-    if damaged:
-        raise UserError(f"{path} is missing or damaged: restore it, since only it describes the networks")
-    if saved["script"] != algorithm.name:
-        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not {algorithm.name}.py: use the former")
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        script = saved["script"]
+        is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_good = False
+    if not is_good:
+        raise UserError(f"{path} is missing or damaged: restore it, since only it describes the "
+                        "networks")
+    if script != algorithm.name:
+        raise UserError(f"{checkpoint} was trained by {script}.py, not {algorithm.name}.py: use "
+                        "the former")
+    for name in LATER_FLAGS & set(FLAGS):
+        saved.setdefault(name, FLAGS[name].default)
     return saved
+
+
+LATER_FLAGS = {"norm", "upsample", "patch_weight"}  # older trainings lack them
 
 
 def weights_of(model):
     """The weights of an algorithm's networks by name, in the form that a checkpoint takes."""
-    return {name: {w.path: w.value for w in network.weights} for name, network in model.networks.items()}
+    weights = {}
+    for name, network in model.networks.items():
+        weights[name] = {weight.path: weight.value for weight in network.weights}
+    return weights
+
+
+def optimizers_of(model):
+    """The state of an algorithm's optimizers by name, in the form that a checkpoint takes."""
+    state = {}
+    for name, optimizer in model.optimizers.items():
+        adam = getattr(optimizer, "inner_optimizer", optimizer)
+        state[f"{name}_adam"] = {
+            "iterations": adam.iterations.value,
+            "momentums": [variable.value for variable in adam._momentums],
+            "velocities": [variable.value for variable in adam._velocities],
+        }
+        if optimizer is not adam:
+            scale = {"scale": optimizer.dynamic_scale.value, "steps": optimizer.step_counter.value}
+            state[f"{name}_loss_scale"] = scale
+    return state
 
 
 def restore(path, objects):
     """Restores all objects of {name: object} from a checkpoint, which may hold more."""
+    with naming_damaged(path):
+        status = tf.train.Checkpoint(**objects).restore(path)
+        status.assert_existing_objects_matched().expect_partial()
+
+
+@contextlib.contextmanager
+def naming_damaged(path):
+    """Turns the errors of a checkpoint that cannot be read into a UserError."""
     try:
-        tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
+        yield
     except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: {reason}") from error
+        earlier, _ = neighbours_of(path)
+        advice = f"; --checkpoint {earlier[-1]} is the one before" if earlier else ""
+        raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: "
+                        f"{reason}{advice}") from error
+
+
+def stored_names(path):
+    """The names of the objects in a checkpoint."""
+    with naming_damaged(path):
+        return {name.split("/")[0] for name, _ in tf.train.list_variables(path)}
+
+
+def restore_training(path, objects, model, saved):
+    """Restores all of a training, except what only its precision needed: the scale of losses."""
+    stored = stored_names(path)
+    wanted = {}
+    for name, value in objects.items():
+        if name in stored or not name.endswith("_loss_scale"):
+            wanted[name] = value
+    for name, optimizer in model.optimizers.items():
+        if f"{name}_optimizer" in stored:  # version 1
+            del wanted[f"{name}_adam"]
+            wanted[f"{name}_optimizer"] = numbered_variables(optimizer, saved)
+    restore(path, wanted)
+
+
+def numbered_variables(optimizer, saved):
+    """An optimizer's variables as checkpoints of version 1 number them: those that scale losses of
+    float16 first."""
+    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    was_scaled = saved.get("mixed_precision") == "float16"
+    start = 2 if was_scaled else 0
+    variables = {str(start + i): variable.value for i, variable in enumerate(adam.variables)}
+    if was_scaled and optimizer is not adam:
+        variables["0"] = optimizer.step_counter.value
+        variables["1"] = optimizer.dynamic_scale.value
+    return variables
 
 
 def is_averaged(checkpoint):
-    """Whether a checkpoint holds averages of the generators' weights: that of a training with --ema_decay."""
-    return any(name.startswith("averaged/") for name, _ in tf.train.list_variables(checkpoint))
+    """Whether a checkpoint holds averages of the weights: that of a training with --ema_decay."""
+    return "averaged" in stored_names(checkpoint)
 
 
 def restore_generators(model, args):
-    """Restores the networks of test and export, averaged ones with --ema_decay. Returns the checkpoint's path."""
-    checkpoint, weights = find_checkpoint(args.checkpoint), weights_of(model)
-    if args.ema_decay and not is_averaged(checkpoint):
-        raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
-    restore(checkpoint, {"averaged": weights} if args.ema_decay else weights)
-    return checkpoint
-
-
-def wait_for_workers(seconds=300):
-    """Waits for the workers that TF_CONFIG names, since TensorFlow itself waits for ever. Returns their number."""
-    import socket
-
-    try:
-        config = json.loads(os.environ["TF_CONFIG"])
-        workers, task = config["cluster"].pop("worker"), config["task"]
-        missing = [re.fullmatch(r"(.+):(\d+)", worker).groups() for worker in workers]
-        _, port = missing[range(len(workers)).index(task["index"])]
-        if config["cluster"] or task["type"] != "worker":
-            raise ValueError
-        listener = socket.create_server(("", int(port)))
-    except OSError as error:
-        raise UserError(f"port {port} of TF_CONFIG: {error.strerror}; choose another one, on all machines") from None
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-        raise UserError(f"--cluster needs TF_CONFIG in the environment, for the first machine e.g. {example}") from None
-    print(f"waiting for the workers {', '.join(workers)}, {seconds} s at most", flush=True)
-    deadline = time.monotonic() + seconds
-    with listener:  # until TensorFlow takes the port
-        while missing:
-            try:
-                socket.create_connection(missing[0], 5).close()
-                missing.pop(0)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    message = f"no answer from {':'.join(missing[0])} in {seconds} s ({error.strerror or error})"
-                    raise UserError(f"{message}: start all workers again") from None
-                time.sleep(0.2)
-    return len(workers)
-
-
-def start_devices(deterministic, replicas=1, cluster=False):
-    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes. With `deterministic` a CPU runs
-    one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
-    bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
-    tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    (cpu,), gpus = map(tf.config.list_physical_devices, ("CPU", "GPU"))
-    workers = wait_for_workers() if cluster else 1
-    with quiet_stderr():
-        with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
-            if deterministic and not gpus:
-                tf.config.threading.set_inter_op_parallelism_threads(1)
-            if replicas > 1 and not gpus:
-                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
-            tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
-        strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
-        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
-        usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
-        if usable < replicas:
-            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
-        if replicas > 1 and not cluster:
-            strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:replicas]])
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
-    names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
-    return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
-
-
-# ----------------------------------------------------------------------------------------------- train, test, export
-
-def train(args, algorithm):
-    """Trains from scratch, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
-    output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
-    there = find_checkpoint(output_dir)
-    if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
-        raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    strategy, chief = args.strategy, getattr(args.strategy.cluster_resolver, "task_id", 0) == 0  # the chief writes
-    if args.batch_size % (parts := strategy.num_replicas_in_sync):
-        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
-    if args.xla and parts > 1:
-        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
-    with strategy.scope():
-        model = algorithm(args, training=True)
-    shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
-    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq and chief else []
-    epoch_size = max(map(len, paths.values())) * model.crops_per_image
-    total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
-    saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
-    optimizers = {f"{name}_optimizer": [v.value for v in model.optimizers[name].variables] for name in model.optimizers}
-    objects = {**weights_of(model), **optimizers, **model.state, "step": saved_step, "smoothed": saved_averages}
-    if begin:
-        restore(begin, objects)
-
-    @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))  # on CPUs one pass over memory instead of four
-    def average(decay):  # of the generators' weights, after a step
-        for name, network in shown.networks.items():
-            for mean, weight in zip(network.weights, model.networks[name].weights, strict=True):
-                mean.assign(decay * mean + (1 - decay) * weight)
-
+    """Restores the networks of test and export: the averages of the weights where the training made
+    them, unless --ema_decay is 0. Returns the path of the checkpoint."""
+    checkpoint = find_checkpoint(args.checkpoint)
+    objects = weights_of(model)
     if args.ema_decay:
-        objects["averaged"] = weights_of(shown)
-        average(tf.constant(0.0))
-        if begin and is_averaged(begin):
-            restore(begin, {"averaged": objects["averaged"]})
-    first = step = int(saved_step)  # steps done
-    averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
-    options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-
-    gather = tf.function(lambda value: strategy.experimental_local_results(strategy.run(gathered, (value,)))[0])
-
-    def of_workers(value):  # the values of all; each has to ask at the same step
-        return gather(tf.constant([value], tf.int64)).numpy().tolist() if args.cluster else [value]
-
-    names = [Path(path).name for kind in paths.values() for path in kind]
-    facts = json.dumps([step, names, {**options, "input_dir": "", "device": ""}])
-    if len({*of_workers(int(tf.strings.to_hash_bucket_fast(facts, 2**62)))}) > 1:
-        message = f"the workers disagree; here: step {step}, seed {args.seed}, {len(names)} images"
-        raise UserError(f"{message}: give all the same images, checkpoint and flags, with a --seed")
-    lock = os.open(os.devnull, os.O_RDONLY)
-    if chief:
-        (output_dir / "images").mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(output_dir)
-        write_file(output_dir / "options.json", {"script": algorithm.name, **options})
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
-    writer = tf.summary.create_file_writer(str(output_dir)) if chief else tf.summary.create_noop_writer()
-    counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
-    print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
-    print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
-
-    def own_batches(share):
-        found, endless = model.batches(paths, step, share), tf.data.experimental.assert_cardinality(-1)
-        return found.apply(endless) if args.cluster else found  # or workers ask each other at every step for the end
-
-    def check_finite(values):  # {name: array, or a dict or list of them}
-        bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
-        if bad:
-            last = find_checkpoint(output_dir) or "none"
-            raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
-
-    def save():
-        if chief and manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
-            check_finite({**weights_of(model), **optimizers})
-            if not (output_dir / "options.json").exists():
-                raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
-            saved_step.assign(step)
-            saved_averages.assign(averages)
-            manager.save(checkpoint_number=step)
-
-    def due(frequency):
-        return chief and frequency and (step % frequency == 0 or step == total)
-
-    signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
-    handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
-    bar = tqdm(total=total, initial=step, unit="step", file=sys.stdout, disable=not sys.stdout.isatty())
-    try:
-        batches = iter(strategy.distribute_datasets_from_function(own_batches))
-        while step < total and not stopped:
-            start, signalled = time.perf_counter(), bool(signals)
-            try:
-                with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
-                    batch = next(batches)
-            except UserError as error:
-                unreadable = error
-            if stopped := any(of_workers(signalled or unreadable is not None)):
-                break
-            for name, optimizer in model.optimizers.items():
-                decay_steps = args.decay_epochs * epoch_size / args.batch_size
-                optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
-            if traced := due(args.trace_freq):
-                tf.profiler.experimental.start(str(output_dir))
-            losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
-            if traced:
-                tf.profiler.experimental.stop()
-            if args.ema_decay:  # less at first, as TensorFlow's ExponentialMovingAverage
-                average(tf.constant(min(args.ema_decay, (1 + step) / (10 + step))))
-            averages = losses if step == 0 else 0.99 * averages + 0.01 * losses
-            step += 1
-            check_finite(dict(zip(model.losses, losses, strict=True)))
-            times = [] if step == first + 1 else [*times, time.perf_counter() - start]  # the first step compiles
-            seconds = sum(times) / max(1, len(times))
-            scalars = {f"loss/{name}": value for name, value in zip(model.losses, averages, strict=True)}
-            scalars |= {f"learning_rate/{name}": model.optimizers[name].learning_rate for name in model.optimizers}
-            scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
-            epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
-            values = "  ".join(f"{name} {value:.4f}" for name, value in zip(model.losses, averages, strict=True))
-            bar.set_description_str(f"epoch {epoch}", refresh=False)
-            bar.set_postfix_str(values, refresh=False)
-            bar.update()
-            if due(args.progress_freq):
-                left, times = f"{minutes // 60}h{minutes % 60:02}m left", []
-                if bar.disable:  # no terminal
-                    print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}  {values}", flush=True)
-            with writer.as_default(step):
-                for name, value in scalars.items() if due(args.summary_freq) else ():
-                    tf.summary.scalar(name, value)
-                if samples and due(args.display_freq):
-                    show_samples(shown, samples, output_dir, step)
-            if due(args.save_freq):
-                save()
-        save()
-        writer.close()
-    except OSError:  # stdout has gone, as in `| head`, or is full
-        save()
-        raise
-    finally:
-        bar.close()
-        os.close(lock)
-        for n, handler in handlers.items():
-            signal.signal(n, handler)
-    if unreadable:
-        raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
-    if stopped or signals:
-        print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
-        return 128 + (signals or [signal.SIGTERM])[0]
-    page = f"; samples in {output_dir / 'index.html'}" if samples else ""
-    print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
-    return 0
-
-
-def lock_folder(folder):
-    """Keeps other trainings out of a folder until the result is closed, and removes what a killed one left there."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"{folder}: another training writes to it: choose another --output_dir") from None
-    for path in folder.iterdir():
-        damaged = path.name == "checkpoint" and not re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
-        if damaged or re.fullmatch(r"model-\d+_temp|checkpoint\.tmp.*|part-.*", path.name):
-            tf.io.gfile.rmtree(str(path)) if path.is_dir() else path.unlink()
-    return lock
-
-
-def find_samples(model, held_out=True):
-    """[(name, path, direction)] to show during a training: held-out images or, with a warning, training images."""
-    try:
-        samples = model.find_samples(held_out)
-        for _, path, _ in samples:
-            with naming_unreadable([path], model.load):
-                model.load(path)
-        return samples
-    except UserError as error:
-        if not held_out:
-            raise
-        print(f"warning: {error}; samples are shown of the training images", file=sys.stderr)
-        return find_samples(model, held_out=False)
-
-
-def show_samples(model, samples, output_dir, step):
-    """Translates the samples for TensorBoard and for the index.html of a training, newest step first."""
-    for name, path, direction in samples:
-        with naming_unreadable([path], model.load):
-            images = model.translate_file(path, direction)
-        write_images(output_dir, f"step-{step:08}-{name}", images)
-        for kind, image in images.items():
-            tf.summary.image(f"{name}/{kind}", image[None])
-    found = [re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name) for path in (output_dir / "images").iterdir()]
-    found = sorted((match.groups() for match in found if match), key=lambda groups: (-int(groups[1]), groups[2]))
-    rows = [([str(int(s)), name], [f"{prefix}-{kind}" for kind in images]) for prefix, s, name in found]
-    write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *images], rows)
-
-
-def test(args, algorithm):
-    """Translates the images of args.input_dir with the networks of args.checkpoint. Returns the exit code."""
-    model = algorithm(args, training=False)
-    checkpoint = restore_generators(model, args)
-    sources, output_dir = model.find_test_images(args.input_dir), Path(args.output_dir)
-    if find_checkpoint(output_dir):
-        raise UserError(f"{output_dir} holds a training, with an index.html of its own: choose another --output_dir")
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}", flush=True)
-    (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
-    errors, metrics, rows, images, digits = [], {}, [], {}, "{:.4g}".format
-
-    def finish(name, images):  # while the next image is translated
-        if "targets" in images:
-            metrics[name] = compare(images["outputs"], images["targets"])
-        write_images(output_dir, name, images, model.aspect_ratio)
-        rows.append(([name, *map(digits, metrics.get(name, {}).values())], [f"{name}-{kind}" for kind in images]))
-
-    with ThreadPoolExecutor(1) as behind:
-        finishing = behind.submit(str)
-        for done, (name, path, direction) in enumerate(sources, start=1):
-            try:
-                with naming_unreadable([path], model.load):
-                    images = model.translate_file(path, direction)
-                finishing.result()  # of the image before; raises its errors
-                finishing = behind.submit(finish, name, images)
-            except UserError as error:
-                errors.append(error)
-            if images and (done % 50 == 0 or done == len(sources)):
-                finishing.result()
-                mean = {k: np.mean([m[k] for m in metrics.values()]) for k in ("l1", "psnr", "ssim") if metrics}
-                table = [(["mean", *map(digits, mean.values())], [])] * bool(mean) + rows
-                write_page(output_dir, f"{output_dir.name}: {args.checkpoint}", ["name", *mean, *images], table)
-            if args.progress_freq and (done % args.progress_freq == 0 or done == len(sources)):
-                print(f"{done}/{len(sources)} images", flush=True)
-    if metrics:
-        write_file(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
-        print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
-    if errors:
-        raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
-    print(f"done: see {output_dir / 'index.html'}")
-    return 0
-
-
-def export(args, algorithm):
-    """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
-    model, kind = algorithm(args, training=False), args.export_format
-    restore_generators(model, args)
-    files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
-    target = Path(args.output_dir) / files[kind]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "keras":
-        with written_whole(target) as part:
-            model.build_serving_model().save(part)
-    elif kind == "saved_model":
-        module = tf.Module()
-        module.model = serving = model.build_serving_model()
-
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-        def translate(images):
-            return {"images": serving(images)}
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        def translate_encoded(image_bytes):  # TensorFlow Serving takes names in _bytes as base64
-            def translate_one(contents):
-                return tf.io.encode_png(model.serve(serving, decode_image(contents)))
-
-            return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
-
-        with written_whole(target) as part:
-            tf.saved_model.save(module, str(part), {"serving_default": translate, "encoded": translate_encoded})
-    elif kind == "litert":
-        with written_whole(target) as part:
-            write_litert(model, part, args.quantize, args.input_dir)
-    else:  # of one size, as LiteRT
-        serving = model.build_serving_model(*model.crop)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            with written_whole(target) as part:
-                serving.export(str(part), format=kind, verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
-    print(f"done: {target}")
-    return 0
-
-
-def write_litert(model, path, quantize, input_dir):
-    """Writes the generator for one image of model.crop. int8 weights have to be right on held-out images."""
-    serving, spec = model.build_serving_model(*model.crop, batch_size=1), keras.InputSpec("uint8", (1, *model.crop, 3))
-    options = {"optimizations": [tf.lite.Optimize.DEFAULT] * (quantize != "none"), "input_signature": [spec]}
-    options["target_spec"] = {"supported_types": [tf.float16] * (quantize == "float16")}
-    serving.export(str(path), format="litert", verbose=False, **options)
-    if quantize == "int8":
-        with quiet_stderr():
-            run, differences = tf.lite.Interpreter(str(path)).get_signature_runner(), []
-            for _, file, direction in model.find_test_images(input_dir)[:8]:
-                with naming_unreadable([file], model.load):
-                    image = resize(model.translate_file(file, direction)["inputs"], model.crop)[None]
-                (output,) = run(**dict.fromkeys(run.get_input_details(), image)).values()
-                differences.append(np.abs(output - np.float32(serving(image))).mean())
-        if (mean := np.mean(differences)) > 1:
-            raise UserError(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: take float16")
-
-
-def show_help(values, algorithm):
-    """Prints the docstring of the file and its flags by group, with their choices and defaults."""
-    groups = {
-        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic replicas cluster help",
-        "data": "scale_size crop_size cache_mb train_size crops_per_image min_contrast cache_images flip no_flip",
-        "network": " ".join(algorithm.network_flags),
-        "test and export": "paired aspect_ratio native_size tile_size stitch test_dropout export_format quantize",
-        "what a training prints and writes": "progress_freq summary_freq display_freq save_freq trace_freq",
-        "training": "max_epochs max_steps decay_epochs batch_size lr",  # and the rest
-    }
-    left = {name: values[name] for name in values}
-    print(__doc__)
-    for group, names in groups.items():
-        print(f"{group}:")
-        for name in dict.fromkeys([*names.split(), *(left if group == "training" else ())]):
-            if (flag := left.pop(name, None)) is not None:
-                name = f"--[no]{name}" if flag.boolean and name != "no_flip" else f"--{name}"
-                default = "" if flag.default is None or flag.default is False else f" (default: {flag.default})"
-                print(textwrap.fill(f"  {name:<24}  {flag.help}{default}", 118, subsequent_indent=" " * 28))
-        print()
-
-
-def complete(values, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on the files there."""
-    training, folder, saved = values.mode == "train", Path(values.checkpoint or "."), {}
-    if values.mode is None:
-        raise UserError("--mode is missing: train, test or export (--help lists all flags)")
-    if values.checkpoint:
-        saved = read_options(values.checkpoint, algorithm)
-        for name in algorithm.network_flags:
-            free = name in algorithm.data_flags and not training
-            if values[name].present and values[name].value != saved[name] and not free:
-                raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
-        kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
-        kept &= set(saved)
-        if values["max_steps"].present or values["max_epochs"].present:  # one given flag replaces both saved ones
-            kept -= {"max_steps", "max_epochs"}
-        for name in kept:
-            try:
-                if saved[name] is None and FLAGS[name].default is not None:
-                    raise ValueError("no value")
-                values.set_default(name, saved[name])
-            except (flags.Error, TypeError, ValueError, OverflowError) as error:
-                raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
-        folder = folder if folder.is_dir() else folder.parent
-    elif not training:
-        example = f"{algorithm.default_data.split('/')[0]}_train"
-        raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved)
-    for name, value in vars(args).items():
-        if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
-            raise UserError(f"--{name} {value}: too large, or not a number")
-    if not args.input_dir and (args.mode != "export" or args.quantize == "int8"):
-        beside = Path(__file__).parent / "samples" / algorithm.default_data
-        default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
-        args.input_dir = default if training else find_held_out(saved["input_dir"])
-        if not args.input_dir:
-            raise UserError(f"no test images found next to {saved['input_dir']}: give --input_dir")
-        print(f"no --input_dir given: using {args.input_dir}")
-    args.input_dir = os.path.abspath(args.input_dir) if training else args.input_dir
-    name = folder.resolve().name.removesuffix("_train")
-    if training and not args.checkpoint:
-        *_, parent, name = Path("/", args.input_dir).parts
-        name = parent if name.startswith("train") else name
-    default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
-    args.output_dir = args.output_dir or default
-    for path in [args.checkpoint] * bool(args.checkpoint) + [args.output_dir] * training:
-        if set("*?[]\\") & set(os.path.abspath(path)):
-            raise UserError(f"{path}: TensorFlow finds no files in folders named with * ? [ ] or \\: rename it")
-    if args.deterministic is None:
-        args.deterministic = args.seed is not None or not training
-    args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
-    args.flip = args.flip and not args.no_flip
-    return args
-
-
-def main(argv, algorithm):
-    """The command line. Returns the exit code."""
-    try:
-        values = copy.deepcopy(FLAGS)
-        unused = values(argv)[1:]
-        if values.help:
-            show_help(values, algorithm)
-            return 0
-        if len(argv) == 1:
-            print(*__doc__.split("\n\n")[:2], "All flags: --help", sep="\n\n", file=sys.stderr)
-            return 2
-        if unused:
-            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
-        args = complete(values, algorithm)
-        shared = [args.replicas, args.cluster] if args.mode == "train" else []
-        args.strategy, args.device = start_devices(args.deterministic, *shared)
-        keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
-        keras.utils.set_random_seed(args.seed)
-        return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
-    except (UserError, flags.Error) as error:
-        message = " ".join(str(error).split())
-    except UnicodeError as error:
-        message = f"{error.object[:200]!a}: not UTF-8; rename the file or folder, or rewrite the flag file"
-    except BrokenPipeError:  # the reader has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports the broken pipe at exit
-        return 141
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except (MemoryError, tf.errors.OpError) as error:
-        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
-            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
-            os._exit(2)  # TensorFlow's own end would wait for it
-        reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
-        if not reason and not isinstance(error, too_large):
-            raise
-        message = "out of memory: lower --batch_size, --crop_size or --ngf"
-        if reason:
-            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
-    print(f"error: {message}", file=sys.stderr)
-    return 2
-# <<< second half
+        if is_averaged(checkpoint):
+            objects = {"averaged": objects}
+        elif "ema_decay" in args.given:
+            raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
+        else:  # --ema_decay came later
+            print(f"{checkpoint} holds no averaged weights: using the weights", file=sys.stderr)
+    restore(checkpoint, objects)
+    return checkpoint
+# <<< small functions
 
 
 if __name__ == "__main__":

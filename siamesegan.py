@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 # /// script
-# requires-python = ">=3.11"
-# dependencies = ["tensorflow==2.21.0", "tensorboard==2.21.0", "numpy", "pillow", "absl-py"]
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["tensorflow", "numpy", "pillow", "absl-py", "tqdm", "tensorboard", "filelock"]
 # ///
 """Siamese GAN: style transfer on HD images, learned on small crops. TensorFlow 2, Keras 3.
 (Pasini 2019, "Style Transfer with GANs on HD Images")
 
     python siamesegan.py --mode train --input_dir hd
-    python siamesegan.py --mode test --checkpoint hd_train
-    python siamesegan.py --mode export --checkpoint hd_train --export_format saved_model
+    python siamesegan.py --mode test --checkpoint hd_siamesegan_train
+    python siamesegan.py --mode export --checkpoint hd_siamesegan_train
 
-Measured, one run on one core of an Intel Xeon: after 10 minutes with recipes/siamesegan-cpu.flags the photographs of
-samples/hd have the colours of the film. After an hour, HD photographs have dabs and contours of paint, in arbitrary
-colours; edges correlate by 0.83. An image of 1920x1280 takes 13 s and 0.8 GiB, including the program's start.
+Measured, one run on one core of an Intel Xeon: after 10 minutes with recipes/siamesegan-cpu.flags
+the photographs of samples/hd have the colours of the film. After an hour, HD photographs have dabs
+and contours of paint, in arbitrary colours; edges correlate by 0.83. An image of 1920x1280 takes
+13 s and 0.8 GiB, including the program's start.
 
 docs/siamesegan.md explains every output file and number, and what the article leaves open.
 """
@@ -21,36 +22,51 @@ docs/siamesegan.md explains every output file and number, and what the article l
 import collections
 import contextlib
 import copy
-import fcntl
 import functools
+import hashlib
 import html
 import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import textwrap
+import threading
 import time
 import types
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 from absl import flags
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+os.environ["KERAS_BACKEND"] = "tensorflow"  # another project may have chosen another one
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - `2>&-` would give its number 2 to the next file
+if sys.stderr is None:  # as after `2>&-`, which would give its number 2 to the next file
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def has_avx():
+    """Whether TensorFlow runs on this processor: x86 needs AVX. True where Linux does not tell."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return "\nflags" not in cpuinfo or " avx " in cpuinfo
 
 
 @contextlib.contextmanager
 def quiet_stderr():
-    """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 in the environment shows it."""
+    """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 shows it."""
     saved = os.dup(2)
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
-        with open(os.devnull, "w") as null:
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and has_avx():  # else TensorFlow says why it ends
+        with open(os.devnull, "w", encoding="utf-8") as null:
             os.dup2(null.fileno(), 2)
     try:
         yield
@@ -66,119 +82,59 @@ with quiet_stderr():
     import tensorflow as tf
     from keras import layers, ops
 
+keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
+
 FLAGS = flags.FlagValues()  # a set of its own, so that all algorithm files can be imported together
-kinds = (flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool, flags.DEFINE_enum)
-string, integer, number, boolean, choice = (functools.partial(define, flag_values=FLAGS) for define in kinds)
+string = functools.partial(flags.DEFINE_string, flag_values=FLAGS)
+integer = functools.partial(flags.DEFINE_integer, flag_values=FLAGS)
+number = functools.partial(flags.DEFINE_float, flag_values=FLAGS)
+boolean = functools.partial(flags.DEFINE_bool, flag_values=FLAGS)
+choice = functools.partial(flags.DEFINE_enum, flag_values=FLAGS)
 # <<< start
 
-# ------------------------------------------------------------------------------------------------------------- flags
-# Those of every algorithm (--mode, --checkpoint, --seed, --save_freq and so on) are in the second half of this file.
+# ------------------------------------------------------------------------------------------- flags
+# Those of every algorithm (--mode, --checkpoint, --seed and so on) follow after the algorithm.
 
-string("input_dir", None, "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
-choice("which_direction", "AtoB", ["AtoB", "BtoA"], "give images of A the style of B, or back; a training learns one")
-integer("max_epochs", 200, "passes over the images, of --crops_per_image crops each, in total", lower_bound=1)
-integer("decay_epochs", 0, "final epochs, over which the learning rates fall linearly to 0", lower_bound=0)
-integer("batch_size", 16, "crops of each domain in a training step; the content loss compares all pairs", lower_bound=2)
-integer("tile", 64, "S, pixels, a multiple of 32: G translates SxS tiles, D sees 2Sx2S crops", lower_bound=32)
-integer("train_size", 640, "pixels that longer images are reduced to, so that crops show more; 0: never", lower_bound=0)
-integer("crops_per_image", 64, "crops that each image gives in an epoch", lower_bound=1)
-number("min_contrast", 8, "least standard deviation of grey, 0 to 127; crops below it are redrawn", lower_bound=0)
-integer("cache_images", 500, "reduced images kept in memory per domain; of more, this many at a time", lower_bound=1)
-integer("ngf", 48, "generator filters in the first convolution", lower_bound=1, upper_bound=4096)
-integer("ndf", 64, "discriminator filters in the first convolution", lower_bound=1, upper_bound=4096)
-integer("vec_len", 128, "length of the discriminator's vectors", lower_bound=1)
-choice("norm", "pixel", ["pixel", "none"], "generator norm: scale the channels of each pixel to an RMS of 1, or none")
-choice("upsample", "resize", ["transpose", "resize"], "transpose is faster, but leaves a grid of dots in flat areas")
+string("input_dir", None,
+       "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
+choice("which_direction", "AtoB", ["AtoB", "BtoA"],
+       "give images of A the style of B, or back; a training learns one")
+integer("max_epochs", 200, "passes over the images, of --crops_per_image crops each, in total", 1)
+integer("decay_epochs", 0, "final epochs, over which the learning rates fall linearly to 0", 0)
+integer("batch_size", 16,
+        "crops of each domain per training step; the content loss compares all pairs", 2)
+integer("tile", 64, "S, pixels, a multiple of 32: G translates SxS tiles, D sees 2Sx2S crops", 32)
+integer("train_size", 640,
+        "pixels that longer images are reduced to, so that crops show more; 0: never", 0)
+integer("crops_per_image", 64, "crops that each image gives in an epoch", 1)
+number("min_contrast", 8,
+       "least standard deviation of grey, 0 to 127; crops below it are redrawn", 0)
+integer("cache_images", 500,
+        "reduced images kept in memory per domain; of more, this many at a time", 1)
+integer("ngf", 48, "generator filters in the first convolution", 1, 4096)
+integer("ndf", 64, "discriminator filters in the first convolution", 1, 4096)
+integer("vec_len", 128, "length of the discriminator's vectors", 1)
+choice("norm", "pixel", ["pixel", "none"],
+       "generator norm: scale the channels of each pixel to an RMS of 1, or none")
+choice("upsample", "resize", ["transpose", "resize"],
+       "transpose is faster, but leaves a grid of dots in flat areas")
 boolean("spectral_norm", True, "divide the discriminator's kernels by their largest singular value")
 boolean("combo", True, "D sees four joined tiles, with their borders; --nocombo: single tiles")
-number("lr", 2e-4, "learning rate of the generator's Adam", lower_bound=0)
-number("lr_d", 4e-4, "learning rate of the discriminators' Adam", lower_bound=0)
-number("margin", 2.0, "minimum length that D's vectors of translations should have", lower_bound=0)
-number("gan_weight", 1.0, "weight of the generator's adversarial loss: its vectors' squared length", lower_bound=0)
-number("content_weight", 3.0, "weight of the content loss, for both networks", lower_bound=0)
-number("patch_weight", 0, "weight of the loss of a PatchGAN, which judges strokes; try 1", lower_bound=0)
-number("overlap_weight", 0, "weight of our overlap loss, which makes tiles fit; try 100 at the end", lower_bound=0)
+number("lr", 2e-4, "learning rate of the generator's Adam", 0)
+number("lr_d", 4e-4, "learning rate of the discriminators' Adam", 0)
+number("margin", 2.0, "minimum length that D's vectors of translations should have", 0)
+number("gan_weight", 1.0,
+       "weight of the generator's adversarial loss: its vectors' squared length", 0)
+number("content_weight", 3.0, "weight of the content loss, for both networks", 0)
+number("patch_weight", 0, "weight of the loss of a PatchGAN, which judges strokes; try 1", 0)
+number("overlap_weight", 0,
+       "weight of our overlap loss, which makes tiles fit; try 100 at the end", 0)
 choice("stitch", "blend", ["blend", "tiles", "whole"],
-       "how test covers an image: overlapping windows blended, SxS tiles joined, or one pass")  # fmt: skip
-integer("tile_size", 512, "pixels; side of the windows of --stitch blend and of LiteRT, ONNX exports", lower_bound=32)
+       "how test covers an image: overlapping windows blended, SxS tiles joined, or one pass")
+integer("tile_size", 512,
+        "pixels; side of the windows of --stitch blend and of LiteRT, ONNX exports", 32)
 
-# -------------------------------------------------------------------------------------------------------------- data
-
-def reduced_size(size, train_size, min_side):
-    """int32 [height, width] => the size for training: the longer side at most train_size, unless 0, the shorter at
-    least min_side pixels."""
-    sides = tf.cast(size, tf.float32)
-    longer, shorter = tf.reduce_max(sides), tf.reduce_min(sides)
-    scale = tf.minimum(1.0, train_size / longer) if train_size else 1.0
-    return tf.maximum(tf.cast(tf.round(sides * tf.maximum(scale, min_side / shorter)), tf.int32), min_side)
-
-
-def usable_images(paths, crop):
-    """The paths of images whose shorter side has at least half of `crop` pixels. It reads all of them, so that an
-    unreadable one is found before training, and warns of those that are left out or enlarged."""
-    sizes = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: tf.shape(load_image(path))[:2], tf.data.AUTOTUNE)
-    with naming_unreadable(paths, load_image):
-        shorter = {path: min(size) for path, size in zip(paths, sizes.as_numpy_iterator(), strict=True)}
-    skipped = [path for path in paths if shorter[path] < crop / 2]
-    small = [path for path in paths if crop / 2 <= shorter[path] < crop]
-    for found, what in ((skipped, f"under {crop / 2:g} pixels: left out"), (small, f"enlarged to {crop} pixels")):
-        if found:
-            print(f"warning: {len(found)} of {len(paths)} images {what}, e.g. {found[0]}", file=sys.stderr)
-    if len(skipped) == len(paths):
-        raise UserError(f"all images in {Path(paths[0]).parent} are too small for crops of {crop} pixels: lower --tile")
-    return [path for path in paths if path not in set(skipped)]
-
-
-def crop_batches(
-    paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed, start, share=None
-):
-    """Endless training batches of random crops, from step `start` on: float32 [n, crop, crop, 3] in [-1, 1]; n, share:
-    see own_share().
-
-    Images are read and reduced to reduced_size(), `cache_images` at a time. If all fit, they stay in memory; else each
-    gives crops_per_image crops before the next ones are read, in a new order in each epoch. A crop whose grey has a
-    standard deviation below min_contrast is drawn again, 7 times at most. All depends on (seed, position) alone.
-    """
-    names, cached = tf.constant(paths), min(len(paths), cache_images)
-    per_round = cached * crops_per_image if cached < len(paths) else 2**62  # crops that the images in memory give
-
-    def load_flat(position):  # => uint8 [h * w * 3], [h, w, 3], so that a ragged tensor can hold images of all sizes
-        image = load_image(names[shuffled_index(position, len(paths), seed)])
-        image = resize(image, reduced_size(tf.shape(image)[:2], train_size, crop))
-        return tf.reshape(image, [-1]), tf.shape(image)
-
-    def example(position, pixels, sizes):
-        index = shuffled_index(position, cached, seed)
-        image = tf.reshape(pixels[index], sizes[index])
-        seeds = tf.stack([tf.constant(seed, tf.int64), position])
-
-        def dull(draw, patch):
-            grey = tf.reduce_mean(tf.cast(patch, tf.float32), -1)
-            return tf.logical_and(draw < 7, tf.math.reduce_std(grey) < min_contrast)
-
-        def draw_again(draw, patch):
-            again = tf.random.experimental.stateless_fold_in(seeds, draw + 2)
-            return draw + 1, tf.image.stateless_random_crop(image, [crop, crop, 3], again)
-
-        patch = tf.image.stateless_random_crop(image, [crop, crop, 3], seeds)
-        _, patch = tf.while_loop(dull, draw_again, (tf.constant(0), patch))
-        if flip:
-            patch = tf.image.stateless_random_flip_left_right(patch, tf.random.experimental.stateless_fold_in(seeds, 1))
-        return tf.cast(patch, tf.float32) / 127.5 - 1
-
-    def crops(number_of_round, images):
-        first = tf.maximum(tf.constant(start * batch_size, tf.int64), number_of_round * per_round)
-        positions = tf.data.Dataset.range(first, (number_of_round + 1) * per_round).filter(is_own)
-        return positions.map(lambda position: example(position, *images), tf.data.AUTOTUNE, deterministic=True)
-
-    n, is_own = own_share(batch_size, share)
-    with tf.device("cpu"):
-        first_round = start * batch_size // per_round
-        positions = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached)
-        rounds = positions.map(load_flat, tf.data.AUTOTUNE).ragged_batch(cached).enumerate(first_round).flat_map(crops)
-        return with_own_threads(rounds.batch(n, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
-
-# ---------------------------------------------------------------------------------------------------------- networks
+# ---------------------------------------------------------------------------------------- networks
 
 def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
@@ -186,11 +142,12 @@ def reflect(x, pixels):
 
 
 def build_generator(ngf=48, norm="pixel", upsample="resize"):
-    """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], both in [-1, 1].
+    """The generator, a fully convolutional U-Net, RGB [n, h, w, 3] => RGB [n, h, w, 3], in [-1, 1].
 
-    h and w are multiples of 16. A norm by the statistics of a tile or batch would make the tiles of an image differ in
-    brightness; norm="pixel" divides the channels of each pixel by their root mean square (Karras et al. 2018,
-    section 4.2) and has a learned scale. upsample="resize": nearest x2 and a 3x3 convolution, not transposed ones.
+    h and w are multiples of 16. A norm by the statistics of a tile or batch would make the tiles of
+    an image differ in brightness; norm="pixel" divides the channels of each pixel by their root
+    mean square (Karras et al. 2018, section 4.2) and has a learned scale. upsample="resize":
+    nearest x2 and a 3x3 convolution, not transposed ones.
     """
 
     def normed(x, name):
@@ -199,47 +156,66 @@ def build_generator(ngf=48, norm="pixel", upsample="resize"):
         return layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
 
     def conv(x, filters, size, strides, name):
-        return layers.Conv2D(filters, size, strides, kernel_initializer="he_normal", name=name)(reflect(x, 1))
+        x = reflect(x, 1)
+        return layers.Conv2D(filters, size, strides, kernel_initializer="he_normal", name=name)(x)
 
     def deconv(x, filters, name):
         if upsample == "resize":
-            return conv(layers.UpSampling2D(2, name=f"{name}_resize")(x), filters, 3, 1, name)
-        return layers.Conv2DTranspose(filters, 4, 2, "same", kernel_initializer="he_normal", name=name)(x)
+            x = layers.UpSampling2D(2, name=f"{name}_resize")(x)
+            return conv(x, filters, 3, 1, name)
+        layer = layers.Conv2DTranspose(
+            filters, 4, 2, "same", kernel_initializer="he_normal", name=name
+        )
+        return layer(x)
 
     x = inputs = keras.Input((None, None, 3))
-    skips = [inputs]
-    # encoder_1 and encoder_2: [batch, 64, 64, 3] => [batch, 32, 32, ngf] => [batch, 16, 16, ngf * 2]
-    # encoder_3 and encoder_4: => [batch, 8, 8, ngf * 4] => [batch, 4, 4, ngf * 8]
+
+    # encoder_1: [batch, 64, 64, 3] => [batch, 32, 32, ngf]
+    # encoder_2: [batch, 32, 32, ngf] => [batch, 16, 16, ngf * 2]
+    # encoder_3: [batch, 16, 16, ngf * 2] => [batch, 8, 8, ngf * 4]
+    # encoder_4: [batch, 8, 8, ngf * 4] => [batch, 4, 4, ngf * 8]
+    encoded = {0: inputs}
     for level in range(1, 5):
-        x = normed(conv(x, ngf * 2 ** (level - 1), 4, 2, f"encoder_{level}"), f"encoder_{level}")
-        skips.append(x)
-    skips.pop()
-    # decoder_4 and decoder_3: [batch, 4, 4, ngf * 8] => [batch, 8, 8, ngf * 4 * 2] => [batch, 16, 16, ngf * 2 * 2]
-    # decoder_2 and decoder_1: => [batch, 32, 32, ngf * 2] => [batch, 64, 64, ngf / 4 + 3]
+        x = conv(x, ngf * 2 ** (level - 1), 4, 2, f"encoder_{level}")
+        x = normed(x, f"encoder_{level}")
+        encoded[level] = x
+
+    # decoder_4: [batch, 4, 4, ngf * 8] => [batch, 8, 8, ngf * 4 * 2]
+    # decoder_3: [batch, 8, 8, ngf * 4 * 2] => [batch, 16, 16, ngf * 2 * 2]
+    # decoder_2: [batch, 16, 16, ngf * 2 * 2] => [batch, 32, 32, ngf * 2]
+    # decoder_1: [batch, 32, 32, ngf * 2] => [batch, 64, 64, ngf / 4 + 3]
     for level in range(4, 0, -1):
-        filters = ngf * 2 ** (level - 2) if level > 1 else max(1, ngf // 4)  # few at full size, where they cost most
-        x = normed(deconv(x, filters, f"decoder_{level}"), f"decoder_{level}")
-        x = layers.Concatenate(name=f"decoder_{level}_skip")([skips.pop(), x])
+        filters = ngf * 2 ** (level - 2)
+        if level == 1:
+            filters = max(1, ngf // 4)  # few at full size, where they cost most
+        x = deconv(x, filters, f"decoder_{level}")
+        x = normed(x, f"decoder_{level}")
+        x = layers.Concatenate(name=f"decoder_{level}_skip")([encoded[level - 1], x])
+
     # decoder_0: [batch, 64, 64, ngf / 4 + 3] => [batch, 64, 64, 3]
     last = layers.Conv2D(3, 3, kernel_initializer=weights_init(), name="decoder_0")
     x = last(reflect(x, 1))
     identity = np.zeros(last.kernel.shape, np.float32)
-    identity[1, 1, :3] = 1.25 * np.eye(3)  # an untrained generator copies its input; 1.25 makes up for tanh
+    identity[1, 1, :3] = 1.25 * np.eye(3)  # an untrained generator copies; 1.25 makes up for tanh
     last.kernel.assign(last.kernel + identity)
-    return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="tanh")(x), name="generator")
+    x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
+    return keras.Model(inputs, x, name="generator")
 
 
 class SpectralConv2D(layers.Conv2D):
-    """Convolution with the kernel divided by its largest singular value (Miyato et al. 2018), a power iteration a call.
+    """Convolution with the kernel divided by its largest singular value (Miyato et al. 2018), by
+    one power iteration per call.
 
-    As in PyTorch the gradient goes through the division. keras.layers.SpectralNormalization overwrites the weights with
-    the divided kernel, rounded under mixed precision.
+    As in PyTorch the gradient goes through the division. keras.layers.SpectralNormalization
+    overwrites the weights with the divided kernel, rounded under mixed precision.
     """
 
     def build(self, shape):
         super().build(shape)
-        options = {"initializer": keras.initializers.RandomNormal(), "trainable": False}
-        self.u = self.add_weight(name="u", shape=[self.filters], dtype="float32", autocast=False, **options)
+        self.u = self.add_weight(
+            name="u", shape=[self.filters], dtype="float32", autocast=False,
+            initializer=keras.initializers.RandomNormal(), trainable=False,
+        )
 
     def convolution_op(self, x, kernel):
         matrix = tf.reshape(tf.cast(kernel, tf.float32), [-1, self.filters])
@@ -252,54 +228,82 @@ class SpectralConv2D(layers.Conv2D):
 
 
 def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True):
-    """The discriminator, RGB [n, size, size, 3] in [-1, 1] => vectors [n, vec_len]. size is a multiple of 32."""
+    """The discriminator, RGB [n, size, size, 3] in [-1, 1] => vectors [n, vec_len].
+
+    size is a multiple of 32.
+    """
     convolution = SpectralConv2D if spectral_norm else layers.Conv2D
     x = inputs = keras.Input((size, size, 3))
-    # layer_1 and layer_2: [batch, 128, 128, 3] => [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
-    # layer_3 to layer_5: => [batch, 16, 16, ndf * 4] => [batch, 8, 8, ndf * 8] => [batch, 4, 4, ndf * 8]
+
+    # layer_1: [batch, 128, 128, 3] => [batch, 64, 64, ndf]
+    # layer_2: [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
+    # layer_3: [batch, 32, 32, ndf * 2] => [batch, 16, 16, ndf * 4]
+    # layer_4: [batch, 16, 16, ndf * 4] => [batch, 8, 8, ndf * 8]
+    # layer_5: [batch, 8, 8, ndf * 8] => [batch, 4, 4, ndf * 8]
     for level in range(1, 6):
+        name = f"layer_{level}"
         filters = ndf * min(2 ** (level - 1), 8)
-        x = convolution(filters, 4, 2, "same", kernel_initializer="he_normal", name=f"layer_{level}")(x)
-        x = layers.LeakyReLU(0.2, name=f"layer_{level}_lrelu")(x)
+        x = convolution(filters, 4, 2, "same", kernel_initializer="he_normal", name=name)(x)
+        x = layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
+
     # vector: [batch, 4, 4, ndf * 8] => [batch, vec_len]
-    x = layers.Conv2D(vec_len, size // 32, name="vector")(x)  # free to stretch what separates fakes from real images
-    return keras.Model(inputs, layers.Flatten(dtype="float32", name="flatten")(x), name="discriminator")
+    # not normalized: free to stretch what separates fakes from real images
+    x = layers.Conv2D(vec_len, size // 32, name="vector")(x)
+    x = layers.Flatten(dtype="float32", name="flatten")(x)
+    return keras.Model(inputs, x, name="discriminator")
 
 
 def build_patch_discriminator(ndf=64):
-    """A PatchGAN, RGB [n, 128, 128, 3] in [-1, 1] => logits [n, 16, 16, 1], each for a patch of 70x70 pixels: it sees
-    the strokes that one vector of the whole crop misses. (Isola et al. 2017, section 6.1.2)"""
+    """A PatchGAN, RGB [n, 128, 128, 3] in [-1, 1] => logits [n, 16, 16, 1], each for a patch of
+    70x70 pixels: it sees the strokes that one vector of the whole crop misses. (Isola et al. 2017,
+    section 6.1.2)"""
     x = inputs = keras.Input((None, None, 3))
-    # patch_1 and patch_2: [batch, 128, 128, 3] => [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
-    # patch_3 to patch_5: => [batch, 16, 16, ndf * 4] => [batch, 16, 16, ndf * 8] => [batch, 16, 16, 1]
-    for level, (filters, strides) in enumerate(((ndf, 2), (ndf * 2, 2), (ndf * 4, 2), (ndf * 8, 1), (1, 1)), start=1):
-        x = layers.Conv2D(filters, 4, strides, "same", kernel_initializer=weights_init(), name=f"patch_{level}")(x)
-        if 1 < level < 5:
-            x = layers.GroupNormalization(-1, name=f"patch_{level}_norm")(x)  # an instance norm
-        if level < 5:
-            x = layers.LeakyReLU(0.2, name=f"patch_{level}_lrelu")(x)
-    return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="patches")
+
+    # patch_1: [batch, 128, 128, 3] => [batch, 64, 64, ndf]
+    # patch_2: [batch, 64, 64, ndf] => [batch, 32, 32, ndf * 2]
+    # patch_3: [batch, 32, 32, ndf * 2] => [batch, 16, 16, ndf * 4]
+    # patch_4: [batch, 16, 16, ndf * 4] => [batch, 16, 16, ndf * 8]
+    for level in range(1, 5):
+        name = f"patch_{level}"
+        strides = 2 if level < 4 else 1
+        x = layers.Conv2D(
+            ndf * 2 ** (level - 1), 4, strides, "same", kernel_initializer=weights_init(), name=name
+        )(x)
+        if level > 1:
+            x = layers.GroupNormalization(-1, name=f"{name}_norm")(x)  # an instance norm
+        x = layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
+
+    # patch_5: [batch, 16, 16, ndf * 8] => [batch, 16, 16, 1]
+    x = layers.Conv2D(1, 4, 1, "same", kernel_initializer=weights_init(), name="patch_5")(x)
+    x = layers.Activation("linear", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x, name="patches")
 
 
 def cut(images):
-    """[n, 2S, 2S, 3] => tiles [4n, S, S, 3]: of each image upper left, upper right, lower left, lower right."""
-    n, side = images.shape[0], images.shape[1] // 2
-    tiles = tf.transpose(tf.reshape(images, [n, 2, side, 2, side, 3]), [0, 1, 3, 2, 4, 5])
+    """[n, 2S, 2S, 3] => tiles [4n, S, S, 3]: of each image upper left, upper right, lower left,
+    lower right."""
+    n = images.shape[0]
+    side = images.shape[1] // 2
+    parts = tf.reshape(images, [n, 2, side, 2, side, 3])
+    tiles = tf.transpose(parts, [0, 1, 3, 2, 4, 5])
     return tf.reshape(tiles, [4 * n, side, side, 3])
 
 
 def join(tiles):
     """Tiles [4n, S, S, 3] => [n, 2S, 2S, 3]: the inverse of cut()."""
-    n, side = tiles.shape[0] // 4, tiles.shape[1]
-    images = tf.transpose(tf.reshape(tiles, [n, 2, 2, side, side, 3]), [0, 1, 3, 2, 4, 5])
+    n = tiles.shape[0] // 4
+    side = tiles.shape[1]
+    parts = tf.reshape(tiles, [n, 2, 2, side, side, 3])
+    images = tf.transpose(parts, [0, 1, 3, 2, 4, 5])
     return tf.reshape(images, [n, 2 * side, 2 * side, 3])
 
 
 def combo(generator, images):
-    """Translates crops as four tiles each, which the generator sees one by one: [n, 2S, 2S, 3] => [n, 2S, 2S, 3]."""
+    """Translates crops as four tiles each, which the generator sees one by one: [n, 2S, 2S, 3] =>
+    [n, 2S, 2S, 3]."""
     return join(generator(cut(images)))
 
-# ------------------------------------------------------------------------------------------------------------ losses
+# ------------------------------------------------------------------------------------------ losses
 
 def origin_loss(vectors):
     """Mean of |v|^2 over vectors [n, vec_len]: real images lie near the origin."""
@@ -307,344 +311,1587 @@ def origin_loss(vectors):
 
 
 def margin_loss(vectors, margin):
-    """Mean of max(0, margin - |v|)^2 over vectors [n, vec_len]: fakes lie at least `margin` from the origin."""
-    length = tf.sqrt(tf.reduce_sum(tf.square(vectors), -1) + 1e-12)  # the root has no gradient at 0
+    """Mean of max(0, margin - |v|)^2 over vectors [n, vec_len]: fakes lie at least `margin` from
+    the origin."""
+    squares = tf.reduce_sum(tf.square(vectors), -1)
+    length = tf.sqrt(squares + 1e-12)  # the root has no gradient at 0
     return tf.reduce_mean(tf.square(tf.maximum(0.0, margin - length)))
 
 
 def content_loss(vectors, translated):
-    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n images: the difference between two
-    keeps its direction. v [n, vec_len]: vectors of the images, t: of their translations."""
+    """Mean of 1 - cos(v_i - v_j, t_i - t_j), in [0, 2], over all pairs i < j of n images: the
+    difference between two keeps its direction. v [n, vec_len]: vectors of the images, t: of their
+    translations."""
     i, j = np.triu_indices(vectors.shape[0], 1)
-    before, after = (tf.math.l2_normalize(tf.gather(v, i) - tf.gather(v, j), -1) for v in (vectors, translated))
+    before = tf.math.l2_normalize(tf.gather(vectors, i) - tf.gather(vectors, j), -1)
+    after = tf.math.l2_normalize(tf.gather(translated, i) - tf.gather(translated, j), -1)
     return tf.reduce_mean(1 - tf.reduce_sum(before * after, -1))
 
 
 def overlap_loss(generator, images, joined):
-    """Mean of |G(m) - m'|: a translation should not depend on where the image was cut. m: the tile in the middle of
-    crops [n, 2S, 2S, 3]; m': the same place in `joined`, where parts of four tiles meet."""
+    """Mean of |G(m) - m'|: a translation should not depend on where the image was cut. m: the tile
+    in the middle of crops [n, 2S, 2S, 3]; m': the same place in `joined`, where parts of four tiles
+    meet."""
     quarter = images.shape[1] // 4
-    middle = (slice(None), slice(quarter, -quarter), slice(quarter, -quarter))
-    return tf.reduce_mean(tf.abs(generator(images[middle]) - joined[middle]))
+    inner = slice(quarter, -quarter)
+    middle = images[:, inner, inner]
+    return tf.reduce_mean(tf.abs(generator(middle) - joined[:, inner, inner]))
 
 
 def patch_losses(real, fake):
-    """Least-squares losses (of D, of G) of a PatchGAN's logits for style images and translations. (Mao et al. 2017)"""
-    d_loss = (tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(tf.square(fake))) / 2  # D(real) => 1, D(fake) => 0
-    return d_loss, tf.reduce_mean(tf.square(fake - 1))  # D(fake) => 1, for G
+    """Least-squares losses (of D, of G) of a PatchGAN's logits for style images and translations.
+    (Mao et al. 2017)"""
+    # D(real) => 1, D(fake) => 0
+    loss_d = (tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(tf.square(fake))) / 2
+    # D(fake) => 1
+    loss_g = tf.reduce_mean(tf.square(fake - 1))
+    return loss_d, loss_g
 
-# --------------------------------------------------------------------------------------------------------- algorithm
+# --------------------------------------------------------------------------------------- algorithm
 
 class SiameseGAN:
-    """Siamese GAN with the interface that the second half of this file expects. training=False: only the generator."""
+    """Siamese GAN with the interface that the rest of this file expects. training=False: only the
+    generator."""
 
-    name, default_data = "siamesegan", "hd"
-    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")  # and "discrim_patch" if there is one
-    network_flags = ("which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm", "combo")
-    network_flags += ("patch_weight",)
+    name = "siamesegan"
+    default_data = "hd"
+    default_name = "DATA_siamesegan"
+    # and "discrim_patch" with --patch_weight
+    losses = ("discrim_origin", "discrim_margin", "gan", "content", "overlap")
+    network_flags = (
+        "which_direction", "tile", "ngf", "ndf", "vec_len", "norm", "upsample", "spectral_norm",
+        "combo", "patch_weight",
+    )
     data_flags = ("train_size", "seed")
-    multiple = 16  # the sides of what the generator takes are multiples of it
+    multiple = 16  # the sides of what the generator takes are multiples of this
     aspect_ratio = 1.0
 
     def __init__(self, args, training):
         if args.tile % 32:
-            raise UserError(f"--tile {args.tile}: give a multiple of 32, e.g. {max(32, round(args.tile / 32) * 32)}")
-        self.args, self.load, self.crops_per_image = args, load_image, args.crops_per_image
+            near = max(32, round(args.tile / 32) * 32)
+            raise UserError(f"--tile {args.tile}: give a multiple of 32, e.g. {near}")
+        self.args = args
+        self.read = read_image
+        self.crops_per_image = args.crops_per_image
         self.crop = args.tile_size, args.tile_size
+        self.max_side = args.train_size if training else 0  # of the samples of a training
         self.generator = build_generator(args.ngf, args.norm, args.upsample)
-        self.networks, self.optimizers, self.learning_rates, self.state = {"generator": self.generator}, {}, {}, {}
-        self.max_side = args.train_size if training else 0  # the samples of a training are reduced as it reduces images
-        self.translate = tf.function(self.translate, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        self.networks = {"generator": self.generator}
+        signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+        self.translate = tf.function(self.translate, input_signature=signature)
+        self.optimizers = {}
+        self.learning_rates = {}
+        self.state = {}
         if training:
-            size = args.tile * 2 if args.combo else args.tile
-            self.discriminator = build_discriminator(size, args.vec_len, args.ndf, args.spectral_norm)
-            self.networks["discriminator"] = self.discriminator
-            self.learning_rates = {"generator": args.lr, "discriminator": args.lr_d}
-            if args.patch_weight:
-                self.networks["patches"] = build_patch_discriminator(args.ndf)
-                self.learning_rates["patches"], self.losses = args.lr_d, (*self.losses, "discrim_patch")
-            for name, network in self.networks.items():
-                rate, weights = self.learning_rates[name], network.trainable_variables
-                self.optimizers[name] = build_optimizer(weights, rate, args.beta1, args.mixed_precision)
-            self.train_step = compile_step(self.train_step, args.xla)
+            self.build_training(args)
 
     def train_step(self, step, images):
-        """One step of all networks on a batch of batches(). Returns the losses, float32 [len(losses)]."""
-        args, (content, style) = self.args, images
-        generator, discriminator = self.generator, self.discriminator
+        """One step of all networks on a batch of batches(). Returns the losses, float32
+        [len(losses)]."""
+        args = self.args
+        content, style = images
+        generator = self.networks["generator"]
+        discriminator = self.networks["discriminator"]
+
         with tf.GradientTape(persistent=True) as tape:
             fake = combo(generator, content)
-            overlap_term = overlap_loss(generator, content, fake) if args.overlap_weight else tf.constant(0.0)
+            overlap = tf.constant(0.0)
+            if args.overlap_weight:
+                overlap = overlap_loss(generator, content, fake)
             if not args.combo:
                 content, style, fake = cut(content), cut(style), cut(fake)
-            style_vectors, content_vectors = tf.split(discriminator(tf.concat([style, content], 0)), 2)
+            real_vectors = discriminator(tf.concat([style, content], 0))
+            style_vectors, content_vectors = tf.split(real_vectors, 2)
             fake_vectors = discriminator(fake)
-            origin_term = origin_loss(style_vectors)  # D(style) => 0
-            margin_term = margin_loss(fake_vectors, args.margin)  # |D(fake)| => at least margin
-            vectors = gathered(content_vectors), gathered(fake_vectors)  # of the whole batch, on several replicas
-            content_term = content_loss(*vectors)  # D(c1) - D(c2) parallel to D(f1) - D(f2)
-            gan_term = origin_loss(fake_vectors)  # D(fake) => 0, for G
+
+            # discriminator: D(style) => 0, |D(fake)| => at least margin; generator: D(fake) => 0
+            origin = origin_loss(style_vectors)
+            margin = margin_loss(fake_vectors, args.margin)
+            gan = origin_loss(fake_vectors)
+            # both: D(c1) - D(c2) parallel to D(f1) - D(f2), in the batch of all replicas
+            content_term = content_loss(gathered(content_vectors), gathered(fake_vectors))
             patch_d = patch_g = tf.constant(0.0)
             if args.patch_weight:
-                patch_d, patch_g = patch_losses(*(self.networks["patches"](x) for x in (style, fake)))
-            total_g = args.gan_weight * gan_term + args.content_weight * content_term
-            total_g += args.overlap_weight * overlap_term + args.patch_weight * patch_g
-            total_d = origin_term + margin_term + args.content_weight * content_term
-            totals = {"generator": total_g, "discriminator": total_d, "patches": patch_d}
-            scaled = {name: optimizer.scale_loss(totals[name]) for name, optimizer in self.optimizers.items()}
-        weights = {name: self.networks[name].trainable_variables for name in scaled}
-        gradients = {name: tape.gradient(scaled[name], weights[name]) for name in scaled}
+                patches = self.networks["patches"]
+                patch_d, patch_g = patch_losses(patches(style), patches(fake))
+
+            loss_g = (
+                args.gan_weight * gan
+                + args.content_weight * content_term
+                + args.overlap_weight * overlap
+                + args.patch_weight * patch_g
+            )
+            loss_d = origin + margin + args.content_weight * content_term
+            losses = {"generator": loss_g, "discriminator": loss_d, "patches": patch_d}
+            scaled = {}
+            for name, optimizer in self.optimizers.items():
+                scaled[name] = optimizer.scale_loss(losses[name])
+
+        gradients = {}
+        for name in self.optimizers:
+            gradients[name] = tape.gradient(scaled[name], self.networks[name].trainable_variables)
         for name, optimizer in self.optimizers.items():
-            optimizer.apply_gradients(zip(gradients[name], weights[name], strict=True))
-        losses = [origin_term, margin_term, gan_term, content_term, overlap_term, patch_d]
-        return tf.stack(losses[: len(self.losses)])
+            weights = self.networks[name].trainable_variables
+            optimizer.apply_gradients(zip(gradients[name], weights, strict=True))
+        terms = [origin, margin, gan, content_term, overlap, patch_d]
+        return tf.stack(terms[: len(self.losses)])
+
+    def build_training(self, args):
+        """The discriminators and the optimizers."""
+        size = args.tile * 2 if args.combo else args.tile
+        self.networks["discriminator"] = build_discriminator(
+            size, args.vec_len, args.ndf, args.spectral_norm
+        )
+        self.learning_rates = {"generator": args.lr, "discriminator": args.lr_d}
+        if args.patch_weight:
+            self.networks["patches"] = build_patch_discriminator(args.ndf)
+            self.learning_rates["patches"] = args.lr_d
+            self.losses = (*self.losses, "discrim_patch")
+        for name, network in self.networks.items():
+            self.optimizers[name] = build_optimizer(
+                network.trainable_variables, self.learning_rates[name], args.beta1,
+                args.mixed_precision,
+            )
+        self.train_step = compile_step(self.train_step, args.xla)
 
     def translate(self, images):
-        """uint8 RGB [n, h, w, 3], sides multiples of 16 => their translations, float32 RGB [n, h, w, 3] in [0, 1]."""
-        return (self.generator(tf.cast(images, tf.float32) / 127.5 - 1) + 1) / 2
+        """uint8 RGB [n, h, w, 3], sides multiples of 16 => float32 RGB [n, h, w, 3] in [0, 1]."""
+        outputs = self.generator(tf.cast(images, tf.float32) / 127.5 - 1)
+        return (outputs + 1) / 2
 
     def find_training_images(self):
         """{domain: paths} to train on."""
-        paths = {domain: [path for _, path in list_images(self.args.input_dir, "train", domain)] for domain in "AB"}
-        return {domain: usable_images(paths[domain], 2 * self.args.tile) for domain in "AB"}
+        images = {}
+        for domain in ("A", "B"):
+            found = list_images(self.args.input_dir, "train", domain)
+            images[domain] = usable_images([path for _, path in found], 2 * self.args.tile)
+        return images
 
     def find_test_images(self, input_dir, split="test"):
         """[(name, path, direction)] of the images to translate."""
         direction = self.args.which_direction
-        return [(name, path, direction) for name, path in list_images(input_dir, split, direction[0])]
+        images = list_images(input_dir, split, direction[0])
+        return [(name, path, direction) for name, path in images]
 
     def find_samples(self, held_out):
-        """[(name, path, direction)] of four images that training shows; held_out: of the test data if there is any."""
-        has_test = (Path(self.args.input_dir) / f"test{self.args.which_direction[0]}").is_dir()
-        return self.find_test_images(self.args.input_dir, "test" if held_out and has_test else "train")[:4]
+        """[(name, path, direction)] of four images that training shows; held_out: of the test data
+        if there is any."""
+        folder = Path(self.args.input_dir)
+        has_test = held_out and (folder / f"test{self.args.which_direction[0]}").is_dir()
+        return self.find_test_images(folder, "test" if has_test else "train")[:4]
 
     def batches(self, paths, start, share=None):
-        """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S, 3] in [-1, 1]."""
+        """Training batches from step `start` on: content and style, float32 crops [batch, 2S, 2S,
+        3] in [-1, 1]."""
         args = self.args
-        crops = 2 * args.tile, args.train_size, args.crops_per_image, args.min_contrast, args.cache_images
-        rest = args.batch_size, args.flip
-        A = crop_batches(paths["A"], *crops, *rest, args.seed, start, share)
-        B = crop_batches(paths["B"], *crops, *rest, args.seed ^ 2**30, start, share)  # not as A
-        return tf.data.Dataset.zip((A, B) if args.which_direction == "AtoB" else (B, A))
+        domains = []
+        for domain, seed in (("A", args.seed), ("B", args.seed ^ 2**30)):  # not the same crops
+            domains.append(
+                crop_batches(
+                    paths[domain], 2 * args.tile, args.train_size, args.crops_per_image,
+                    args.min_contrast, args.cache_images, args.batch_size, args.flip, seed, start,
+                    share, args.version,
+                )
+            )
+        if args.which_direction == "BtoA":
+            domains.reverse()
+        return tf.data.Dataset.zip(*domains)
 
     def translate_images(self, images, direction):
-        """uint8 RGB [n, h, w, 3] of any size => their translations, uint8 RGB [n, h, w, 3], as --stitch says."""
+        """uint8 RGB [n, h, w, 3] of any size => their translations, as --stitch says."""
+        tile = self.args.tile
         if self.args.stitch == "tiles":
-            return np.stack([translate_tiles(self.translate, image, self.args.tile) for image in images])
+            return np.stack([translate_tiles(self.translate, image, tile) for image in images])
         window = max(images.shape) if self.args.stitch == "whole" else self.args.tile_size
         return translate_windows(self.translate, images, window, self.multiple, overlap=0.25)
 
     def translate_file(self, path, direction):
-        """Path => uint8 RGB images by kind: inputs and outputs, at the size of the image; in training reduced."""
-        inputs = load_image(path)
-        if self.max_side:
-            inputs = resize(inputs, reduced_size(tf.shape(inputs)[:2], self.max_side, 1))
-        return {"inputs": inputs.numpy(), "outputs": self.translate_images(inputs.numpy()[None], direction)[0]}
+        """Path => uint8 RGB images by kind: inputs and outputs, at the size of the image; in
+        training reduced."""
+        inputs = read_reduced(path, self.max_side, 1) if self.max_side else read_image(path)
+        outputs = self.translate_images(inputs[None], direction)[0]
+        return {"inputs": inputs, "outputs": outputs}
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
-        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => uint8 RGB [n, h, w, 3]."""
+        """A Keras model of standard layers alone, for export: uint8 RGB [n, h, w, 3] => same."""
         generator = build_generator(self.args.ngf, self.args.norm, self.args.upsample)
         generator.set_weights(self.generator.get_weights())
         images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
         outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
         return keras.Model(images, to_uint8((outputs + 1) / 2))
 
-    def serve(self, serving, image):
-        """uint8 RGB [h, w, 3] => its translation by a serving model, at its own size, uint8."""
-
-        def reflected(side):  # indices of the rows or columns of the padded image, as np.pad does it
-            period = tf.maximum(2 * side - 2, 1)
-            index = tf.range(side + -side % self.multiple) % period
-            return tf.minimum(index, period - index)
-
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
-        padded = tf.gather(tf.gather(image, reflected(height)), reflected(width), axis=1)
-        return serving(padded[None])[0, :height, :width]
-
 
 def translate_tiles(translate, image, tile):
-    """Translates an image of any size in tiles of tile x tile pixels and joins them, as the article does.
+    """Translates an image of any size in tiles of tile x tile pixels and joins them, as the article
+    does: uint8 [h, w, 3] => uint8 [h, w, 3].
 
-    uint8 [h, w, 3] => uint8 [h, w, 3]; the last row and column of tiles are padded by reflection. translate: uint8
-    [n, tile, tile, 3] => float [n, tile, tile, 3] in [0, 1].
+    The last row and column of tiles are padded by reflection. translate: uint8 [n, tile, tile, 3]
+    => float [n, tile, tile, 3] in [0, 1].
     """
-    height, width = image.shape[:2]
+    height, width, _ = image.shape
     image = np.pad(image, [(0, -height % tile), (0, -width % tile), (0, 0)], "reflect")
     result = np.empty_like(image)
     for top in range(0, height, tile):
-        tiles = image[top : top + tile].reshape(tile, -1, tile, 3).swapaxes(0, 1)  # [columns, tile, tile, 3]
-        outputs = [np.asarray(translate(tiles[i : i + 32])) for i in range(0, len(tiles), 32)]  # bounded memory
+        row = image[top : top + tile]
+        tiles = row.reshape(tile, -1, tile, 3).swapaxes(0, 1)  # [columns, tile, tile, 3]
+        outputs = []
+        for first in range(0, len(tiles), 32):  # bounded memory
+            outputs.append(np.asarray(translate(tiles[first : first + 32])))
         row = np.concatenate(outputs).swapaxes(0, 1).reshape(tile, -1, 3)
         result[top : top + tile] = np.rint(np.clip(row, 0, 1) * 255)
     return result[:height, :width]
 
-# >>> second half: the same in all algorithm files (tools/fix_copies.py)
-# =====================================================================================================================
-# The algorithm ends here; the rest is the same in every algorithm file. Of an algorithm class it uses:
+# -------------------------------------------------------------------------------------------- data
+
+def read_reduced(path, train_size, min_side):
+    """Reads an image at the size for training, uint8 RGB [h, w, 3]: its longer side at most
+    train_size pixels, unless that is 0, its shorter at least min_side."""
+    image = open_image(path)
+    sides = np.float32([image.height, image.width])
+    scale = np.float32(1)
+    if train_size:
+        scale = min(scale, np.float32(train_size) / sides.max())
+    scale = max(scale, np.float32(min_side) / sides.min())
+    size = np.maximum(np.round(sides * scale), min_side).astype(int)
+    return np.asarray(resize_image(image, size))
+
+
+def usable_images(paths, crop):
+    """The paths of images whose shorter side has at least half of `crop` pixels.
+
+    It reads all of them, so that an unreadable one is found before training, and warns of those
+    that are left out or enlarged.
+    """
+    with ThreadPoolExecutor() as threads:
+        shorter = dict(zip(paths, threads.map(shorter_side, paths), strict=True))
+    skipped = [path for path in paths if shorter[path] < crop / 2]
+    small = [path for path in paths if crop / 2 <= shorter[path] < crop]
+    warn_of(skipped, paths, f"under {crop / 2:g} pixels: left out")
+    warn_of(small, paths, f"enlarged to {crop} pixels")
+    if len(skipped) == len(paths):
+        raise UserError(f"all images in {Path(paths[0]).parent} are too small for crops of {crop} "
+                        "pixels: lower --tile")
+    return [path for path in paths if shorter[path] >= crop / 2]
+
+
+def shorter_side(path):
+    """The shorter side of an image, in pixels."""
+    return min(open_image(path).size)
+
+
+def warn_of(found, paths, what):
+    """Warns of some of the images, if there are any."""
+    if found:
+        print(f"warning: {len(found)} of {len(paths)} images {what}, e.g. {found[0]}",
+              file=sys.stderr)
+
+
+def crop_batches(
+    paths, crop, train_size, crops_per_image, min_contrast, cache_images, batch_size, flip, seed,
+    start, share=None, version=2,
+):
+    """Endless training batches of random crops, from step `start` on: float32 [n, crop, crop, 3] in
+    [-1, 1]. n, share: see own_share(); version: see shuffled_index().
+
+    Images are read and reduced by read_reduced(), `cache_images` at a time. If all fit, they stay
+    in memory; else each gives crops_per_image crops before the next ones are read, in a new order
+    in each epoch. All depends on (seed, position) alone.
+    """
+    names = names_of(paths)
+    cached = min(len(paths), cache_images)
+    # crops that the images in memory give
+    per_round = cached * crops_per_image if cached < len(paths) else 2**62
+    n, is_own = own_share(batch_size, share)
+
+    def read_flat(path):
+        image = read_reduced(os.fsdecode(path), train_size, crop)
+        return image.reshape(-1), np.int32(image.shape)
+
+    def load_flat(position):
+        # => uint8 [h * w * 3], [h, w, 3], so that a ragged tensor can hold images of all sizes
+        path = names[shuffled_index(position, len(paths), seed, version)]
+        pixels, shape = tf.numpy_function(read_flat, [path], (tf.uint8, tf.int32))
+        return tf.ensure_shape(pixels, [None]), tf.ensure_shape(shape, [3])
+
+    def crops_of_round(number, images):
+        pixels, shapes = images
+
+        def example(position):
+            index = shuffled_index(position, cached, seed, version)
+            image = tf.reshape(pixels[index], shapes[index])
+            crop_seed = tf.stack([tf.constant(seed, tf.int64), position])
+            return random_crop(image, crop, min_contrast, flip, crop_seed)
+
+        first = tf.maximum(tf.constant(start * batch_size, tf.int64), number * per_round)
+        positions = tf.data.Dataset.range(first, (number + 1) * per_round).filter(is_own)
+        return positions.map(example, AUTOTUNE, deterministic=True)
+
+    with tf.device("cpu"):
+        first_round = start * batch_size // per_round
+        positions = tf.data.Dataset.range(first_round * cached, 2**62 // per_round * cached)
+        rounds = positions.map(load_flat, AUTOTUNE).ragged_batch(cached).enumerate(first_round)
+        crops = rounds.flat_map(crops_of_round)
+        return with_own_threads(crops.batch(n, drop_remainder=True).prefetch(AUTOTUNE))
+
+
+def random_crop(image, crop, min_contrast, flip, seed):
+    """uint8 [h, w, 3] => a crop, float32 [crop, crop, 3] in [-1, 1]. One whose grey has a standard
+    deviation below min_contrast is drawn again, 7 times at most. seed: int64 [2]."""
+
+    def is_dull(draw, patch):
+        grey = tf.reduce_mean(tf.cast(patch, tf.float32), -1)
+        return tf.logical_and(draw < 7, tf.math.reduce_std(grey) < min_contrast)
+
+    def draw_again(draw, patch):
+        again = tf.random.experimental.stateless_fold_in(seed, draw + 2)
+        return draw + 1, tf.image.stateless_random_crop(image, [crop, crop, 3], again)
+
+    patch = tf.image.stateless_random_crop(image, [crop, crop, 3], seed)
+    _, patch = tf.while_loop(is_dull, draw_again, (tf.constant(0), patch))
+    if flip:
+        flip_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        patch = tf.image.stateless_random_flip_left_right(patch, flip_seed)
+    return tf.cast(patch, tf.float32) / 127.5 - 1
+
+# >>> shared part: the same in all algorithm files (tools/fix_copies.py)
+# ==================================================================================================
+# The algorithm ends here; the rest is the same in every algorithm file, in this order: flags,
+# training, test, export, command line; then what these use: images, devices, optimizers, windows,
+# output files, checkpoints.
+#
+# Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
-#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test and export take over
+#   default_name                str: default folders of a training on DATA, e.g. "DATA_cyclegan"
+#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test
+#                               and export take over
 #   losses                      names of what train_step returns
-#   __init__(args, training)    args: all flags as attributes; training=False builds what test and export need
+#   __init__(args, training)    args: all flags as attributes; training=False builds what test and
+#                               export need
 # and of its objects:
 #   networks, state             {name: keras.Model}, {name: any trackable}: what a checkpoint holds
 #   optimizers, learning_rates  {name: optimizer}, {name: float}: the rates they start with
 #   crops_per_image             int: crops that an image gives in an epoch
-#   crop, aspect_ratio          (height, width) of LiteRT and ONNX models; width / height that test stretches images to
-#   load(path)                  reads an image file as training does; raises tf.errors.OpError
-#   find_training_images() => {kind: [path]};  find_test_images(input_dir) => [(name, path, direction)]
-#   find_samples(held_out) => the same for the images that training shows; held_out: of the test data, if there is any
-#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on; paths: {kind: [path]};
-#                               share: for which of several machines, see own_share()
+#   aspect_ratio                width / height that test stretches images to
+#   multiple                    the sides of what the generators take are multiples of this
+#   read(path)                  reads an image file as training does; raises UserError
+#   find_training_images() => {kind: [path]}
+#   find_test_images(input_dir) => [(name, path, direction)]
+#   find_samples(held_out) => the same for the images that training shows; held_out: of the test
+#                               data, if there is any
+#   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on;
+#                               paths: {kind: [path]}; share: for which machine, see own_share()
 #   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
-#   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; used by tools/translate.py
-#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe recovered, targets
-#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => uint8 RGB
-#   serve(serving, image) => uint8 RGB: the translation of an image [h, w, 3] of any size by such a model
-# =====================================================================================================================
+#   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; for
+#                               tools/translate.py
+#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe
+#                               recovered, targets
+#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => same
+# ==================================================================================================
 
 boolean("help", False, "show this help")
 choice("mode", None, ["train", "test", "export"], "what to do")
-string("output_dir", None, "folder to write to; default: NAME_train, NAME_test or NAME_export, after the data's name")
-string("checkpoint", None, "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
-integer("max_steps", None, "training steps in total, instead of --max_epochs", lower_bound=1)
-integer("seed", None, "random seed, for repeatable trainings; default: drawn", lower_bound=0, upper_bound=2**32 - 1)
-boolean("deterministic", None, "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
+string("output_dir", None,
+       "folder to write to; default: after the data's or the checkpoint's name, and it is printed")
+string("checkpoint", None,
+       "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
+integer("max_steps", None, "training steps in total, instead of --max_epochs", 1)
+integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
+boolean("deterministic", None,
+        "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
-number("beta1", 0.5, "momentum of Adam", lower_bound=0, upper_bound=1)
-number("ema_decay", 0.0, "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
-choice("mixed_precision", "off", ["off", "bfloat16", "float16"], "bfloat16: faster on GPUs, some CPUs (docs/faq.md)")
+number("beta1", 0.5, "momentum of Adam", 0, 1)
+number("ema_decay", 0.0,
+       "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
+choice("mixed_precision", "off", ["off", "bfloat16", "float16"],
+       "bfloat16: faster on GPUs, some CPUs (docs/faq.md)")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
-integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", lower_bound=0)
-integer("progress_freq", 50, "steps between progress lines, 0: none", lower_bound=0)
-integer("display_freq", 500, "steps between sample images in index.html and TensorBoard, 0: none", lower_bound=0)
-integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", lower_bound=0)
-integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", lower_bound=0)
-integer("replicas", 1, "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
-boolean("cluster", False, "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
-choice("export_format", "saved_model", ["saved_model", "litert", "keras", "onnx"], "what export writes")
-choice("quantize", "none", ["none", "float16", "int8"], "weights of a LiteRT export: a half or a quarter of the space")
+integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", 0)
+integer("progress_freq", 50, "steps between progress lines, 0: none", 0)
+integer("display_freq", 500, "steps between samples in index.html and TensorBoard, 0: none", 0)
+integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", 0)
+integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", 0)
+integer("replicas", 1,
+        "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
+boolean("cluster", False,
+        "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "saved", "strategy")  # not kept in options.json
+VERSION = 2  # of trainings, in options.json; 1 had another order of images, and of its checkpoints
+
+# Not kept in options.json:
+RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "no_flip", "saved", "given", "strategy")
+AUTOTUNE = tf.data.AUTOTUNE
 
 
 class UserError(Exception):
     """An error that the user can fix. Its message is one line: what was wrong, what to do."""
 
 
-# ------------------------------------------------------------------------------------------------------- image files
+# ----------------------------------------------------------------------------------------- training
 
-def list_images(folder, split="", domain=""):
-    """[(name, path)] of the images directly in a folder, in natural order (2 before 10); a file gives itself.
+def train(args, algorithm):
+    """Trains from scratch, or on from args.checkpoint. Returns the exit code."""
+    begin = find_beginning(args)
+    check_replicas(args)
+    return Training(args, algorithm, begin).run()
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is taken as it is. Names
-    are those of the files without extension, or with it where a.jpg and a.png would share one.
+
+class Training:
+    """A training, from scratch or continued from the checkpoint `begin`.
+
+    A checkpoint holds all that a training needs to go on: 100 steps give the weights of 60 steps,
+    a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
     """
-    folder = Path(folder)
-    parts = (folder / f"{s}{d}" for s in ("train", "test") for d in "AB")
-    if domain and (split == "train" or any(part.is_dir() for part in parts)):
-        folder = folder / f"{split}{domain}"
-    if not folder.exists():
-        expected = "a folder with trainA, trainB, testA and testB" if domain else "the folder of images"
-        raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
-    types = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-    named = [path for path in folder.glob("*") if path.name.lower().endswith(types) and path.name[0] != "."]
-    if not (paths := [folder] if folder.is_file() else named):
-        raise UserError(f"no images in {folder}; expected files ending in {', '.join(types)}")
-    "".join(map(str, paths)).encode()  # raises UnicodeError for names that TensorFlow would refuse
-    paths.sort(key=lambda path: [int(s) if s.isdecimal() else s.lower() for s in re.split(r"(\d+)", path.name)])
-    stems = collections.Counter(path.stem for path in paths)
-    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
-    names = names if len(set(names)) == len(names) else [path.name for path in paths]  # a.jpg, a.png and a.jpg.png
-    return list(zip(names, map(str, paths), strict=True))
+
+    def __init__(self, args, algorithm, begin):
+        self.args = args
+        self.workers = Workers(args)
+        self.output_dir = Path(args.output_dir)
+        with args.strategy.scope():
+            self.model = algorithm(args, training=True)
+        self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
+        self.find_images()
+        self.restore(begin)
+        self.signals = []  # that came
+        self.unreadable = None  # a UserError that names a damaged image
+        self.workers.check_agreement(self.step, self.paths)
+        self.open_output(begin)
+
+    def find_images(self):
+        """The images to train on and to show, and the number of steps."""
+        args = self.args
+        self.images = self.model.find_training_images()
+        self.paths = [path for paths in self.images.values() for path in paths]
+        self.samples = None
+        if args.display_freq and self.workers.is_chief:
+            self.samples = Samples(self.averages.model if self.averages else self.model)
+        largest = max(len(paths) for paths in self.images.values())
+        self.epoch_size = largest * self.model.crops_per_image
+        steps = math.ceil(args.max_epochs * self.epoch_size / args.batch_size)
+        self.total = args.max_steps or steps
+
+    def restore(self, begin):
+        """Takes the state of the checkpoint `begin`, if there is one."""
+        self.saved_step = tf.Variable(0, dtype=tf.int64)
+        self.saved_losses = tf.Variable(tf.zeros(len(self.model.losses)))
+        self.saved_objects = {
+            **weights_of(self.model),
+            **optimizers_of(self.model),
+            **self.model.state,
+            "step": self.saved_step,
+            "smoothed": self.saved_losses,
+        }
+        if begin:
+            restore_training(begin, self.saved_objects, self.model, self.args.saved)
+        if self.averages:
+            self.averages.start(begin)
+            self.saved_objects["averaged"] = weights_of(self.averages.model)
+        self.first_step = int(self.saved_step)
+        self.step = self.first_step  # steps done
+        self.is_whole = True  # no step is half done
+
+    def open_output(self, begin):
+        """Takes possession of --output_dir and says what will be trained."""
+        if self.workers.is_chief:
+            self.lock = take_folder(self.output_dir, begin)
+            options = {"script": self.model.name, **saved_options(self.args)}
+            write_file(self.output_dir / "options.json", options)
+        checkpoint = tf.train.Checkpoint(**self.saved_objects)
+        self.manager = tf.train.CheckpointManager(checkpoint, self.output_dir, max_to_keep=3,
+                                                  checkpoint_name="model")
+        counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in self.images.items())
+        print(f"data: {self.args.input_dir} ({counts}); writing to {self.output_dir}; "
+              f"seed {self.args.seed}; {self.args.device}")
+        sizes = [f"{name} {network.count_params():,} parameters"
+                 for name, network in self.model.networks.items()]
+        print("; ".join(sizes), flush=True)
+        self.progress = Progress(self)
+
+    def run(self):
+        """Trains to the end, or until a signal comes. Returns the exit code."""
+        try:
+            with catch_signals(self.signals):
+                self.train_and_save()
+            return self.say_goodbye()
+        except OSError:
+            if not self.signals:
+                raise
+            turn_off(sys.stdout)  # a terminal that is gone; all is saved
+            return 128 + self.signals[0]
+
+    def train_and_save(self):
+        """Trains, and saves at the end, whatever it is: a page that cannot be written, a reader of
+        stdout that has left."""
+        try:
+            self.loop()
+            self.save()
+        except NotFinite:
+            raise
+        except BaseException:
+            if self.is_whole:
+                self.save()
+            raise
+        finally:
+            self.progress.close()
+            if self.workers.is_chief:
+                self.lock.release()
+
+    def loop(self):
+        """The training loop."""
+        batches = iter(self.args.strategy.distribute_datasets_from_function(self.own_batches))
+        while self.step < self.total:
+            start = time.perf_counter()
+            must_stop = bool(self.signals)  # one that comes from here on lets this step finish
+            batch = self.next_batch(batches)
+            if any(self.workers.ask(must_stop or batch is None)):
+                break
+            losses = self.train_step(batch)
+            self.check_finite(dict(zip(self.model.losses, losses, strict=True)))
+            self.progress.add(losses, time.perf_counter() - start)
+            self.report()
+            if self.is_due(self.args.save_freq):
+                self.save()
+
+    def own_batches(self, share):
+        """The batches of this machine."""
+        batches = self.model.batches(self.images, self.step, share)
+        if self.args.cluster:  # or the workers ask each other at every step whether there is more
+            batches = batches.apply(tf.data.experimental.assert_cardinality(-1))
+        return batches
+
+    def next_batch(self, batches):
+        """The next batch; None, and self.unreadable, if an image in it is damaged."""
+        try:
+            with naming_unreadable(self.paths, self.model.read):
+                return next(batches)
+        except UserError as error:
+            self.unreadable = error
+
+    def train_step(self, batch):
+        """One step of all networks. Returns the losses."""
+        decay_steps = self.args.decay_epochs * self.epoch_size / self.args.batch_size
+        for name, optimizer in self.model.optimizers.items():
+            start_rate = self.model.learning_rates[name]
+            rate = learning_rate_at(self.step, start_rate, self.total, decay_steps)
+            optimizer.learning_rate = rate
+        is_traced = self.is_due(self.args.trace_freq)
+        if is_traced:
+            tf.profiler.experimental.start(str(self.output_dir))
+        self.is_whole = False
+        losses = self.model.train_step(tf.constant(self.step, tf.int64), batch).numpy()
+        if self.averages:
+            self.averages.update(self.step)
+        self.step += 1
+        self.is_whole = True
+        if is_traced:
+            tf.profiler.experimental.stop()
+        return losses
+
+    def is_due(self, frequency):
+        """Whether it is time for what happens every `frequency` steps, and at the end."""
+        if not self.workers.is_chief or not frequency:
+            return False
+        return self.step % frequency == 0 or self.step == self.total
+
+    def report(self):
+        """Shows where the training is: on the terminal, in TensorBoard and as sample images."""
+        if self.is_due(self.args.progress_freq):
+            self.progress.print_line()
+        with self.progress.writer.as_default(self.step):
+            if self.is_due(self.args.summary_freq):
+                self.progress.summarize()
+            if self.samples and self.is_due(self.args.display_freq):
+                self.samples.show(self.output_dir, self.step)
+
+    def save(self):
+        """Writes a checkpoint, unless the last one is of this step."""
+        path = os.path.join(self.manager.directory, f"model-{self.step}")
+        if not self.workers.is_chief or self.manager.latest_checkpoint == path:
+            return
+        self.check_finite({**weights_of(self.model), **optimizers_of(self.model)})
+        if not (self.output_dir / "options.json").exists():
+            raise UserError(f"{self.output_dir} was removed or renamed while training: step "
+                            f"{self.step} is lost")
+        self.saved_step.assign(self.step)
+        self.saved_losses.assign(self.progress.losses)
+        self.manager.save(checkpoint_number=self.step)
+
+    def check_finite(self, values):
+        """Raises NotFinite for infinities and NaNs in {name: array, or a nest of arrays}."""
+        bad = []
+        for name, value in values.items():
+            if not all(np.isfinite(array).all() for array in tf.nest.flatten(value)):
+                bad.append(name)
+        if bad:
+            last = find_checkpoint(self.output_dir) or "none"
+            raise NotFinite(f"step {self.step}: not finite ({', '.join(bad)}); lower --lr; "
+                            f"last good checkpoint: {last}")
+
+    def say_goodbye(self):
+        """Says why the training ended and what to do next. Returns the exit code."""
+        if self.unreadable:
+            raise UserError(f"{self.unreadable}; step {self.step} is saved: "
+                            f"continue with --checkpoint {self.output_dir}")
+        if self.step < self.total or self.signals:
+            how = f"continue with --mode train --checkpoint {self.output_dir}"
+            print(f"stopped and saved at step {self.step}; {how}")
+            return 128 + (self.signals[0] if self.signals else signal.SIGTERM)  # another worker's
+        if self.step == self.first_step:
+            print(f"nothing was trained: step {self.step} of {self.total} was done before; "
+                  "to go on, give a larger --max_epochs or --max_steps")
+            return 0
+        page = f"; samples in {self.output_dir / 'index.html'}" if self.samples else ""
+        print(f"done: step {self.step}{page}; next: --mode test --checkpoint {self.output_dir}")
+        return 0
 
 
-def find_held_out(input_dir):
-    """The test data of a training: the folder itself if it has testA or testB; val or test next to train; else None."""
-    folder = Path(input_dir)
-    beside = [folder.with_name(folder.name.replace("train", name, 1)) for name in ("val", "test")]
-    has_domains = (folder / "testA").is_dir() or (folder / "testB").is_dir()
-    beside = [path for path in beside if folder.name.startswith("train") and path.is_dir()]
-    return str(folder) if has_domains else str(beside[0]) if beside else None
+class NotFinite(UserError):
+    """Losses or weights that are infinite or NaN: nothing of them may be saved."""
 
 
-def decode_image(contents):
-    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid over white."""
-    jpeg = functools.partial(tf.io.decode_jpeg, contents, dct_method="INTEGER_ACCURATE")  # the pixels of Pillow
-    other = functools.partial(tf.io.decode_image, contents, expand_animations=False)  # 16 bits are cut to 8
-    image = tf.ensure_shape(tf.cond(tf.io.is_jpeg(contents), jpeg, other), [None, None, None])  # [h, w, 1 to 4]
-    channels = tf.shape(image)[-1]
+class Progress:
+    """The losses and the speed of a training: on the terminal and in TensorBoard."""
 
-    def to_rgb():
-        has_alpha = channels % 2 == 0
-        colour = tf.cast(image[..., : channels - tf.cast(has_alpha, tf.int32)], tf.float32) * tf.ones(3)  # 1 or 3 => 3
-        alpha = tf.where(has_alpha, tf.cast(image[..., channels - 1 :], tf.float32) / 255, 1.0)  # [h, w, 1]
-        return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+    def __init__(self, training):
+        self.training = training
+        self.losses = training.saved_losses.numpy()  # moving averages
+        self.seconds = []  # that the steps since the last progress line took
+        self.rate = 0.0  # images per second
+        self.writer = tf.summary.create_noop_writer()
+        if training.workers.is_chief:
+            self.writer = tf.summary.create_file_writer(str(training.output_dir))
+        is_terminal = getattr(sys.stdout, "isatty", bool)()
+        self.bar = tqdm(total=training.total, initial=training.step, unit="step", file=sys.stdout,
+                        disable=not is_terminal)
 
-    return tf.ensure_shape(tf.cond(channels == 3, lambda: image, to_rgb), [None, None, 3])  # RGB is not copied
+    def add(self, losses, seconds):
+        """Takes the losses and the time of a step."""
+        training = self.training
+        is_first_ever = training.step == 1
+        self.losses = losses if is_first_ever else 0.99 * self.losses + 0.01 * losses
+        if training.step > training.first_step + 1:  # the first step compiles
+            self.seconds.append(seconds)
+        total = sum(self.seconds)
+        if total > 0:
+            self.rate = training.args.batch_size * len(self.seconds) / total
+        self.bar.set_description_str(f"epoch {self.epoch()}", refresh=False)
+        self.bar.set_postfix_str(self.describe_losses(), refresh=False)
+        self.bar.update()
+
+    def epoch(self):
+        """The number of the epoch under way, from 1 on."""
+        training = self.training
+        return math.ceil(training.step * training.args.batch_size / training.epoch_size)
+
+    def describe_losses(self):
+        """The losses as one text."""
+        losses = zip(self.training.model.losses, self.losses, strict=True)
+        return "  ".join(f"{name} {value:.4f}" for name, value in losses)
+
+    def print_line(self):
+        """Prints a progress line, where there is no terminal for a bar."""
+        training = self.training
+        mean = sum(self.seconds) / max(1, len(self.seconds))
+        hours, minutes = divmod(int((training.total - training.step) * mean / 60), 60)
+        self.seconds = []
+        if self.bar.disable:
+            print(f"epoch {self.epoch()}  step {training.step}/{training.total}  "
+                  f"{self.rate:.2f} images/s  {hours}h{minutes:02}m left  "
+                  f"{self.describe_losses()}", flush=True)
+
+    def summarize(self):
+        """Writes the losses, learning rates and speed for TensorBoard."""
+        model = self.training.model
+        for name, value in zip(model.losses, self.losses, strict=True):
+            tf.summary.scalar(f"loss/{name}", value)
+        for name, optimizer in model.optimizers.items():
+            tf.summary.scalar(f"learning_rate/{name}", optimizer.learning_rate)
+        tf.summary.scalar("images_per_second", self.rate)
+
+    def close(self):
+        """Ends the bar and the file of TensorBoard."""
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            self.bar.close()
+        self.writer.close()
 
 
-def decode_by_pillow(path):
-    """Path of an image, bytes => uint8 [h, w, 3]: upright by its EXIF data, with transparency laid over white."""
-    from PIL import Image, ImageOps
+class Averages:
+    """Moving averages of the generators' weights, in a model of their own."""
 
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    def __init__(self, trained, algorithm, args):
+        self.trained = trained
+        self.decay = args.ema_decay
+        self.model = algorithm(args, training=False)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        # with XLA a CPU passes over the memory once instead of four times
+        self.move = tf.function(self.move, jit_compile=not on_gpu)
+
+    def start(self, begin):
+        """Begins at the averages of the checkpoint `begin`, else at the weights."""
+        self.move(tf.constant(0.0))
+        if begin and is_averaged(begin):
+            restore(begin, {"averaged": weights_of(self.model)})
+
+    def update(self, step):
+        """Moves the averages after a step: faster at first, as TensorFlow's
+        ExponentialMovingAverage."""
+        self.move(tf.constant(min(self.decay, (1 + step) / (10 + step))))
+
+    def move(self, decay):
+        """averages => decay * averages + (1 - decay) * weights."""
+        for name, network in self.model.networks.items():
+            weights = self.trained.networks[name].weights
+            for mean, weight in zip(network.weights, weights, strict=True):
+                mean.assign(decay * mean + (1 - decay) * weight)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-def load_image(path):
-    """Path of an image => uint8 [h, w, 3]."""
-    contents = tf.io.read_file(path)  # TensorFlow misreads some BMPs, and does not know EXIF data and a PNG's tRNS
-    special = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2**16), r"BM\C*|\C*(Exif|tRNS)\C*")
-    by_pillow = functools.partial(tf.numpy_function, decode_by_pillow, [path], tf.uint8)
-    return tf.ensure_shape(tf.cond(special, by_pillow, lambda: decode_image(contents)), [None, None, 3])
+class Workers:
+    """The machines of a cluster, of which the first, the chief, writes; mostly there is only it."""
+
+    def __init__(self, args):
+        self.args = args
+        self.is_chief = getattr(args.strategy.cluster_resolver, "task_id", 0) == 0
+        self.gather = tf.function(self.gather)
+
+    def ask(self, value):
+        """The values of all workers. All have to ask at the same step."""
+        if not self.args.cluster:
+            return [value]
+        return self.gather(tf.constant([value], tf.int64)).numpy().tolist()
+
+    def gather(self, value):
+        """int64 [1] on each worker => the values of all."""
+        values = self.args.strategy.run(gathered, (value,))
+        return self.args.strategy.experimental_local_results(values)[0]
+
+    def check_agreement(self, step, paths):
+        """Raises UserError if the workers would train different things."""
+        names = [Path(path).name for path in paths]
+        options = {**saved_options(self.args), "input_dir": "", "device": ""}
+        facts = json.dumps([step, names, options])
+        digest = tf.strings.to_hash_bucket_fast(facts, 2**62)
+        if len(set(self.ask(int(digest)))) > 1:
+            here = f"step {step}, seed {self.args.seed}, {len(names)} images"
+            raise UserError(f"the workers disagree; here: {here}: "
+                            "give all the same images, checkpoint and flags, with a --seed")
+
+
+class Samples:
+    """The images that a training translates again and again, for its page and TensorBoard."""
+
+    def __init__(self, model):
+        self.model = model
+        try:
+            self.images = self.find(held_out=True)
+        except UserError as error:
+            print(f"warning: {error}; samples are shown of the training images", file=sys.stderr)
+            self.images = self.find(held_out=False)
+
+    def find(self, held_out):
+        """[(name, path, direction)] of the samples. Raises UserError if one cannot be read."""
+        images = self.model.find_samples(held_out)
+        for _, path, _ in images:
+            self.model.read(path)
+        return images
+
+    def show(self, output_dir, step):
+        """Translates the samples for TensorBoard and for the page, newest step first."""
+        kinds = ()
+        for sample in list(self.images):
+            name, path, direction = sample
+            try:
+                images = self.model.translate_file(path, direction)
+            except UserError as error:  # it was there when the training began
+                print(f"warning: {error}; it is not shown any more", file=sys.stderr)
+                self.images.remove(sample)
+                continue
+            kinds = tuple(images)
+            write_images(output_dir, f"step-{step:08}-{name}", images)
+            for kind, image in images.items():
+                tf.summary.image(f"{name}/{kind}", image[None])
+        if kinds:
+            self.write_page(output_dir, kinds)
+
+    def write_page(self, output_dir, kinds):
+        """Writes index.html with all samples in the folder, also those of earlier steps."""
+        shown = []  # (-step, name, start of the file names)
+        for path in (output_dir / "images").iterdir():
+            match = re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name)
+            if match:
+                shown.append((-int(match[2]), match[3], match[1]))
+        rows = []
+        for minus_step, name, prefix in sorted(shown):
+            rows.append(([str(-minus_step), name], [f"{prefix}-{kind}" for kind in kinds]))
+        write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *kinds], rows)
+
+
+def find_beginning(args):
+    """The checkpoint to continue from, or None. Raises UserError if another one would be lost."""
+    begin = find_checkpoint(args.checkpoint) if args.checkpoint else None
+    there = find_checkpoint(args.output_dir)
+    if not there or (begin and os.path.samefile(f"{begin}.index", f"{there}.index")):
+        return begin
+    if begin and Path(begin).parent.samefile(args.output_dir):
+        _, later = neighbours_of(begin)
+        if all(is_damaged(path) for path in later):
+            return begin
+    raise UserError(f"{there} exists: continue it with --checkpoint {args.output_dir}, "
+                    "or choose another --output_dir")
+
+
+def check_replicas(args):
+    """Raises UserError for flags that do not go with several replicas."""
+    replicas = args.strategy.num_replicas_in_sync
+    if args.batch_size % replicas:
+        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {replicas} replicas: "
+                        "give a multiple of that")
+    if args.xla and replicas > 1:
+        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
+
+
+def saved_options(args):
+    """The flags of a training, as options.json keeps them."""
+    return {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
 
 
 @contextlib.contextmanager
-def naming_unreadable(paths, load):
-    """Turns an error of TensorFlow into a UserError that names the first path which load() cannot take."""
+def catch_signals(received):
+    """Ctrl-C, SIGTERM and, where it exists, SIGHUP are appended to a list, so that the current step
+    can finish. What was ignored before stays ignored, as under nohup."""
+
+    def remember(number, _):
+        received.append(number)
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                handlers[number] = signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def take_folder(folder, begin):
+    """Makes the --output_dir of a training, keeps other trainings out of it until the lock that it
+    returns is released, and removes what a killed training left half-written there."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{folder}: another training writes to it: choose another "
+                        "--output_dir") from None
+    check_state_file(folder / "checkpoint")
+    for place in (folder, folder / "images"):
+        for path in place.iterdir():
+            if HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink():
+                remove(path)
+    set_damaged_aside(folder, begin)
+    return lock
+
+
+# What TensorFlow and written_whole() leave in the folder of a training that is killed:
+HALF_WRITTEN = re.compile(
+    r"model-\d+_temp|checkpoint\.tmp[0-9a-f]+|"
+    r"part-\d+-(options\.json|index\.html|step-\d{8}-.*\.png)"
+)
+
+
+def check_state_file(path):
+    """Removes a half-written `checkpoint`, in which TensorFlow names the newest checkpoint. Raises
+    UserError for a file of that name that is not TensorFlow's."""
+    if not path.exists():
+        return
+    is_good = path.is_file() and re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
+    if is_good:
+        return
+    is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
+    if not is_ours:
+        raise UserError(f"{path} is not of a training: move it away, or choose another "
+                        "--output_dir")
+    remove(path)
+
+
+def set_damaged_aside(folder, begin):
+    """Renames the checkpoints after `begin`, which find_beginning() found damaged."""
+    if not begin or not Path(begin).parent.samefile(folder):
+        return
+    _, later = neighbours_of(begin)
+    for path in map(Path, later):
+        for file in folder.glob(f"{path.name}.*"):
+            file.replace(file.with_name(f"damaged-{file.name}"))
+        print(f"{path} is damaged: set aside as damaged-{path.name}", file=sys.stderr)
+
+
+# --------------------------------------------------------------------------------------------- test
+
+def test(args, algorithm):
+    """Translates the images of args.input_dir. Returns the exit code."""
+    model = algorithm(args, training=False)
+    checkpoint = restore_generators(model, args)
+    sources = model.find_test_images(args.input_dir)
+    output_dir = Path(args.output_dir)
+    if find_checkpoint(output_dir):
+        raise UserError(f"{output_dir} holds a training, with an index.html of its own: "
+                        "choose another --output_dir")
+    begin_test(output_dir, checkpoint, [name for name, _, _ in sources])
+    print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}",
+          flush=True)
+    metrics, errors = translate_sources(model, args, sources, output_dir)
+    if metrics:
+        mean = mean_of(metrics)
+        contents = {"checkpoint": checkpoint, "mean": mean, "images": metrics}
+        write_file(output_dir / "metrics.json", contents)
+        text = "L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean)
+        print(f"{text}  (means of {len(metrics)} images)")
+    if errors:
+        raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
+    print(f"done: see {output_dir / 'index.html'}")
+    return 0
+
+
+KINDS = ("inputs", "outputs", "targets", "recovered")  # images that a test writes of each file
+
+
+def begin_test(output_dir, checkpoint, names):
+    """Makes the folder of a test. Removes what an earlier test, of which test.json tells, wrote
+    there, so that no tool averages over both."""
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
+    list_file = output_dir / "test.json"
+    with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
+        for name in json.loads(list_file.read_text(encoding="utf-8"))["images"]:
+            for kind in KINDS:
+                path = output_dir / "images" / f"{name}-{kind}.png"
+                if path.parent == output_dir / "images" and not path.is_symlink():
+                    path.unlink(missing_ok=True)
+        for name in ("index.html", "metrics.json"):
+            (output_dir / name).unlink(missing_ok=True)
+    write_file(list_file, {"checkpoint": checkpoint, "images": names})
+
+
+def translate_sources(model, args, sources, output_dir):
+    """Translates [(name, path, direction)] into output_dir, with a page that grows. Returns {name:
+    metrics} of pairs, and the UserErrors of images that cannot be translated."""
+    rows = []  # (name, kinds of images) for index.html
+    metrics = {}  # {name: {"l1": ..., "psnr": ..., "ssim": ...}}
+    errors = []
+
+    def finish(name, images):
+        if "targets" in images:
+            metrics[name] = compare(images["outputs"], images["targets"])
+        write_images(output_dir, name, images, model.aspect_ratio)
+        rows.append((name, list(images)))
+
+    with ThreadPoolExecutor(1) as background:  # finishes an image while the next one is translated
+        pending = None
+        for done, (name, path, direction) in enumerate(sources, start=1):
+            try:
+                images = model.translate_file(path, direction)
+                if pending:
+                    pending.result()  # raises the errors of the image before
+                pending = background.submit(finish, name, images)
+            except UserError as error:
+                errors.append(error)
+            is_last = done == len(sources)
+            if pending and (done % 50 == 0 or is_last):
+                pending.result()
+                write_test_page(output_dir, args.checkpoint, rows, metrics)
+            if args.progress_freq and (done % args.progress_freq == 0 or is_last):
+                print(f"{done}/{len(sources)} images", flush=True)
+    return metrics, errors
+
+
+def compare(outputs, targets):
+    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et
+    al. 2004)."""
+    outputs = tf.cast(outputs, tf.float32) / 255
+    targets = tf.cast(targets, tf.float32) / 255
+    l1 = tf.reduce_mean(tf.abs(outputs - targets))
+    mean_square = tf.reduce_mean(tf.square(outputs - targets))
+    psnr = -10 * math.log10(max(float(mean_square), 1e-10))
+    ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
+    return {"l1": float(l1), "psnr": psnr, "ssim": float(ssim)}
+
+
+def mean_of(metrics):
+    """{name: {metric: value}} => {metric: mean over the names}."""
+    if not metrics:
+        return {}
+    kinds = next(iter(metrics.values()))
+    return {kind: np.mean([values[kind] for values in metrics.values()]) for kind in kinds}
+
+
+def write_test_page(output_dir, checkpoint, rows, metrics):
+    """Writes the index.html of a test: a row for each image, with its metrics, after their mean."""
+
+    def as_texts(values):
+        return [f"{value:.4g}" for value in values.values()]
+
+    mean = mean_of(metrics)
+    table = [(["mean", *as_texts(mean)], [])] if mean else []
+    for name, kinds in rows:
+        texts = [name, *as_texts(metrics.get(name, {}))]
+        table.append((texts, [f"{name}-{kind}" for kind in kinds]))
+    columns = ["name", *mean, *rows[-1][1]]
+    write_page(output_dir, f"{output_dir.name}: {checkpoint}", columns, table)
+
+
+# ------------------------------------------------------------------------------------------- export
+
+def export(args, algorithm):
+    """Writes the generator of args.checkpoint as a SavedModel. Returns the exit code."""
+    model = algorithm(args, training=False)
+    restore_generators(model, args)
+    module = tf.Module()
+    module.model = model.build_serving_model()
+    module.translate = serving_function(module.model, model.multiple)
+    target = Path(args.output_dir) / "saved_model"
+    if os.path.lexists(target) and not (target / "saved_model.pb").is_file():
+        raise UserError(f"{target} is there and no SavedModel: choose another --output_dir")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as part:
+        tf.saved_model.save(module, str(part), {"serving_default": module.translate})
+    print(f"done: {target}; tools/export.py writes other formats")
+    return 0
+
+
+def serving_function(serving, multiple):
+    """The signature of a SavedModel: uint8 RGB [n, h, w, 3] => {"images": uint8 RGB [n, h, w, 3]},
+    for n of at least 1 and sides that are multiples of `multiple`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    def translate(images):
+        n, height, width, _ = tf.unstack(tf.shape(images))
+        is_possible = (n > 0) & (height % multiple == 0) & (width % multiple == 0)
+        message = f"give one image or more, with sides that are multiples of {multiple}, not"
+        tf.debugging.Assert(is_possible, [message, tf.shape(images)])
+        return {"images": serving(images)}
+
+    return translate
+
+
+# ------------------------------------------------------------------------------------- command line
+
+def main(argv, algorithm):
+    """The command line. Returns the exit code."""
+    args = None
+    try:
+        prepare_streams()
+        values = copy.deepcopy(FLAGS)
+        unused = values(argv)[1:]
+        if values.help:
+            show_help(values)
+            return 0
+        if len(argv) == 1:
+            summary, commands, *_ = [*(__doc__ or "").split("\n\n"), ""]
+            print(summary, commands, "All flags: --help", sep="\n\n", file=sys.stderr)
+            return 2
+        if unused:
+            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
+        args = complete(values, argv, algorithm)
+        prepare(args)
+        modes = {"train": train, "test": test, "export": export}
+        return modes[args.mode](args, algorithm)
+    except BrokenPipeError:  # the reader has gone, as in `| head`
+        turn_off(sys.stdout)
+        return 141
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = explain(error, args)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        if args and args.cluster and isinstance(error, LOST_WORKER):
+            os._exit(2)  # TensorFlow's own end would wait for the other worker
+        return 2
+
+
+def prepare(args):
+    """Starts TensorFlow as the flags say: devices, precision, seed."""
+    if args.mode == "train":
+        devices = start_devices(args.deterministic, args.replicas, args.cluster)
+    else:
+        devices = start_devices(args.deterministic)
+    args.strategy, args.device = devices
+    is_mixed = args.mixed_precision != "off"
+    keras.config.set_dtype_policy(f"mixed_{args.mixed_precision}" if is_mixed else "float32")
+    keras.utils.set_random_seed(args.seed)
+
+
+def prepare_streams():
+    """Opens a stdout that was closed, as after `>&-`. Lets terminals that know only ASCII show
+    other letters as escapes."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a GUI may have replaced it
+            stream.reconfigure(errors="backslashreplace")
+
+
+def turn_off(stream):
+    """Sends what is still to be printed nowhere, or Python would complain at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError)
+OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
+FILE_SYSTEM = (
+    "No space left on device|File too large|Permission denied|Read-only file system|"
+    "No such file"
+)
+
+
+def explain(error, args):
+    """What a user can do about an error, in one line. None for a fault of the program."""
+    if isinstance(error, (UserError, flags.Error)):
+        return " ".join(str(error).split())
+    if isinstance(error, UnicodeError):
+        text = ascii(error.object[:200])
+        return f"{text}: not UTF-8; rename the file or folder, or rewrite the flag file"
+    if isinstance(error, OSError):
+        return explain_os_error(error, args)
+    if isinstance(error, LOST_WORKER) and args and args.cluster:
+        return "another worker ended or is out of reach: start all again, with --checkpoint"
+    if isinstance(error, tf.errors.OpError) and args:
+        reason = re.search(FILE_SYSTEM, str(error))  # the file system's, with no type of its own
+        if reason:
+            return (
+                f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; "
+                "the rest is intact"
+            )
+    if isinstance(error, OUT_OF_MEMORY):
+        return "out of memory: lower --batch_size, --crop_size or --ngf"
+    return None
+
+
+def explain_os_error(error, args):
+    """What a user can do about a file that cannot be read or written."""
+    if not is_there(os.curdir):
+        return "the working directory has been removed: change to another one"
+    place = error.filename or "stdout"
+    if args and re.match(r"part-\d+-|training\.lock", os.path.basename(str(place))):
+        place = args.output_dir  # the user knows the folder, not these files in it
+    return f"{place}: {error.strerror}; free some space or choose another --output_dir"
+
+
+def is_there(folder):
+    """Whether a folder has not been removed while programs are in it."""
+    try:
+        os.listdir(folder)
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def show_help(values):
+    """Prints the docstring of the file and its flags, in their order in the file."""
+    print(__doc__ or "")
+    for name in values:
+        flag = values[name]
+        default = f" (default: {flag.default})"
+        if flag.default is None or flag.default is False:
+            default = ""
+        line = f"  --{name:<20}  {flag.help}{default}"
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 26))
+
+
+def complete(values, argv, algorithm):
+    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on
+    the files there."""
+    if values.mode is None:
+        raise UserError("--mode is missing: train, test or export (--help lists all flags)")
+    is_training = values.mode == "train"
+    given = {name for name in values if values[name].present}
+    saved = {}
+    if values.checkpoint:
+        saved = read_options(values.checkpoint, algorithm)
+        check_fixed_flags(values, saved, algorithm)
+        values = with_saved(values, saved, argv, algorithm)
+    elif not is_training:
+        example = default_folder(algorithm, algorithm.default_data.split("/")[0], "train")
+        raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, "
+                        f"e.g. {example}")
+    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved, given=given)
+    check_numbers(args)
+    if args.mode != "export" and not args.input_dir:
+        args.input_dir = default_input_dir(args, algorithm)
+        print(f"no --input_dir given: using {args.input_dir}")
+    if is_training:
+        args.input_dir = os.path.abspath(args.input_dir)
+    if not args.output_dir:
+        args.output_dir = default_output_dir(args, algorithm)
+    check_names(args)
+    if args.deterministic is None:
+        args.deterministic = args.seed is not None or not is_training
+    if args.seed is None:
+        args.seed = int.from_bytes(os.urandom(3))
+    if "flip" in given:  # the last word of a training that is continued
+        args.no_flip = False
+    args.flip = args.flip and not args.no_flip
+    args.version = saved.get("version", 1) if saved else VERSION
+    return args
+
+
+def check_fixed_flags(values, saved, algorithm):
+    """Raises UserError if a given flag differs from the checkpoint, which fixes it."""
+    fixed = set(algorithm.network_flags)
+    if values.mode == "train":
+        fixed.add("batch_size")  # steps of another size would count other images
+    else:
+        fixed -= set(algorithm.data_flags)
+    for name in sorted(fixed):
+        flag = values[name]
+        if flag.present and flag.value != saved.get(name, flag.value):
+            folder = folder_of(values.checkpoint)
+            raise UserError(f"{folder} has --{name} {saved[name]}, not {flag.value}: leave "
+                            f"--{name} out")
+
+
+def with_saved(values, saved, argv, algorithm):
+    """The flags of a checkpoint, in training all, else those that matter, and then those given."""
+    if values.mode == "train":
+        names = set(values) - set(RUN_FLAGS)
+    else:
+        names = {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
+    if values["max_steps"].present or values["max_epochs"].present:  # one given replaces both saved
+        names -= {"max_steps", "max_epochs"}
+    options = []
+    for name, value in saved.items():
+        if name in names and value is not None:
+            options.append(f"--{name}={value}")
+    both = copy.deepcopy(FLAGS)
+    try:
+        both([argv[0], *options])
+    except flags.Error as error:
+        folder = folder_of(values.checkpoint)
+        raise UserError(f"options.json of {folder}: {error}; put it back") from None
+    both(argv)
+    return both
+
+
+def folder_of(checkpoint):
+    """The folder of a training, of which --checkpoint may name a file, DIR/model-2000."""
+    path = Path(checkpoint)
+    return path if path.is_dir() else path.parent
+
+
+def check_numbers(args):
+    """Raises UserError for infinities, NaNs and integers that TensorFlow cannot take."""
+    for name, value in vars(args).items():
+        limit = math.inf if isinstance(value, float) else 2**32
+        if isinstance(value, (int, float)) and not abs(value) < limit:
+            raise UserError(f"--{name} {value}: too large, or not a number")
+
+
+def default_input_dir(args, algorithm):
+    """Training: the default data if they are here, else the samples. Else the data next to those
+    of the training."""
+    if args.mode == "train":
+        if os.path.isdir(algorithm.default_data):
+            return algorithm.default_data
+        return str(Path(__file__).parent / "samples" / algorithm.default_data)
+    trained_on = args.saved["input_dir"]
+    held_out = find_held_out(trained_on)
+    if not held_out:
+        raise UserError(f"no test images found next to {trained_on}: give --input_dir")
+    return held_out
+
+
+def default_output_dir(args, algorithm):
+    """Names the data, the script where several take such data, and the mode; in test and export the
+    direction too, where the checkpoint has both. A training that is continued stays where it is."""
+    if not args.checkpoint:
+        folder = Path(args.input_dir)
+        name = folder.parent.name if folder.name.startswith("train") else folder.name
+        return default_folder(algorithm, name, "train")
+    folder = folder_of(args.checkpoint)
+    if args.mode == "train":
+        return str(folder)
+    name = folder.resolve().name.removesuffix("_train")
+    is_free = "which_direction" in FLAGS and "which_direction" not in algorithm.network_flags
+    return f"{name}_{args.which_direction}_{args.mode}" if is_free else f"{name}_{args.mode}"
+
+
+def default_folder(algorithm, data, mode):
+    """("photo2dulac", "train") => "photo2dulac_ganilla_train"."""
+    return f"{algorithm.default_name.replace('DATA', data)}_{mode}"
+
+
+def check_names(args):
+    """Raises UserError for folders in which TensorFlow would not find its checkpoints."""
+    folders = [args.checkpoint, args.output_dir, args.input_dir]
+    if sys.getfilesystemencoding() != "utf-8" and not "".join(filter(None, folders)).isascii():
+        raise UserError(f"the locale names files in {sys.getfilesystemencoding()}, TensorFlow in "
+                        "UTF-8: set LC_ALL=C.UTF-8")
+    special = "*?[]" if os.sep == "\\" else "*?[]\\"
+    for path in [args.checkpoint, args.output_dir if args.mode == "train" else None]:
+        if path and set(special) & set(os.path.abspath(path)):
+            raise UserError(f"{path}: TensorFlow finds no files in folders named with "
+                            f"{' '.join(special)}: rename it")
+
+
+# ------------------------------------------------------------------------------------------- images
+
+# <<< shared part
+# >>> reader: the same in all algorithm files and tools/images.py (tools/fix_copies.py)
+IMAGE_TYPES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)
+MOST_PIXELS = 2**29  # 1.5 GiB of RGB
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
+
+
+def read_image(path, size=None):
+    """Reads an image file, uint8 RGB [h, w, 3], resized to `size`, (height, width), if given.
+
+    Its pixels are those of Pillow: upright by its EXIF data, with transparency over white, of an
+    animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format, whatever
+    the name. Raises UserError.
+    """
+    image = open_image(path)
+    if size is not None:
+        image = resize_image(image, size)
+    return np.asarray(image)
+
+
+def open_image(path):
+    """Path => RGB image of Pillow, as read_image() describes it. Raises UserError."""
+    try:
+        with open_file(path) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
+                                "megapixels: resize it or cut it into parts")
+            image.load()
+            return to_rgb(turn_upright(image), path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # the decoders raise a dozen types
+        raise UserError(f"{path} cannot be read as an image ({describe_fault(path, error)})"
+                        ": repair or remove it") from None
+
+
+def describe_fault(path, error):
+    """Why an image cannot be read, in a few words."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "a link to a file that is not there"
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged, or another format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def open_file(path):
+    """Opens an image with Pillow, HEIC with the optional package pillow-heif."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            start = file.read(12)
+        if start[4:8] != b"ftyp" or start[8:] not in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+            raise
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError("to read HEIC, pip install pillow-heif, or save it as JPEG") from None
+    pillow_heif.register_heif_opener()
+    return Image.open(path)
+
+
+def turn_upright(image):
+    """Turns a loaded image as its EXIF data say, wherever they stand in the file."""
+    with contextlib.suppress(Exception):  # broken EXIF data are no reason to refuse an image
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def to_rgb(image, path):
+    """Image of Pillow in any mode => in RGB, with transparency over white. Raises UserError."""
+    if image.mode.startswith("I;16"):
+        return grey_to_rgb(image, path)
+    if image.mode in ("I", "F"):
+        raise UserError("32 bits per channel have no agreed white: save it with 8 or 16 bits")
+    bands_beyond_rgb = image.tag_v2.get(338, (0,)) if image.format == "TIFF" else (2,)
+    if image.mode == "RGBX" or (image.mode == "RGBA" and bands_beyond_rgb[0] == 0):
+        raise UserError("its fourth band is not transparency: save it as RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    if image.mode != "RGB":  # or it would be copied
+        image = image.convert("RGB")
+    return image
+
+
+def grey_to_rgb(image, path):
+    """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
+    range, as those of many cameras and scanners do."""
+    values = np.asarray(image)
+    grey = np.uint8(np.round(values / 257))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey[values == transparent] = 255
+    brightest = int(values.max())
+    if 0 < brightest < 6554:
+        warn_once("dark", f"{path}: the brightest of its 16-bit values is {brightest} of 65535, "
+                          "so that it is nearly black: multiply them")
+    return Image.fromarray(grey).convert("RGB")
+
+
+def resize_image(image, size):
+    """RGB image of Pillow => resized to (height, width), bicubic, first the width."""
+    height, width = size
+    for step in ((width, image.height), (width, height)):  # Pillow 13 may take the height first
+        image = image.resize(step, Image.Resampling.BICUBIC)
+    return image
+
+
+def resize(image, size):
+    """uint8 [h, w, 3] => uint8 [size[0], size[1], 3], as resize_image()."""
+    return np.asarray(resize_image(Image.fromarray(image), size))
+
+
+def warn_once(kind, text):
+    """Prints the first warning of a kind."""
+    if kind not in WARNED:
+        WARNED.add(kind)
+        print(f"warning: {text}", file=sys.stderr)
+
+
+WARNED = set()  # the kinds of warnings that were printed
+
+
+def is_image(path):
+    """Whether a file, or a link, has the name of an image, and is not hidden."""
+    is_named = path.name.lower().endswith(IMAGE_TYPES) and not path.name.startswith(".")
+    return is_named and (path.is_file() or path.is_symlink())
+
+
+def natural_order(path):
+    """Sort key that puts 2.png before 10.png."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if part.isdecimal() else part.lower() for part in parts]
+
+
+def unique_names(paths):
+    """Names for the results of files: without extension where that is enough to tell them apart,
+    and short enough for a file system that takes 255 bytes."""
+    counts = collections.Counter(path.stem for path in paths)
+    names = [path.stem if counts[path.stem] == 1 else path.name for path in paths]
+    if len(set(names)) < len(names):  # a.jpg, a.png and a.jpg.png
+        names = [path.name for path in paths]
+    return [shorten(name) for name in names]
+
+
+def shorten(name, most=180):
+    """A name of over `most` bytes => its beginning and a hash of the whole."""
+    contents = os.fsencode(name)
+    if len(contents) <= most:
+        return name
+    digest = hashlib.sha256(contents).hexdigest()[:12]
+    return contents[: most - 13].decode(errors="ignore") + "~" + digest
+# <<< reader
+# >>> small functions: the same in all algorithm files (tools/fix_copies.py)
+
+
+def list_images(folder, split="", domain=""):
+    """[(name, path)] of the images directly in a folder, in natural order; a file gives itself.
+
+    With a split and a domain: of folder/testA and the like; a test folder without such parts is
+    taken as it is. Names: see unique_names().
+    """
+    folder = Path(folder)
+    if domain and (split == "train" or has_domains(folder)):
+        folder = folder / f"{split}{domain}"
+    if not folder.is_dir() and not folder.is_file():
+        expected = "the folder of images"
+        if domain:
+            expected = "a folder with trainA, trainB, testA and testB"
+        raise UserError(f"no such folder: {folder}; --input_dir names {expected}")
+    paths = [folder] if folder.is_file() else [path for path in folder.iterdir() if is_image(path)]
+    if not paths:
+        expected = ", ".join(IMAGE_TYPES)
+        raise UserError(f"no images in {folder}; expected files ending in {expected}")
+    for path in paths:
+        str(path).encode()  # raises UnicodeError for a name that TensorFlow would refuse
+    paths.sort(key=natural_order)
+    return list(zip(unique_names(paths), map(str, paths), strict=True))
+
+
+def has_domains(folder):
+    """Whether a folder holds trainA, trainB, testA or testB."""
+    return any((folder / part).is_dir() for part in ("trainA", "trainB", "testA", "testB"))
+
+
+def find_held_out(input_dir):
+    """The test data of a training: the folder itself if it has testA or testB; val or test next to
+    train; else None."""
+    folder = Path(input_dir)
+    if (folder / "testA").is_dir() or (folder / "testB").is_dir():
+        return str(folder)
+    if folder.name.startswith("train"):
+        for name in ("val", "test"):
+            beside = folder.with_name(folder.name.replace("train", name, 1))
+            if beside.is_dir():
+                return str(beside)
+    return None
+
+
+def names_of(paths):
+    """Paths => a tensor of their bytes, as the file system has them."""
+    return tf.constant([os.fsencode(path) for path in paths])
+
+
+def read_in_graph(read, path, size, channels):
+    """read(path, size) in a graph: uint8 [h, w, channels]. path: a tensor, see names_of()."""
+
+    def read_bytes(path, size):
+        return read(os.fsdecode(path), size)
+
+    image = tf.numpy_function(read_bytes, [path, size], tf.uint8)
+    return tf.ensure_shape(image, [None, None, channels])
+
+
+@contextlib.contextmanager
+def naming_unreadable(paths, read):
+    """Turns an error of TensorFlow into a UserError that names the first path that read() cannot
+    take."""
     try:
         yield
     except tf.errors.OpError:
         for path in paths:
-            try:
-                load(path)
-            except tf.errors.OpError as error:
-                reason = re.search("a pair .* images", error.message)  # see load_pair
-                damaged = "cannot be read as an image (damaged, or another format): repair or remove it"
-                raise UserError(f"{path}: {reason[0]}" if reason else f"{path} {damaged}") from None
+            read(path)
         raise  # the images are good
 
 
-def resize_by_pillow(image, size):
-    """NumPy arrays: uint8 [h, w, 3], (height, width) => uint8 [height, width, 3]."""
-    from PIL import Image
-
-    image = Image.fromarray(image).resize((size[1], len(image)), Image.Resampling.BICUBIC)
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))  # Pillow 13 may take the height first
-
-
-def resize(image, size):
-    """uint8 [h, w, 3] => uint8 [size[0], size[1], 3], with the pixels of the originals: bicubic, first the width."""
-    return tf.ensure_shape(tf.numpy_function(resize_by_pillow, [image, size], tf.uint8), [None, None, 3])
-
-
-def resize_in_graph(image, size):
-    """As resize(), for exports, which cannot hold Pillow: at most 2 levels apart, in under 1 % of the values."""
-    for step in ([tf.shape(image)[0], size[1]], size):
-        image = tf.image.resize(image, step, "bicubic", antialias=True)  # float32
-        image = tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)
-    return image
-
-
-def shuffled_index(position, count, seed):
-    """The index in [0, count) at a position, int64, of an endless order: each epoch is a new permutation."""
-    epoch, place = position // count, position % count
-    # index_shuffle uses only the last 8 bits of each of the two numbers, so they have to be random
-    epoch_seed = tf.random.stateless_uniform([2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32)
-    return tf.random.experimental.index_shuffle(place, epoch_seed, tf.constant(count - 1, tf.int64))
+def shuffled_index(position, count, seed, version=2):
+    """The index in [0, count) at a position, int64, of an endless order: each epoch is a new
+    permutation. version: 1 for trainings that began when only 65,536 permutations were drawn."""
+    epoch = position // count
+    index = position % count
+    # index_shuffle uses 8 bits of each of two numbers: several in turn draw from enough orders
+    rounds = 1 if version == 1 else 4
+    epoch_seeds = tf.random.stateless_uniform(
+        [rounds, 2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32
+    )
+    for number in range(rounds):
+        index = tf.random.experimental.index_shuffle(
+            index, epoch_seeds[number], tf.constant(count - 1, tf.int64)
+        )
+    return index
 
 
 def with_own_threads(dataset):
@@ -654,38 +1901,110 @@ def with_own_threads(dataset):
     return dataset.with_options(options)
 
 
-# ------------------------------------------------------------------------------------------------------ several devices
-# A replica is a device that computes a part of each batch; all replicas have the same weights. Of one, nothing changes.
+# ----------------------------------------------------------------------------------------- devices
+# A replica is a device that computes a part of each batch; all replicas have the same weights.
+
+def start_devices(deterministic, replicas=1, cluster=False):
+    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes.
+
+    deterministic: a CPU runs one operation at a time, since concurrent ones sometimes change the
+    order of oneDNN's sums, so that no training repeats bit for bit. cluster: together with the
+    other machines of TF_CONFIG, each with as many replicas.
+    """
+    tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
+    if cluster and "TF_CONFIG" not in os.environ:
+        raise UserError("--cluster needs TF_CONFIG: see docs/distribute.md and tools/cluster.py")
+    gpus = tf.config.list_physical_devices("GPU")
+    with quiet_stderr():
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook
+            configure_devices(deterministic, replicas, gpus)
+        strategy = tf.distribute.get_strategy()
+        if cluster:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
+        usable = len(devices)
+        if cluster:
+            machines = strategy.cluster_resolver.cluster_spec().num_tasks("worker")
+            usable = strategy.num_replicas_in_sync // machines
+        if usable < replicas:
+            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give "
+                            f"at most {usable}")
+        if replicas > 1 and not cluster:
+            names = [device.name for device in devices[:replicas]]
+            strategy = tf.distribute.MirroredStrategy(names)
+    return strategy, f"{describe_devices(gpus, replicas)} (TensorFlow {tf.__version__})"
+
+
+def configure_devices(deterministic, replicas, gpus):
+    """Settings that TensorFlow takes only before it starts."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if deterministic and not gpus:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    if replicas > 1 and not gpus:
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
+
+
+def describe_devices(gpus, replicas):
+    """The names of the GPUs in use."""
+    if not gpus:
+        return "no GPU found, using the CPU"
+    names = []
+    for gpu in gpus[:replicas]:
+        details = tf.config.experimental.get_device_details(gpu)
+        names.append(details.get("device_name", gpu.name))
+    if len(gpus) > replicas:
+        names.append(f"{replicas} of {len(gpus)} GPUs")
+    return ", ".join(names)
+
 
 def own_share(batch_size, share):
-    """The images of a batch for each replica, and is_own(position): whether the image there is for this machine's.
-    share: tf.distribute.InputContext, or None for the only machine, with one replica."""
-    share = share or tf.distribute.InputContext()
-    part = batch_size // share.num_input_pipelines
-    return batch_size // share.num_replicas_in_sync, lambda i: i % batch_size // part == share.input_pipeline_id
+    """The images of a batch for each replica, and is_own(position): whether the image there is for
+    this machine. share: tf.distribute.InputContext, or None for the only machine."""
+    if share is None:
+        share = tf.distribute.InputContext()
+    per_machine = batch_size // share.num_input_pipelines
+
+    def is_own(position):
+        return position % batch_size // per_machine == share.input_pipeline_id
+
+    return batch_size // share.num_replicas_in_sync, is_own
 
 
 def gathered(tensor):
-    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back to each."""
+    """[n, ...] on each replica => [replicas * n, ...], the same on all; gradients flow back."""
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    whole = replica.all_gather(tf.identity(tensor), 0)  # it wants a tensor of this device, and a dense gradient
-    return tf.reshape(whole, [replica.num_replicas_in_sync * tensor.shape[0], *tensor.shape[1:]])
+    # all_gather wants a tensor of this device, and the reshape makes its gradient dense
+    whole = replica.all_gather(tf.identity(tensor), axis=0)
+    count = replica.num_replicas_in_sync * tensor.shape[0]
+    return tf.reshape(whole, [count, *tensor.shape[1:]])
 
 
 def own_part(tensor, groups=1):
-    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may be several such."""
-    replica, shape = tf.distribute.get_replica_context(), tensor.shape[1:]
+    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may
+    be several such."""
+    replica = tf.distribute.get_replica_context()
+    shape = tensor.shape[1:]
     parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
     return tf.reshape(parts[:, replica.replica_id_in_sync_group], [-1, *shape])
 
 
 def compile_step(train_step, xla):
-    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are means of all."""
+    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are
+    means of all."""
     strategy = tf.distribute.get_strategy()
-    return tf.function(lambda *args: strategy.reduce("MEAN", strategy.run(train_step, args), None), jit_compile=xla)
 
+    def step_on_all(step, batch):
+        losses = strategy.run(train_step, (step, batch))
+        return strategy.reduce("MEAN", losses, axis=None)
+
+    return tf.function(step_on_all, jit_compile=xla)
+
+
+# --------------------------------------------------------------------------------------- optimizers
 
 def weights_init():
     """Convolution kernels start as N(0, 0.02)."""
@@ -693,25 +2012,36 @@ def weights_init():
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 % less time per step."""
+    """Adam (Kingma, Ba 2014) numerically as in PyTorch, with one fused kernel per variable: 9 %
+    less time per step."""
 
     def scale_loss(self, loss):
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras sums the gradients of all replicas
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return loss / replicas  # Keras sums the gradients of all
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        m, v = self._momentums[index].value.handle, self._velocities[index].value.handle
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        power1, power2 = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        epsilon = self.epsilon * tf.sqrt(1 - power2)  # PyTorch and the paper add it after the bias correction
+        power1 = tf.pow(self.beta_1, step)
+        power2 = tf.pow(self.beta_2, step)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=m, v=v, beta1_power=power1, beta2_power=power2, lr=learning_rate,
-            beta1=self.beta_1, beta2=self.beta_2, epsilon=epsilon, grad=gradient,
-        )  # fmt: skip
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=power1,
+            beta2_power=power2,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            # PyTorch and the paper add epsilon after the bias correction
+            epsilon=self.epsilon * tf.sqrt(1 - power2),
+            grad=gradient,
+        )
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the scale on all."""
+    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the
+    scale on all."""
 
     def scale_loss(self, loss):
         return super().scale_loss(self.inner_optimizer.scale_loss(loss))
@@ -722,7 +2052,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 
 def build_optimizer(weights, learning_rate, beta1, mixed_precision):
-    """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not vanish."""
+    """Adam for a list of weights. With float16 it scales the loss, so that small gradients do not
+    vanish."""
     optimizer = Adam(learning_rate, beta_1=beta1, beta_2=0.999, epsilon=1e-8)
     if mixed_precision == "float16":
         optimizer = LossScaleOptimizer(optimizer)
@@ -731,48 +2062,71 @@ def build_optimizer(weights, learning_rate, beta1, mixed_precision):
 
 
 def learning_rate_at(step, learning_rate, total, decay_steps):
-    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last decay_steps."""
-    return learning_rate * min(1.0, (total - step) / max(1.0, min(decay_steps, total)))
+    """The learning rate after `step` of `total` steps: constant, then linearly to 0 over the last
+    decay_steps."""
+    decay_steps = max(1.0, min(decay_steps, total))
+    return learning_rate * min(1.0, (total - step) / decay_steps)
 
+
+# ------------------------------------------------------------------------------------- translation
 
 def by_batch_size(translate):
-    """Compiles translate(images), uint8 [n, h, w, 3] => any, once for each n. Heights and widths may vary."""
-    compiled = functools.cache(lambda n: tf.function(translate, [tf.TensorSpec([n, None, None, 3], tf.uint8)]))
+    """Compiles translate(images), uint8 [n, h, w, 3] => any, once for each n. Heights and widths
+    may vary."""
+
+    @functools.cache
+    def compiled(n):
+        return tf.function(translate, [tf.TensorSpec([n, None, None, 3], tf.uint8)])
+
     return lambda images: compiled(len(images))(images)
 
 
 def translate_windows(translate, images, window, multiple, min_side=1, overlap=0.5):
-    """Translates images of any size, in memory bounded by the window. uint8 [n, h, w, 3] => uint8 [n, h, w, 3].
+    """Translates images of any size, in memory bounded by the window: uint8 [n, h, w, 3] => same.
 
-    translate: uint8 [n, h, w, 3] => float [n, h, w, 3] in [0, 1], for sides that are multiples of `multiple`, at least
-    min_side. A side of up to `window` pixels goes through whole, padded by reflection. A longer one is covered by
-    windows that share `overlap` of their length, at most 0.5, with the next; squared sines blend them without seams.
+    translate: uint8 [n, h, w, 3] => float [n, h, w, 3] in [0, 1], for sides that are multiples of
+    `multiple`, at least min_side. A side of up to `window` pixels goes through whole, padded by
+    reflection. A longer one is covered by windows that share `overlap` of their length, at most
+    0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
+    n, height, width, _ = images.shape
+    rows, tops, row_weights = cover(height, window, shared, multiple, min_side)
+    columns, lefts, column_weights = cover(width, window, shared, multiple, min_side)
+    bottom = tops[-1] + rows
+    right = lefts[-1] + columns
+    padding = [(0, 0), (0, bottom - height), (0, right - width), (0, 0)]
+    images = np.pad(images, padding, "reflect")
 
-    def cover(side):  # => the windows along a side: their length, starts, and weights [starts][length]
-        length = window if side > window else max(min_side, math.ceil(side / multiple) * multiple)
-        starts = range(0, max(1, side - shared), window - shared)  # even steps: strides fall alike in all windows
-        ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
-        total = np.zeros(starts[-1] + length)
-        for start in starts:
-            total[start : start + length] += ramp * ramp[::-1]
-        return length, starts, [np.float32(ramp * ramp[::-1] / total[start : start + length]) for start in starts]
-
-    height, width = images.shape[1:3]
-    (rows, tops, row_weights), (columns, lefts, column_weights) = cover(height), cover(width)
-    bottom, right = tops[-1] + rows, lefts[-1] + columns
-    images = np.pad(images, [(0, 0), (0, bottom - height), (0, right - width), (0, 0)], "reflect")
-    result, band = np.empty_like(images), np.zeros((len(images), rows, right, 3), np.float32)  # band: sums of windows
+    result = np.empty_like(images)
+    band = np.zeros((n, rows, right, 3), np.float32)  # sums of the windows from `top` on
     for top, next_top, row_weight in zip(tops, [*tops[1:], bottom], row_weights, strict=True):
         for left, column_weight in zip(lefts, column_weights, strict=True):
-            output = np.asarray(translate(images[:, top : top + rows, left : left + columns]))
-            band[:, :, left : left + columns] += row_weight[:, None, None] * column_weight[None, :, None] * output
-        finished = next_top - top
+            piece = images[:, top : top + rows, left : left + columns]
+            weight = row_weight[:, None, None] * column_weight[None, :, None]  # [rows, columns, 1]
+            band[:, :, left : left + columns] += weight * np.asarray(translate(piece))
+        finished = next_top - top  # rows that no later window touches
         result[:, top:next_top] = np.rint(np.clip(band[:, :finished], 0, 1) * 255)
-        band = np.concatenate([band[:, finished:], np.zeros_like(band[:, :finished])], 1)
+        band = np.concatenate([band[:, finished:], np.zeros_like(band[:, :finished])], axis=1)
     return result[:, :height, :width]
+
+
+def cover(side, window, shared, multiple, min_side):
+    """The windows along a side: their length, their starts, and the weights of the pixels in each,
+    which add up to 1 at every pixel."""
+    length = window
+    if side <= window:
+        length = max(min_side, math.ceil(side / multiple) * multiple)
+    # even steps, so that strides of convolutions fall alike in all windows
+    starts = range(0, max(1, side - shared), window - shared)
+    ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
+    weight = ramp * ramp[::-1]
+    total = np.zeros(starts[-1] + length)
+    for start in starts:
+        total[start : start + length] += weight
+    weights = [np.float32(weight / total[start : start + length]) for start in starts]
+    return length, starts, weights
 
 
 def to_uint8(rgb):
@@ -780,602 +2134,246 @@ def to_uint8(rgb):
     return ops.cast(ops.round(ops.clip(rgb, 0.0, 1.0) * 255), "uint8")
 
 
-# ------------------------------------------------------------------------------------------------------ output files
+# ------------------------------------------------------------------------------------ output files
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Gives a temporary path. The file or folder written there replaces `path` whole, or not at all after an error."""
-    part = Path(path).with_name(f"part-{os.getpid()}-{Path(path).name}")  # the extension tells Keras the format
+    """Gives a temporary path. The file or folder written there replaces `path` whole, or not at all
+    after an error. A link is never followed to remove something."""
+    path = Path(path)
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")  # the extension tells Keras the format
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and only our own files are replaced: remove it")
     try:
         yield part
-        if os.path.isdir(path):
-            tf.io.gfile.rmtree(str(path))
+        if path.is_dir():
+            remove(path)
         part.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        tf.io.gfile.rmtree(str(part)) if part.is_dir() else part.unlink(missing_ok=True)
+        remove(part)
+
+
+def remove(path):
+    """Removes a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_file(path, content):
     """Writes bytes, a text, or anything else as JSON. The file is replaced whole or not at all."""
-    content = content if isinstance(content, (bytes, str)) else json.dumps(content, indent=2) + "\n"
+    if not isinstance(content, (bytes, str)):
+        content = json.dumps(content, indent=2) + "\n"
+    if isinstance(content, str):
+        content = content.encode()
     with written_whole(path) as part:
-        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        part.write_bytes(content)
 
 
 def write_images(folder, name, images, aspect_ratio=1.0):
-    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png, and a preview of each that is over 1024 pixels wide."""
+    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png."""
     for kind, image in images.items():
-        path, (height, width) = f"{folder}/images/{name}-{kind}", image.shape[:2]
-        image = image if aspect_ratio == 1 else resize(image, [height, round(height * aspect_ratio)])
-        write_file(f"{path}.png", tf.io.encode_png(image, compression=1).numpy())  # 10 % larger, a fifth of the time
-        Path(f"{path}-preview.jpg").unlink(missing_ok=True)  # of an earlier image
-        if width > 1024:
-            preview = resize(image, [max(1, height * 512 // width), 512])
-            write_file(f"{path}-preview.jpg", tf.io.encode_jpeg(preview).numpy())
+        height = len(image)
+        if aspect_ratio != 1:
+            image = resize(image, [height, round(height * aspect_ratio)])
+        png = tf.io.encode_png(image, compression=1).numpy()  # 10 % larger, a fifth of the time
+        write_file(f"{folder}/images/{name}-{kind}.png", png)
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px sans-serif; margin: 1em }}
+td, th {{ padding: 4px; vertical-align: top; text-align: left }}
+img {{ max-width: 512px }}
+</style></head><body>
+<h1>{title}</h1>
+<table>
+{rows}
+</table>
+</body></html>
+"""
 
 
 def write_page(folder, title, columns, rows):
-    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images/NAME.png)]."""
-
-    def cell(name):
-        path, preview = f"images/{name}.png", f"images/{name}-preview.jpg"
-        shown = preview if (folder / preview).exists() else path
-        url, shown = (html.escape(urllib.parse.quote(file)) for file in (path, shown))
-        return f'<td><a href="{url}"><img src="{shown}" alt="{html.escape(path)}" loading="lazy"></a></td>'
-
-    def row(texts, names=(), tag="td"):
-        return "".join([f"<{tag}>{html.escape(text)}</{tag}>" for text in texts] + [cell(name) for name in names])
-
-    style = "body{font:14px sans-serif;margin:1em}td,th{padding:4px;vertical-align:top;text-align:left}"
-    page = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-    page += f"<style>{style}img{{max-width:512px}}</style></head><body>\n<h1>{html.escape(title)}</h1>\n<table>\n"
-    page += "".join(f"<tr>{cells}</tr>\n" for cells in [row(columns, tag="th"), *(row(*cells) for cells in rows)])
-    write_file(folder / "index.html", f"{page}</table>\n</body></html>\n")
+    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images)]."""
+    table = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in columns) + "</tr>"]
+    for texts, names in rows:
+        cells = [f"<td>{html.escape(text)}</td>" for text in texts]
+        for name in names:
+            url = html.escape(urllib.parse.quote(f"images/{name}.png"))
+            image = f'<img src="{url}" alt="{html.escape(name)}" loading="lazy">'
+            cells.append(f'<td><a href="{url}">{image}</a></td>')
+        table.append("<tr>" + "".join(cells) + "</tr>")
+    page = PAGE.format(title=html.escape(title), rows="\n".join(table))
+    write_file(folder / "index.html", page)
 
 
-def compare(outputs, targets):
-    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et al. 2004)."""
-    outputs, targets = (tf.cast(image, tf.float32) / 255 for image in (outputs, targets))
-    l1, mean_square = tf.reduce_mean(tf.abs(outputs - targets)), tf.reduce_mean(tf.square(outputs - targets))
-    ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
-    return {"l1": float(l1), "psnr": -10 * math.log10(max(float(mean_square), 1e-10)), "ssim": float(ssim)}
-
+# ------------------------------------------------------------------------------------- checkpoints
 
 def find_checkpoint(path):
-    """The newest checkpoint in the folder of a training, or the one that the path names (DIR/model-2000); else None."""
+    """The newest checkpoint in the folder of a training, or the one that the path names
+    (DIR/model-2000); else None."""
     if not os.path.isdir(path):
         return path if os.path.exists(f"{path}.index") else None
-    steps = [int(match[1]) for name in os.listdir(path) if (match := re.fullmatch(r"model-(\d+)\.index", name))]
-    return os.path.join(path, f"model-{max(steps)}") if steps else None
+    steps = saved_steps(path)
+    return os.path.join(path, f"model-{steps[-1]}") if steps else None
+
+
+def saved_steps(folder):
+    """The steps of the checkpoints in a folder, in their order."""
+    found = [re.fullmatch(r"model-(\d+)\.index", name) for name in os.listdir(folder)]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def neighbours_of(checkpoint):
+    """The checkpoints of earlier and of later steps in its folder: two lists."""
+    folder = Path(checkpoint).parent
+    step = int(Path(checkpoint).name.removeprefix("model-"))
+    earlier = [str(folder / f"model-{other}") for other in saved_steps(folder) if other < step]
+    later = [str(folder / f"model-{other}") for other in saved_steps(folder) if other > step]
+    return earlier, later
+
+
+def is_damaged(path):
+    """Whether a checkpoint cannot be read; each tensor has a checksum."""
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError):
+        return True
+    return False
 
 
 def read_options(checkpoint, algorithm):
     """The options.json next to a checkpoint: the flags of its training."""
-    if not find_checkpoint(checkpoint):
-        raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a training")
-    path = Path(find_checkpoint(checkpoint)).parent / "options.json"
+    file = find_checkpoint(checkpoint)
+    if not file:
+        raise UserError(f"no checkpoint in {checkpoint}: --checkpoint names the --output_dir of a "
+                        "training")
+    path = Path(file).parent / "options.json"
+    required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
+    required -= LATER_FLAGS
     try:
-        newer = {"norm", "upsample", "patch_weight"} & set(FLAGS)  # older trainings lack them
-        saved = {name: FLAGS[name].default for name in newer} | json.loads(path.read_text(encoding="utf-8"))
-        required = {"input_dir", *algorithm.network_flags, *algorithm.data_flags}
-        mine = saved["script"] == algorithm.name
-        damaged = (mine and not required <= set(saved)) or not saved["script"].isalnum()
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-        damaged = True
-    if damaged:
-        raise UserError(f"{path} is missing or damaged: restore it, since only it describes the networks")
-    if saved["script"] != algorithm.name:
-        raise UserError(f"{checkpoint} was trained by {saved['script']}.py, not {algorithm.name}.py: use the former")
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        script = saved["script"]
+        is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        is_good = False
+    if not is_good:
+        raise UserError(f"{path} is missing or damaged: restore it, since only it describes the "
+                        "networks")
+    if script != algorithm.name:
+        raise UserError(f"{checkpoint} was trained by {script}.py, not {algorithm.name}.py: use "
+                        "the former")
+    for name in LATER_FLAGS & set(FLAGS):
+        saved.setdefault(name, FLAGS[name].default)
     return saved
+
+
+LATER_FLAGS = {"norm", "upsample", "patch_weight"}  # older trainings lack them
 
 
 def weights_of(model):
     """The weights of an algorithm's networks by name, in the form that a checkpoint takes."""
-    return {name: {w.path: w.value for w in network.weights} for name, network in model.networks.items()}
+    weights = {}
+    for name, network in model.networks.items():
+        weights[name] = {weight.path: weight.value for weight in network.weights}
+    return weights
+
+
+def optimizers_of(model):
+    """The state of an algorithm's optimizers by name, in the form that a checkpoint takes."""
+    state = {}
+    for name, optimizer in model.optimizers.items():
+        adam = getattr(optimizer, "inner_optimizer", optimizer)
+        state[f"{name}_adam"] = {
+            "iterations": adam.iterations.value,
+            "momentums": [variable.value for variable in adam._momentums],
+            "velocities": [variable.value for variable in adam._velocities],
+        }
+        if optimizer is not adam:
+            scale = {"scale": optimizer.dynamic_scale.value, "steps": optimizer.step_counter.value}
+            state[f"{name}_loss_scale"] = scale
+    return state
 
 
 def restore(path, objects):
     """Restores all objects of {name: object} from a checkpoint, which may hold more."""
+    with naming_damaged(path):
+        status = tf.train.Checkpoint(**objects).restore(path)
+        status.assert_existing_objects_matched().expect_partial()
+
+
+@contextlib.contextmanager
+def naming_damaged(path):
+    """Turns the errors of a checkpoint that cannot be read into a UserError."""
     try:
-        tf.train.Checkpoint(**objects).restore(path).assert_existing_objects_matched().expect_partial()
+        yield
     except (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: {reason}") from error
+        earlier, _ = neighbours_of(path)
+        advice = f"; --checkpoint {earlier[-1]} is the one before" if earlier else ""
+        raise UserError(f"{path} cannot be restored: it is damaged or belongs to other networks: "
+                        f"{reason}{advice}") from error
+
+
+def stored_names(path):
+    """The names of the objects in a checkpoint."""
+    with naming_damaged(path):
+        return {name.split("/")[0] for name, _ in tf.train.list_variables(path)}
+
+
+def restore_training(path, objects, model, saved):
+    """Restores all of a training, except what only its precision needed: the scale of losses."""
+    stored = stored_names(path)
+    wanted = {}
+    for name, value in objects.items():
+        if name in stored or not name.endswith("_loss_scale"):
+            wanted[name] = value
+    for name, optimizer in model.optimizers.items():
+        if f"{name}_optimizer" in stored:  # version 1
+            del wanted[f"{name}_adam"]
+            wanted[f"{name}_optimizer"] = numbered_variables(optimizer, saved)
+    restore(path, wanted)
+
+
+def numbered_variables(optimizer, saved):
+    """An optimizer's variables as checkpoints of version 1 number them: those that scale losses of
+    float16 first."""
+    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    was_scaled = saved.get("mixed_precision") == "float16"
+    start = 2 if was_scaled else 0
+    variables = {str(start + i): variable.value for i, variable in enumerate(adam.variables)}
+    if was_scaled and optimizer is not adam:
+        variables["0"] = optimizer.step_counter.value
+        variables["1"] = optimizer.dynamic_scale.value
+    return variables
 
 
 def is_averaged(checkpoint):
-    """Whether a checkpoint holds averages of the generators' weights: that of a training with --ema_decay."""
-    return any(name.startswith("averaged/") for name, _ in tf.train.list_variables(checkpoint))
+    """Whether a checkpoint holds averages of the weights: that of a training with --ema_decay."""
+    return "averaged" in stored_names(checkpoint)
 
 
 def restore_generators(model, args):
-    """Restores the networks of test and export, averaged ones with --ema_decay. Returns the checkpoint's path."""
-    checkpoint, weights = find_checkpoint(args.checkpoint), weights_of(model)
-    if args.ema_decay and not is_averaged(checkpoint):
-        raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
-    restore(checkpoint, {"averaged": weights} if args.ema_decay else weights)
-    return checkpoint
-
-
-def wait_for_workers(seconds=300):
-    """Waits for the workers that TF_CONFIG names, since TensorFlow itself waits for ever. Returns their number."""
-    import socket
-
-    try:
-        config = json.loads(os.environ["TF_CONFIG"])
-        workers, task = config["cluster"].pop("worker"), config["task"]
-        missing = [re.fullmatch(r"(.+):(\d+)", worker).groups() for worker in workers]
-        _, port = missing[range(len(workers)).index(task["index"])]
-        if config["cluster"] or task["type"] != "worker":
-            raise ValueError
-        listener = socket.create_server(("", int(port)))
-    except OSError as error:
-        raise UserError(f"port {port} of TF_CONFIG: {error.strerror}; choose another one, on all machines") from None
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-        raise UserError(f"--cluster needs TF_CONFIG in the environment, for the first machine e.g. {example}") from None
-    print(f"waiting for the workers {', '.join(workers)}, {seconds} s at most", flush=True)
-    deadline = time.monotonic() + seconds
-    with listener:  # until TensorFlow takes the port
-        while missing:
-            try:
-                socket.create_connection(missing[0], 5).close()
-                missing.pop(0)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    message = f"no answer from {':'.join(missing[0])} in {seconds} s ({error.strerror or error})"
-                    raise UserError(f"{message}: start all workers again") from None
-                time.sleep(0.2)
-    return len(workers)
-
-
-def start_devices(deterministic, replicas=1, cluster=False):
-    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes. With `deterministic` a CPU runs
-    one operation at a time: concurrent ones sometimes change the order of oneDNN's sums, so that no training repeats
-    bit for bit. cluster: together with the other machines of TF_CONFIG, each with as many replicas."""
-    tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
-    (cpu,), gpus = map(tf.config.list_physical_devices, ("CPU", "GPU"))
-    workers = wait_for_workers() if cluster else 1
-    with quiet_stderr():
-        with contextlib.suppress(RuntimeError):  # it runs already, in a notebook
-            if deterministic and not gpus:
-                tf.config.threading.set_inter_op_parallelism_threads(1)
-            if replicas > 1 and not gpus:
-                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
-            tf.config.set_visible_devices(gpus[:replicas], "GPU")  # the others stay free
-        strategy = tf.distribute.MultiWorkerMirroredStrategy() if cluster else tf.distribute.get_strategy()
-        devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")  # starts TensorFlow
-        usable = strategy.num_replicas_in_sync // workers if cluster else len(devices)
-        if usable < replicas:
-            raise UserError(f"--replicas {replicas}: TensorFlow sees {len(gpus)} GPUs here: give at most {usable}")
-        if replicas > 1 and not cluster:
-            strategy = tf.distribute.MirroredStrategy([device.name for device in devices[:replicas]])
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus[:replicas]]
-    names += [f"{replicas} of {len(gpus)} GPUs"] * (len(gpus) > replicas)
-    return strategy, f"{', '.join(names) or 'no GPU found, using the CPU'} (TensorFlow {tf.__version__})"
-
-
-# ----------------------------------------------------------------------------------------------- train, test, export
-
-def train(args, algorithm):
-    """Trains from scratch, or on from args.checkpoint. Returns the exit code: 0, or 128 + the signal that came."""
-    output_dir, begin = Path(args.output_dir), find_checkpoint(args.checkpoint) if args.checkpoint else None
-    there = find_checkpoint(output_dir)
-    if there and (not begin or not os.path.samefile(f"{begin}.index", f"{there}.index")):
-        raise UserError(f"{there} exists: continue it with --checkpoint {output_dir}, or choose another --output_dir")
-    strategy, chief = args.strategy, getattr(args.strategy.cluster_resolver, "task_id", 0) == 0  # the chief writes
-    if args.batch_size % (parts := strategy.num_replicas_in_sync):
-        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {parts} replicas: give a multiple of that")
-    if args.xla and parts > 1:
-        raise UserError("--xla is for one replica: leave it out, or --replicas and --cluster")
-    with strategy.scope():
-        model = algorithm(args, training=True)
-    shown = algorithm(args, training=False) if args.ema_decay else model  # makes the samples
-    paths, samples = model.find_training_images(), find_samples(shown) if args.display_freq and chief else []
-    epoch_size = max(map(len, paths.values())) * model.crops_per_image
-    total = args.max_steps or math.ceil(args.max_epochs * epoch_size / args.batch_size)
-    saved_step, saved_averages = tf.Variable(0, dtype=tf.int64), tf.Variable(tf.zeros(len(model.losses)))
-    optimizers = {f"{name}_optimizer": [v.value for v in model.optimizers[name].variables] for name in model.optimizers}
-    objects = {**weights_of(model), **optimizers, **model.state, "step": saved_step, "smoothed": saved_averages}
-    if begin:
-        restore(begin, objects)
-
-    @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))  # on CPUs one pass over memory instead of four
-    def average(decay):  # of the generators' weights, after a step
-        for name, network in shown.networks.items():
-            for mean, weight in zip(network.weights, model.networks[name].weights, strict=True):
-                mean.assign(decay * mean + (1 - decay) * weight)
-
+    """Restores the networks of test and export: the averages of the weights where the training made
+    them, unless --ema_decay is 0. Returns the path of the checkpoint."""
+    checkpoint = find_checkpoint(args.checkpoint)
+    objects = weights_of(model)
     if args.ema_decay:
-        objects["averaged"] = weights_of(shown)
-        average(tf.constant(0.0))
-        if begin and is_averaged(begin):
-            restore(begin, {"averaged": objects["averaged"]})
-    first = step = int(saved_step)  # steps done
-    averages, times = saved_averages.numpy(), []  # moving averages of the losses; seconds of the last steps
-    options = {name: value for name, value in vars(args).items() if name not in RUN_FLAGS}
-
-    gather = tf.function(lambda value: strategy.experimental_local_results(strategy.run(gathered, (value,)))[0])
-
-    def of_workers(value):  # the values of all; each has to ask at the same step
-        return gather(tf.constant([value], tf.int64)).numpy().tolist() if args.cluster else [value]
-
-    names = [Path(path).name for kind in paths.values() for path in kind]
-    facts = json.dumps([step, names, {**options, "input_dir": "", "device": ""}])
-    if len({*of_workers(int(tf.strings.to_hash_bucket_fast(facts, 2**62)))}) > 1:
-        message = f"the workers disagree; here: step {step}, seed {args.seed}, {len(names)} images"
-        raise UserError(f"{message}: give all the same images, checkpoint and flags, with a --seed")
-    lock = os.open(os.devnull, os.O_RDONLY)
-    if chief:
-        (output_dir / "images").mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(output_dir)
-        write_file(output_dir / "options.json", {"script": algorithm.name, **options})
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), output_dir, 3, checkpoint_name="model")
-    writer = tf.summary.create_file_writer(str(output_dir)) if chief else tf.summary.create_noop_writer()
-    counts = ", ".join(f"{len(kind)} {name}" for name, kind in paths.items())
-    print(f"data: {args.input_dir} ({counts}); writing to {output_dir}; seed {args.seed}; {args.device}")
-    print("; ".join(f"{name} {net.count_params():,} parameters" for name, net in model.networks.items()), flush=True)
-
-    def own_batches(share):
-        found, endless = model.batches(paths, step, share), tf.data.experimental.assert_cardinality(-1)
-        return found.apply(endless) if args.cluster else found  # or workers ask each other at every step for the end
-
-    def check_finite(values):  # {name: array, or a dict or list of them}
-        bad = [name for name in values if not all(np.isfinite(v).all() for v in tf.nest.flatten(values[name]))]
-        if bad:
-            last = find_checkpoint(output_dir) or "none"
-            raise UserError(f"step {step}: not finite ({', '.join(bad)}); lower --lr; last good checkpoint: {last}")
-
-    def save():
-        if chief and manager.latest_checkpoint != os.path.join(manager.directory, f"model-{step}"):
-            check_finite({**weights_of(model), **optimizers})
-            if not (output_dir / "options.json").exists():
-                raise UserError(f"{output_dir} was removed or renamed while training: step {step} is lost")
-            saved_step.assign(step)
-            saved_averages.assign(averages)
-            manager.save(checkpoint_number=step)
-
-    def due(frequency):
-        return chief and frequency and (step % frequency == 0 or step == total)
-
-    signals, unreadable, stopped = [], None, False  # Ctrl-C and SIGTERM let the current step finish
-    handlers = {n: signal.signal(n, lambda n, _: signals.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
-    bar = tqdm(total=total, initial=step, unit="step", file=sys.stdout, disable=not sys.stdout.isatty())
-    try:
-        batches = iter(strategy.distribute_datasets_from_function(own_batches))
-        while step < total and not stopped:
-            start, signalled = time.perf_counter(), bool(signals)
-            try:
-                with naming_unreadable([path for kind in paths.values() for path in kind], model.load):
-                    batch = next(batches)
-            except UserError as error:
-                unreadable = error
-            if stopped := any(of_workers(signalled or unreadable is not None)):
-                break
-            for name, optimizer in model.optimizers.items():
-                decay_steps = args.decay_epochs * epoch_size / args.batch_size
-                optimizer.learning_rate = learning_rate_at(step, model.learning_rates[name], total, decay_steps)
-            if traced := due(args.trace_freq):
-                tf.profiler.experimental.start(str(output_dir))
-            losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
-            if traced:
-                tf.profiler.experimental.stop()
-            if args.ema_decay:  # less at first, as TensorFlow's ExponentialMovingAverage
-                average(tf.constant(min(args.ema_decay, (1 + step) / (10 + step))))
-            averages = losses if step == 0 else 0.99 * averages + 0.01 * losses
-            step += 1
-            check_finite(dict(zip(model.losses, losses, strict=True)))
-            times = [] if step == first + 1 else [*times, time.perf_counter() - start]  # the first step compiles
-            seconds = sum(times) / max(1, len(times))
-            scalars = {f"loss/{name}": value for name, value in zip(model.losses, averages, strict=True)}
-            scalars |= {f"learning_rate/{name}": model.optimizers[name].learning_rate for name in model.optimizers}
-            scalars["images_per_second"] = rate = args.batch_size / seconds if times else 0
-            epoch, minutes = math.ceil(step * args.batch_size / epoch_size), int((total - step) * seconds / 60)
-            values = "  ".join(f"{name} {value:.4f}" for name, value in zip(model.losses, averages, strict=True))
-            bar.set_description_str(f"epoch {epoch}", refresh=False)
-            bar.set_postfix_str(values, refresh=False)
-            bar.update()
-            if due(args.progress_freq):
-                left, times = f"{minutes // 60}h{minutes % 60:02}m left", []
-                if bar.disable:  # no terminal
-                    print(f"epoch {epoch}  step {step}/{total}  {rate:.2f} images/s  {left}  {values}", flush=True)
-            with writer.as_default(step):
-                for name, value in scalars.items() if due(args.summary_freq) else ():
-                    tf.summary.scalar(name, value)
-                if samples and due(args.display_freq):
-                    show_samples(shown, samples, output_dir, step)
-            if due(args.save_freq):
-                save()
-        save()
-        writer.close()
-    except OSError:  # stdout has gone, as in `| head`, or is full
-        save()
-        raise
-    finally:
-        bar.close()
-        os.close(lock)
-        for n, handler in handlers.items():
-            signal.signal(n, handler)
-    if unreadable:
-        raise UserError(f"{unreadable}; step {step} is saved: continue with --checkpoint {output_dir}")
-    if stopped or signals:
-        print(f"stopped and saved at step {step}; continue with --mode train --checkpoint {output_dir}")
-        return 128 + (signals or [signal.SIGTERM])[0]
-    page = f"; samples in {output_dir / 'index.html'}" if samples else ""
-    print(f"done: step {step}{page}; next: --mode test --checkpoint {output_dir}")
-    return 0
-
-
-def lock_folder(folder):
-    """Keeps other trainings out of a folder until the result is closed, and removes what a killed one left there."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"{folder}: another training writes to it: choose another --output_dir") from None
-    for path in folder.iterdir():
-        damaged = path.name == "checkpoint" and not re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
-        if damaged or re.fullmatch(r"model-\d+_temp|checkpoint\.tmp.*|part-.*", path.name):
-            tf.io.gfile.rmtree(str(path)) if path.is_dir() else path.unlink()
-    return lock
-
-
-def find_samples(model, held_out=True):
-    """[(name, path, direction)] to show during a training: held-out images or, with a warning, training images."""
-    try:
-        samples = model.find_samples(held_out)
-        for _, path, _ in samples:
-            with naming_unreadable([path], model.load):
-                model.load(path)
-        return samples
-    except UserError as error:
-        if not held_out:
-            raise
-        print(f"warning: {error}; samples are shown of the training images", file=sys.stderr)
-        return find_samples(model, held_out=False)
-
-
-def show_samples(model, samples, output_dir, step):
-    """Translates the samples for TensorBoard and for the index.html of a training, newest step first."""
-    for name, path, direction in samples:
-        with naming_unreadable([path], model.load):
-            images = model.translate_file(path, direction)
-        write_images(output_dir, f"step-{step:08}-{name}", images)
-        for kind, image in images.items():
-            tf.summary.image(f"{name}/{kind}", image[None])
-    found = [re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name) for path in (output_dir / "images").iterdir()]
-    found = sorted((match.groups() for match in found if match), key=lambda groups: (-int(groups[1]), groups[2]))
-    rows = [([str(int(s)), name], [f"{prefix}-{kind}" for kind in images]) for prefix, s, name in found]
-    write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *images], rows)
-
-
-def test(args, algorithm):
-    """Translates the images of args.input_dir with the networks of args.checkpoint. Returns the exit code."""
-    model = algorithm(args, training=False)
-    checkpoint = restore_generators(model, args)
-    sources, output_dir = model.find_test_images(args.input_dir), Path(args.output_dir)
-    if find_checkpoint(output_dir):
-        raise UserError(f"{output_dir} holds a training, with an index.html of its own: choose another --output_dir")
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}", flush=True)
-    (output_dir / "metrics.json").unlink(missing_ok=True)  # of an earlier test
-    errors, metrics, rows, images, digits = [], {}, [], {}, "{:.4g}".format
-
-    def finish(name, images):  # while the next image is translated
-        if "targets" in images:
-            metrics[name] = compare(images["outputs"], images["targets"])
-        write_images(output_dir, name, images, model.aspect_ratio)
-        rows.append(([name, *map(digits, metrics.get(name, {}).values())], [f"{name}-{kind}" for kind in images]))
-
-    with ThreadPoolExecutor(1) as behind:
-        finishing = behind.submit(str)
-        for done, (name, path, direction) in enumerate(sources, start=1):
-            try:
-                with naming_unreadable([path], model.load):
-                    images = model.translate_file(path, direction)
-                finishing.result()  # of the image before; raises its errors
-                finishing = behind.submit(finish, name, images)
-            except UserError as error:
-                errors.append(error)
-            if images and (done % 50 == 0 or done == len(sources)):
-                finishing.result()
-                mean = {k: np.mean([m[k] for m in metrics.values()]) for k in ("l1", "psnr", "ssim") if metrics}
-                table = [(["mean", *map(digits, mean.values())], [])] * bool(mean) + rows
-                write_page(output_dir, f"{output_dir.name}: {args.checkpoint}", ["name", *mean, *images], table)
-            if args.progress_freq and (done % args.progress_freq == 0 or done == len(sources)):
-                print(f"{done}/{len(sources)} images", flush=True)
-    if metrics:
-        write_file(output_dir / "metrics.json", {"checkpoint": checkpoint, "mean": mean, "images": metrics})
-        print("L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean), f" (means of {len(metrics)} images)")
-    if errors:
-        raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
-    print(f"done: see {output_dir / 'index.html'}")
-    return 0
-
-
-def export(args, algorithm):
-    """Writes the generator of args.checkpoint in args.export_format, uint8 RGB in and out. Returns the exit code."""
-    model, kind = algorithm(args, training=False), args.export_format
-    restore_generators(model, args)
-    files = {"saved_model": "saved_model", "keras": "model.keras", "litert": "model.tflite", "onnx": "model.onnx"}
-    target = Path(args.output_dir) / files[kind]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "keras":
-        with written_whole(target) as part:
-            model.build_serving_model().save(part)
-    elif kind == "saved_model":
-        module = tf.Module()
-        module.model = serving = model.build_serving_model()
-
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-        def translate(images):
-            return {"images": serving(images)}
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-        def translate_encoded(image_bytes):  # TensorFlow Serving takes names in _bytes as base64
-            def translate_one(contents):
-                return tf.io.encode_png(model.serve(serving, decode_image(contents)))
-
-            return {"png_bytes": tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)}
-
-        with written_whole(target) as part:
-            tf.saved_model.save(module, str(part), {"serving_default": translate, "encoded": translate_encoded})
-    elif kind == "litert":
-        with written_whole(target) as part:
-            write_litert(model, part, args.quantize, args.input_dir)
-    else:  # of one size, as LiteRT
-        serving = model.build_serving_model(*model.crop)
-        serving(tf.zeros([1, *model.crop, 3], tf.uint8))  # Keras wants the model called before it exports to ONNX
-        try:
-            with written_whole(target) as part:
-                serving.export(str(part), format=kind, verbose=False)
-        except ImportError:
-            raise UserError("--export_format onnx needs two more packages: pip install onnx tf2onnx") from None
-    print(f"done: {target}")
-    return 0
-
-
-def write_litert(model, path, quantize, input_dir):
-    """Writes the generator for one image of model.crop. int8 weights have to be right on held-out images."""
-    serving, spec = model.build_serving_model(*model.crop, batch_size=1), keras.InputSpec("uint8", (1, *model.crop, 3))
-    options = {"optimizations": [tf.lite.Optimize.DEFAULT] * (quantize != "none"), "input_signature": [spec]}
-    options["target_spec"] = {"supported_types": [tf.float16] * (quantize == "float16")}
-    serving.export(str(path), format="litert", verbose=False, **options)
-    if quantize == "int8":
-        with quiet_stderr():
-            run, differences = tf.lite.Interpreter(str(path)).get_signature_runner(), []
-            for _, file, direction in model.find_test_images(input_dir)[:8]:
-                with naming_unreadable([file], model.load):
-                    image = resize(model.translate_file(file, direction)["inputs"], model.crop)[None]
-                (output,) = run(**dict.fromkeys(run.get_input_details(), image)).values()
-                differences.append(np.abs(output - np.float32(serving(image))).mean())
-        if (mean := np.mean(differences)) > 1:
-            raise UserError(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: take float16")
-
-
-def show_help(values, algorithm):
-    """Prints the docstring of the file and its flags by group, with their choices and defaults."""
-    groups = {
-        "general": "mode input_dir output_dir checkpoint which_direction seed deterministic replicas cluster help",
-        "data": "scale_size crop_size cache_mb train_size crops_per_image min_contrast cache_images flip no_flip",
-        "network": " ".join(algorithm.network_flags),
-        "test and export": "paired aspect_ratio native_size tile_size stitch test_dropout export_format quantize",
-        "what a training prints and writes": "progress_freq summary_freq display_freq save_freq trace_freq",
-        "training": "max_epochs max_steps decay_epochs batch_size lr",  # and the rest
-    }
-    left = {name: values[name] for name in values}
-    print(__doc__)
-    for group, names in groups.items():
-        print(f"{group}:")
-        for name in dict.fromkeys([*names.split(), *(left if group == "training" else ())]):
-            if (flag := left.pop(name, None)) is not None:
-                name = f"--[no]{name}" if flag.boolean and name != "no_flip" else f"--{name}"
-                default = "" if flag.default is None or flag.default is False else f" (default: {flag.default})"
-                print(textwrap.fill(f"  {name:<24}  {flag.help}{default}", 118, subsequent_indent=" " * 28))
-        print()
-
-
-def complete(values, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on the files there."""
-    training, folder, saved = values.mode == "train", Path(values.checkpoint or "."), {}
-    if values.mode is None:
-        raise UserError("--mode is missing: train, test or export (--help lists all flags)")
-    if values.checkpoint:
-        saved = read_options(values.checkpoint, algorithm)
-        for name in algorithm.network_flags:
-            free = name in algorithm.data_flags and not training
-            if values[name].present and values[name].value != saved[name] and not free:
-                raise UserError(f"{folder} has --{name} {saved[name]}, not {values[name].value}: leave --{name} out")
-        kept = set(values) if training else {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
-        kept &= set(saved)
-        if values["max_steps"].present or values["max_epochs"].present:  # one given flag replaces both saved ones
-            kept -= {"max_steps", "max_epochs"}
-        for name in kept:
-            try:
-                if saved[name] is None and FLAGS[name].default is not None:
-                    raise ValueError("no value")
-                values.set_default(name, saved[name])
-            except (flags.Error, TypeError, ValueError, OverflowError) as error:
-                raise UserError(f"options.json of {folder}: {name} is {saved[name]!r}: {error}; put it back") from None
-        folder = folder if folder.is_dir() else folder.parent
-    elif not training:
-        example = f"{algorithm.default_data.split('/')[0]}_train"
-        raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved)
-    for name, value in vars(args).items():
-        if isinstance(value, (int, float)) and not abs(value) < (2**32 if isinstance(value, int) else math.inf):
-            raise UserError(f"--{name} {value}: too large, or not a number")
-    if not args.input_dir and (args.mode != "export" or args.quantize == "int8"):
-        beside = Path(__file__).parent / "samples" / algorithm.default_data
-        default = algorithm.default_data if os.path.isdir(algorithm.default_data) else str(beside)
-        args.input_dir = default if training else find_held_out(saved["input_dir"])
-        if not args.input_dir:
-            raise UserError(f"no test images found next to {saved['input_dir']}: give --input_dir")
-        print(f"no --input_dir given: using {args.input_dir}")
-    args.input_dir = os.path.abspath(args.input_dir) if training else args.input_dir
-    name = folder.resolve().name.removesuffix("_train")
-    if training and not args.checkpoint:
-        *_, parent, name = Path("/", args.input_dir).parts
-        name = parent if name.startswith("train") else name
-    default = str(folder) if training and args.checkpoint else f"{name}_{args.mode}"
-    args.output_dir = args.output_dir or default
-    for path in [args.checkpoint] * bool(args.checkpoint) + [args.output_dir] * training:
-        if set("*?[]\\") & set(os.path.abspath(path)):
-            raise UserError(f"{path}: TensorFlow finds no files in folders named with * ? [ ] or \\: rename it")
-    if args.deterministic is None:
-        args.deterministic = args.seed is not None or not training
-    args.seed = int.from_bytes(os.urandom(3)) if args.seed is None else args.seed
-    args.flip = args.flip and not args.no_flip
-    return args
-
-
-def main(argv, algorithm):
-    """The command line. Returns the exit code."""
-    try:
-        values = copy.deepcopy(FLAGS)
-        unused = values(argv)[1:]
-        if values.help:
-            show_help(values, algorithm)
-            return 0
-        if len(argv) == 1:
-            print(*__doc__.split("\n\n")[:2], "All flags: --help", sep="\n\n", file=sys.stderr)
-            return 2
-        if unused:
-            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
-        args = complete(values, algorithm)
-        shared = [args.replicas, args.cluster] if args.mode == "train" else []
-        args.strategy, args.device = start_devices(args.deterministic, *shared)
-        keras.config.set_dtype_policy({"off": "float32"}.get(args.mixed_precision, f"mixed_{args.mixed_precision}"))
-        keras.utils.set_random_seed(args.seed)
-        return {"train": train, "test": test, "export": export}[args.mode](args, algorithm)
-    except (UserError, flags.Error) as error:
-        message = " ".join(str(error).split())
-    except UnicodeError as error:
-        message = f"{error.object[:200]!a}: not UTF-8; rename the file or folder, or rewrite the flag file"
-    except BrokenPipeError:  # the reader has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports the broken pipe at exit
-        return 141
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        message = f"{error.filename or 'stdout'}: {error.strerror}; free some space or choose another --output_dir"
-    except (MemoryError, tf.errors.OpError) as error:
-        if args.cluster and isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
-            print("error: another worker ended or is out of reach: start all again, with --checkpoint", file=sys.stderr)
-            os._exit(2)  # TensorFlow's own end would wait for it
-        reasons = "No space left on device|File too large|Permission denied|Read-only file system|No such file"
-        reason, too_large = re.search(reasons, str(error)), (MemoryError, tf.errors.ResourceExhaustedError)
-        if not reason and not isinstance(error, too_large):
-            raise
-        message = "out of memory: lower --batch_size, --crop_size or --ngf"
-        if reason:
-            message = f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; the rest is intact"
-    print(f"error: {message}", file=sys.stderr)
-    return 2
-# <<< second half
+        if is_averaged(checkpoint):
+            objects = {"averaged": objects}
+        elif "ema_decay" in args.given:
+            raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
+        else:  # --ema_decay came later
+            print(f"{checkpoint} holds no averaged weights: using the weights", file=sys.stderr)
+    restore(checkpoint, objects)
+    return checkpoint
+# <<< small functions
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@ Packages are imported inside the functions that need them: dockrun.py runs on a 
 
 import argparse
 import contextlib
+import copy
 import importlib
 import inspect
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 class UserError(Exception):
@@ -56,84 +55,49 @@ def load_algorithm(name):
     return module, algorithms[0]
 
 
-def natural_key(path):
-    """Sort key that puts img2 before img10."""
-    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", Path(path).name)]
+def load_trained(checkpoint, mode="test", **options):
+    """A checkpoint => the module of its algorithm, and the model with its weights, made as by --mode test or export.
+
+    options: flags of the script; those that are None are left out. Raises UserError.
+    """
+    module, algorithm = load_algorithm(script_of(checkpoint))
+    options = {"mode": mode, "checkpoint": checkpoint, **options}
+    argv = [algorithm.name]
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name not in module.FLAGS:
+            raise UserError(f"{algorithm.name}.py has no --{name}: leave it out")
+        argv.append(f"--{name}={value}")
+    with in_our_words(module):
+        values = copy.deepcopy(module.FLAGS)
+        values(argv)
+        args = module.complete(values, argv, algorithm)
+        module.prepare(args)
+        model = algorithm(args, training=False)
+        module.restore_generators(model, args)
+    return module, model
 
 
-def find_images(folder):
-    """The image files directly in a folder, in natural order. Raises UserError if there is no folder or no image."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give a folder of images")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")]
-    if not paths:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
-    return sorted(paths, key=natural_key)
-
-
-def by_stem(folder):
-    """{stem: path} of the images of a folder, in natural order."""
-    paths = {}
-    for path in find_images(folder):
-        if path.stem in paths:
-            raise UserError(f"{paths[path.stem]} and {path} would both become {path.stem}; rename or remove one")
-        paths[path.stem] = path
-    return paths
-
-
-def images_of(folder, kind="outputs"):
-    """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), of other folders all by stem."""
-    folder, end = Path(folder), f"-{kind}.png"
-    if (folder / "checkpoint").exists():
-        raise UserError(f"{folder} is of a training; give the folder of a test (--mode test --checkpoint {folder})")
-    if not is_test(folder):
-        return by_stem(folder)
-    inside = folder if folder.name == "images" else folder / "images"
-    found = {path.name.removesuffix(end): path for path in sorted(inside.glob(f"*{end}"), key=natural_key)}
-    if found:
-        return found
-    if inside is not folder or any(inside.glob("*-outputs.png")):
-        raise UserError(f"{inside} holds no *{end}; give two folders, or that of a test with {kind}")
-    return by_stem(folder)
-
-
-def is_test(folder):
-    """Whether a folder is the --output_dir of a test, or the images/ in it."""
-    return folder.name == "images" or (folder / "images").is_dir()
-
-
-def first_ten(items):
-    items = list(items)
-    return ", ".join(map(str, items[:10])) + (f" and {len(items) - 10} more" if len(items) > 10 else "")
-
-
-def check_pairs(a, b, a_dir, b_dir):
-    """Raises UserError unless {name: path} of two folders have the same names."""
-    alone = [str(path) for paths, other in ((a, b), (b, a)) for name, path in paths.items() if name not in other]
-    if alone:
-        raise UserError(f"{a_dir} and {b_dir} do not match: {len(alone)} without a counterpart: {first_ten(alone)}")
-
-
-def read(path):
-    """Path => upright 8-bit RGB image of Pillow. Raises UserError if it cannot be read."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
+def script_of(checkpoint):
+    """The name of the script that a checkpoint was trained by, from its options.json. Raises UserError."""
+    folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
+    path = folder / "options.json"
+    if not path.exists():
+        raise UserError(f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training, e.g. facades_train")
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)  # loads it; of an animation, the first frame
-        if image.mode.startswith("I;16"):  # Pillow's own conversion clips all above 255 to white
-            return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
-        if image.mode in ("I", "F"):
-            raise ValueError("32 bits a channel have no agreed white: save it with 8 or 16 bits")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        return image.convert("RGB")
-    except Exception as error:  # decoders raise a dozen types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
+        return str(json.loads(path.read_text(encoding="utf-8"))["script"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{path} is damaged: restore it, since only it describes the networks") from None
+
+
+@contextlib.contextmanager
+def in_our_words(module):
+    """Turns the errors of a script that a user can correct into those of the tools."""
+    try:
+        yield
+    except (module.UserError, module.flags.Error) as error:
+        raise UserError(str(error)) from None
 
 
 def load_pix2pix():
@@ -152,7 +116,7 @@ def positive_integer(text):
 
 def add_command(commands, name, function):
     """Adds a subcommand that calls function(args), whose docstring is the help. Returns its parser."""
-    text = inspect.getdoc(function)
+    text = inspect.getdoc(function) or name  # PYTHONOPTIMIZE=2 removes docstrings
     formatter = argparse.RawDescriptionHelpFormatter
     command = commands.add_parser(name, help=text.split("\n")[0], description=text, formatter_class=formatter)
     command.set_defaults(function=function)
@@ -171,21 +135,43 @@ def print_result(function, args):
     if args.json:
         print(json.dumps(result, indent=2))
         return
-    rest, lines = dict(result), []
-    if "mean" in result:
-        images = rest.pop("images") | {"mean": rest.pop("mean")}
-        width = max(map(len, images)) + 2
-        lines.append(" " * width + "".join(f"{metric:>14}" for metric in images["mean"]))
-        for name, values in images.items():
-            lines.append(f"{name:<{width}}" + "".join(f"{value:14.4g}" for value in values.values()))
+    rest = dict(result)
+    lines = []
+    if "mean" in rest:
+        lines += table_of(rest.pop("images"), rest.pop("mean"))
     for name, values in rest.pop("classes", {}).items():
-        put = ", ".join(f"{key} {count}" for key, count in values.get("put in", {}).items() if count)
-        values = {key: "–" if value is None else round(value, 4) for key, value in values.items() if key != "put in"}
-        cells = ", ".join(f"{key} {value}" for key, value in values.items())
-        lines.append(f"{name}: {cells}" + f"; put in {put}" * bool(put))
+        lines.append(describe_class(name, values))
     lines.append("  ".join(f"{name} {value:.4g}" for name, value in rest.pop("scores", {}).items()))
     lines.append(", ".join(f"{name}: {value}" for name, value in rest.items()))
     print("\n".join(line for line in lines if line))
+
+
+def table_of(images, mean):
+    """{name: {metric: value}} and the means => lines of a table."""
+    rows = {**images, "mean": mean}
+    width = max(map(len, rows)) + 2
+    lines = [" " * width + "".join(f"{metric:>14}" for metric in mean)]
+    for name, values in rows.items():
+        lines.append(f"{name:<{width}}" + "".join(f"{value:14.4g}" for value in values.values()))
+    return lines
+
+
+def describe_class(name, values):
+    """The values of a class of classify.py as one line; "put in" says in which classes its images were put."""
+    cells = []
+    for key, value in values.items():
+        if key != "put in":
+            cells.append(f"{key} {'–' if value is None else round(value, 4)}")
+    put = [f"{key} {count}" for key, count in values.get("put in", {}).items() if count]
+    line = f"{name}: {', '.join(cells)}"
+    return f"{line}; put in {', '.join(put)}" if put else line
+
+
+def count_cores():
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from common import Parser, UserError, run, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("pix2pix", "cyclegan", "ganilla", "siamesegan", "cut")
+NAMES = ("pix2pix", "cyclegan", "ganilla", "siamesegan", "cut", "tools/images")
 BLOCK = re.compile(r"^( *)# >>> ([^:\n]+):.*\n(?:.*\n)*?\1# <<< \2\n", re.MULTILINE)
 
 
@@ -59,7 +59,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="only say what differs; exit code 1 if anything does")
     parser.add_argument("--source", help="the file whose blocks are copied (pix2pix.py, else the first that has it)")
     args = parser.parse_args()
-    paths = [path for name in NAMES if (path := ROOT / f"{name}.py").exists()]
+    paths = [ROOT / f"{name}.py" for name in NAMES]
+    paths = [path for path in paths if path.exists()]
     source = ROOT / Path(args.source).name if args.source else None
     if source and source not in paths:
         raise UserError(f"--source {args.source}: give one of {', '.join(path.name for path in paths)}")

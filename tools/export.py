@@ -1,0 +1,241 @@
+"""Writes a trained generator for other programs: LiteRT, ONNX, Keras, or a SavedModel of files.
+
+    python tools/export.py facades_train --format litert --quantize int8
+    python tools/export.py monet2photo_cyclegan_train --format onnx --which_direction BtoA
+    python tools/export.py facades_train --format encoded          # JPEG or PNG bytes => PNG bytes
+
+LiteRT, ONNX and Keras models take and give uint8 RGB; `encoded` is for TensorFlow Serving.
+`python SCRIPT.py --mode export` writes a SavedModel of uint8 RGB. docs/export.md has them all.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from common import Parser, UserError, in_our_words, load_trained, run
+
+FILES = {
+    "litert": "model.tflite",
+    "onnx": "model.onnx",
+    "keras": "model.keras",
+    "encoded": "saved_model",
+}
+
+
+class Inexact(UserError):
+    """int8 weights change the translations by more than 1 of 255."""
+
+
+def write_litert(module, model, path, quantize, input_dir):
+    """Writes the generator for one image of model.crop. int8 weights are checked on test images."""
+    tf = module.tf
+    serving = model.build_serving_model(*model.crop, batch_size=1)
+    options = {"input_signature": [module.keras.InputSpec("uint8", (1, *model.crop, 3))]}
+    if quantize != "none":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    serving.export(str(path), format="litert", verbose=False, **options)
+    if quantize == "int8":
+        check_litert(module, model, path.read_bytes(), serving, input_dir)
+
+
+def check_litert(module, model, contents, serving, input_dir):
+    """Raises Inexact if a LiteRT model differs from a serving model by more than 1 of 255."""
+    translate = run_litert(module, contents)
+    differences = []
+    for _, file, direction in model.find_test_images(input_dir)[:8]:
+        image = model.translate_file(file, direction)["inputs"]
+        image = module.resize(image, model.crop)[None]
+        difference = np.abs(translate(image) - np.float32(serving(image)))
+        differences.append(difference.mean())
+    mean = np.mean(differences)
+    if mean > 1:
+        raise Inexact(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: "
+                      "take float16")
+
+
+def run_litert(module, contents):
+    """The bytes of a LiteRT model => a function, uint8 RGB [1, h, w, 3] => uint8 RGB."""
+    with module.quiet_stderr():
+        interpreter = module.tf.lite.Interpreter(model_content=contents)
+        signature = interpreter.get_signature_runner()
+    (input_name,) = signature.get_input_details()
+
+    def translate(image):
+        with module.quiet_stderr():
+            (output,) = signature(**{input_name: image}).values()
+        return output
+
+    return translate
+
+
+def write_onnx(module, model, path):
+    """Writes the generator for images of model.crop."""
+    serving = model.build_serving_model(*model.crop)
+    serving(np.zeros([1, *model.crop, 3], np.uint8))  # Keras exports to ONNX what was called before
+    try:
+        serving.export(str(path), format="onnx", verbose=False)
+    except ImportError:
+        raise UserError("--format onnx needs two more packages: pip install onnx tf2onnx") from None
+
+
+def write_encoded(module, model, path):
+    """Writes a SavedModel of files: [n] JPEG, PNG, BMP or GIF files => [n] PNG files.
+
+    At the size of training; for siamesegan.py at that of each image, up to --tile_size.
+    """
+    tf = module.tf
+    holder = tf.Module()
+    serving = holder.model = model.build_serving_model()
+    is_any_size = model.name == "siamesegan"
+
+    def translate_one(contents):
+        image = turn_upright(tf, decode(tf, contents), contents)
+        if is_any_size:
+            image = translate_whole(tf, serving, image, model.multiple, model.crop[0])
+        else:
+            height, width = model.crop
+            image = resize_in_graph(tf, image, (height, width))
+            image = serving(image[None])[0]
+            if model.aspect_ratio != 1:
+                image = resize_in_graph(tf, image, (height, round(height * model.aspect_ratio)))
+        return tf.io.encode_png(image)
+
+    # TensorFlow Serving takes names in _bytes as base64
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def translate(image_bytes):
+        outputs = tf.map_fn(translate_one, image_bytes, fn_output_signature=tf.string)
+        return {"png_bytes": outputs}
+
+    signatures = {"encoded": translate}
+    signatures["serving_default"] = module.serving_function(serving, model.multiple)
+    tf.saved_model.save(holder, str(path), signatures)
+
+
+def decode(tf, contents):
+    """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid
+    over white. Another format is an error: TensorFlow would overrun its memory with some."""
+    start = tf.strings.substr(contents, 0, 8)
+    is_jpeg = tf.io.is_jpeg(contents)
+    is_known = is_jpeg | tf.strings.regex_full_match(start, r"\C?PNG\C*|BM\C*|GIF8\C*")
+    tf.debugging.Assert(is_known, ["not a JPEG, PNG, BMP or GIF file"])
+    if is_jpeg:
+        # as Pillow; CMYK is inverted where an Adobe marker says so, which TensorFlow does not ask
+        image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(image, [None, None, 3])
+    image = tf.io.decode_image(contents, channels=4, expand_animations=False)
+    colour = tf.cast(image[:, :, :3], tf.float32)
+    alpha = tf.cast(image[:, :, 3:], tf.float32) / 255
+    image = tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def turn_upright(tf, image, contents):
+    """Turns an image as the EXIF data at the beginning of its file say."""
+    start = tf.strings.substr(contents, 0, 2**16)
+
+    def has_orientation(number):
+        # tag 0x0112, of type 3 (short), one value, little-endian or big-endian
+        little = rf"\x12\x01\x03\x00\x01\x00\x00\x00\x0{number}\x00"
+        big = rf"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x0{number}"
+        return tf.strings.regex_full_match(start, rf"\C*(?:Exif|eXIf)\C*(?:{little}|{big})\C*")
+
+    if has_orientation(2):
+        image = image[:, ::-1]
+    elif has_orientation(3):
+        image = image[::-1, ::-1]
+    elif has_orientation(4):
+        image = image[::-1]
+    elif has_orientation(5):
+        image = tf.transpose(image, [1, 0, 2])
+    elif has_orientation(6):
+        image = tf.transpose(image, [1, 0, 2])[:, ::-1]
+    elif has_orientation(7):
+        image = tf.transpose(image[::-1, ::-1], [1, 0, 2])
+    elif has_orientation(8):
+        image = tf.transpose(image, [1, 0, 2])[::-1]
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def resize_in_graph(tf, image, size):
+    """As Pillow's bicubic, first the width: at most 2 levels apart, in under 1 % of the values."""
+    height, width = size
+    for step in ([tf.shape(image)[0], width], [height, width]):
+        image = tf.image.resize(image, step, "bicubic", antialias=True)  # float32
+        image = tf.cast(tf.floor(tf.clip_by_value(image, 0, 255) + 0.5), tf.uint8)
+    return image
+
+
+def translate_whole(tf, serving, image, multiple, window):
+    """uint8 [h, w, 3] => its translation at its own size, padded by reflection, as test does up to
+    the size of a window. Larger ones, which test covers with windows, are an error."""
+    height, width, _ = tf.unstack(tf.shape(image))
+    message = f"larger than {window} pixels, the --tile_size: reduce it, or use tools/translate.py"
+    tf.debugging.Assert((height <= window) & (width <= window), [message])
+
+    def reflected(side):  # indices of the rows or columns of the padded image, as np.pad does it
+        period = tf.maximum(2 * side - 2, 1)
+        index = tf.range(side + -side % multiple) % period
+        return tf.minimum(index, period - index)
+
+    rows = tf.gather(image, reflected(height))
+    padded = tf.gather(rows, reflected(width), axis=1)
+    return serving(padded[None])[0, :height, :width]
+
+
+def parse():
+    """The command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("checkpoint", help="the --output_dir of a training, or a checkpoint in it: DIR/model-2000")
+    add("--format", choices=list(FILES), required=True, help="what to write")
+    add("--quantize", choices=["none", "float16", "int8"], default="none",
+        help="weights of litert: a half or a quarter of the space (none)")
+    add("--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)")
+    add("--aspect_ratio", help="encoded: width / height of the results (that of the training)")
+    add("--tile_size", help="siamesegan.py: side of what LiteRT and ONNX models take, pixels (512)")
+    add("--input_dir", help="images that int8 is checked on (those next to the training data)")
+    add("--output_dir", help="folder to write to (NAME_export)")
+    args = parser.parse_args()
+    if args.quantize != "none" and args.format != "litert":
+        raise UserError("--quantize is for --format litert")
+    return args
+
+
+def main():
+    args = parse()
+    flags = ("which_direction", "aspect_ratio", "tile_size", "input_dir", "output_dir")
+    options = {name: getattr(args, name) for name in flags}
+    module, model = load_trained(args.checkpoint, mode="export", **options)
+    target = Path(model.args.output_dir, FILES[args.format])
+    with in_our_words(module):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(module, model, target, args)
+    print(f"done: {target}")
+
+
+def write(module, model, target, args):
+    """Writes the file or folder `target`, whole or not at all."""
+    if args.format == "encoded" and target.is_dir() and not (target / "saved_model.pb").exists():
+        raise UserError(f"{target} is there and no SavedModel: choose another --output_dir")
+    with module.written_whole(target) as part:
+        if args.format == "litert":
+            write_litert(module, model, part, args.quantize, test_images(module, model, args))
+        elif args.format == "onnx":
+            write_onnx(module, model, part)
+        elif args.format == "keras":
+            model.build_serving_model().save(part)
+        else:
+            write_encoded(module, model, part)
+
+
+def test_images(module, model, args):
+    """The folder of images that int8 is checked on; None where no check needs it."""
+    if args.input_dir or args.quantize != "int8":
+        return args.input_dir
+    return module.default_input_dir(model.args, type(model))
+
+
+if __name__ == "__main__":
+    run(main)
