@@ -10,9 +10,9 @@ domain, of the size that training scales to.
 """
 
 import argparse
+import copy
 import json
 import os
-import resource
 import shlex
 import statistics
 import subprocess
@@ -22,26 +22,36 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import Parser, UserError, load_algorithm, positive_integer, run
+from common import Parser, UserError, in_our_words, load_algorithm, positive_integer, run
 
 
-def make_images(folder, count, height, width):
-    """Writes random smooth JPEGs of height x width pixels, which take as long to decode as photographs."""
+def make_images(folder, count, height, width, is_pair=False):
+    """Writes random smooth JPEGs of height x width pixels, or pairs of such images side by side. They take as long to
+    decode as photographs."""
     import numpy as np
     from PIL import Image
 
     generator = np.random.default_rng(0)
     for index in range(count):
-        noise = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(
-            folder / f"{index}.jpg", quality=90
-        )
+        halves = []
+        for _ in range(2 if is_pair else 1):
+            noise = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+            smooth = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+            halves.append(np.asarray(smooth))
+        Image.fromarray(np.concatenate(halves, axis=1)).save(folder / f"{index}.jpg", quality=90)
 
 
-def process_age():
-    """Seconds since this process started, by the kernel's clock."""
-    started = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+STARTED = time.monotonic()  # of this process, but for the start of Python
+
+
+def peak_memory():
+    """The most memory that this process has had, in GiB; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    units_per_gib = 2**30 if sys.platform == "darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_gib
 
 
 def summary(seconds, images):
@@ -50,57 +60,67 @@ def summary(seconds, images):
     return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
 
 
+def read_flags(args, module, algorithm):
+    """The flags after -- as an algorithm takes them."""
+    argv = [args.algorithm, *args.flags]
+    values = copy.deepcopy(module.FLAGS)
+    unused = values(argv)[1:]
+    if unused:
+        raise UserError(f"not a flag: {unused[0]}")
+    options = SimpleNamespace(**values.flag_values_dict(), version=module.VERSION)
+    if options.deterministic is None:
+        options.deterministic = options.seed is not None
+    options.seed = options.seed or 0
+    return options
+
+
+def make_data(module, options, folder):
+    """Random images in a folder, of the size that training scales to."""
+    if "scale_size" in vars(options):
+        _, scale = module.parse_sizes(options.crop_size, options.scale_size)
+    else:  # siamesegan
+        scale = options.train_size * 2 // 3 or 1280, options.train_size or 1920
+    folder.mkdir()
+    height, width = scale
+    make_images(folder, 64, height, width, is_pair=True)
+    for name in ("trainA", "trainB"):
+        (folder / name).mkdir()
+        make_images(folder / name, 64, height, width)
+
+
 def measure(args, module, algorithm, folder, replicas=0):
     """All figures of one run, as a dict. folder: an empty one, for random images. replicas: of tf.distribute, each with
     a batch of --batch_size; 0: none of it."""
     import keras
     import tensorflow as tf
 
-    unused = module.FLAGS([args.algorithm, *args.flags])[1:]
-    if unused:
-        raise UserError(f"not a flag: {unused[0]}")
-    options = SimpleNamespace(**module.FLAGS.flag_values_dict())
-    deterministic = options.seed is not None if options.deterministic is None else options.deterministic
-    strategy, device = module.start_devices(deterministic, replicas or 1)
+    options = read_flags(args, module, algorithm)
+    strategy, device = module.start_devices(options.deterministic, replicas or 1)
     if replicas == 1:
-        strategy = tf.distribute.MirroredStrategy(["GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"])
-    options.seed, options.batch_size = options.seed or 0, options.batch_size * (replicas or 1)
+        has_gpu = bool(tf.config.list_logical_devices("GPU"))
+        strategy = tf.distribute.MirroredStrategy(["GPU:0" if has_gpu else "CPU:0"])
+    options.batch_size *= replicas or 1
     if not options.input_dir:
-        if "scale_size" in vars(options):
-            _, scale = module.parse_sizes(options.crop_size, options.scale_size)
-        else:  # siamesegan
-            scale = options.train_size * 2 // 3 or 1280, options.train_size or 1920
-        folder.mkdir()
-        make_images(folder, 64, scale[0], 2 * scale[1])
-        for name in ("trainA", "trainB"):
-            (folder / name).mkdir()
-            make_images(folder / name, 64, *scale)
+        make_data(module, options, folder)
         options.input_dir = str(folder)
     precision = options.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")
 
     with strategy.scope():
         model = algorithm(options, training=True)
-    paths = model.find_training_images()
-    batches = iter(strategy.distribute_datasets_from_function(lambda share: model.batches(paths, 0, share)))
+    images = model.find_training_images()
+    paths = [path for kind in images.values() for path in kind]
+    batches = iter(strategy.distribute_datasets_from_function(lambda share: model.batches(images, 0, share)))
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
-        with module.naming_unreadable([path for kind in paths.values() for path in kind], model.load):
+        with module.naming_unreadable(paths, model.read):
             batch = next(batches)
         model.train_step(step.value(), batch).numpy()
         step.assign_add(1)
 
-    def timed(action, count):
-        seconds = []
-        for _ in range(count):
-            start = time.perf_counter()
-            action()
-            seconds.append(time.perf_counter() - start)
-        return seconds
-
     train_step()
-    first_step = process_age() - args.waited
+    first_step = time.monotonic() - STARTED - args.waited
     timed(train_step, args.warmup)
     steps = timed(train_step, args.steps)
     timed(lambda: next(batches), 4 * args.warmup)  # batches prefetched during the steps do not count
@@ -114,10 +134,20 @@ def measure(args, module, algorithm, folder, replicas=0):
             "seconds": sum(pipeline) / 200,
         },
         "seconds_to_first_step": first_step,
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gib": peak_memory(),
         "device": device,
         "cores": os.cpu_count(),
     }
+
+
+def timed(action, count):
+    """The seconds that each of so many calls takes."""
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def yardstick(command):
@@ -133,56 +163,66 @@ def yardstick(command):
         raise UserError(f"--yardstick {command!r}: its last line is no JSON with seconds_per_step: {error}") from None
 
 
-def main():
+def parse():
+    """The command line; the flags of the algorithm stand after --."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
-    parser.add_argument("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
-    parser.add_argument("--warmup", type=int, default=5, help="training steps before them (5)")
-    parser.add_argument("--replicas", type=positive_integer, metavar="N", help="measure N replicas too, each with "
-                        "--batch_size images a step; 1: what tf.distribute costs")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--yardstick", metavar="COMMAND", help="run this before and after, to compare with; its last "
-                        "line is JSON with seconds_per_step")  # fmt: skip
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args = parser.parse_args(sys.argv[1:cut])
-    args.flags = sys.argv[cut + 1 :]
+    add = parser.add_argument
+    add("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
+    add("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
+    add("--warmup", type=int, default=5, help="training steps before them (5)")
+    add("--replicas", type=positive_integer, metavar="N",
+        help="measure N replicas too, each with --batch_size images per step; 1: what tf.distribute costs")
+    add("--json", action="store_true", help="print JSON")
+    add("--yardstick", metavar="COMMAND",
+        help="run this before and after, to compare with; its last line is JSON with seconds_per_step")
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:end])
+    args.flags = sys.argv[end + 1 :]
+    return args
+
+
+def main():
+    args = parse()
     start = time.monotonic()
     others = [yardstick(args.yardstick)] if args.yardstick else []
     args.waited = time.monotonic() - start
     module, algorithm = load_algorithm(args.algorithm)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if args.replicas:
-                shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)["step"]
-            result = measure(args, module, algorithm, Path(folder) / "one")
-        except (module.UserError, module.flags.Error) as error:
-            raise UserError(str(error)) from None
+    with tempfile.TemporaryDirectory() as folder, in_our_words(module):
+        if args.replicas:
+            shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)["step"]
+        result = measure(args, module, algorithm, Path(folder) / "one")
     if args.yardstick:
         others.append(yardstick(args.yardstick))
         result["yardstick_seconds"] = others
-        result["times_as_fast_as_yardstick"] = statistics.mean(result["yardstick_seconds"]) / result["step"]["seconds"]
+        result["times_as_fast_as_yardstick"] = statistics.mean(others) / result["step"]["seconds"]
     if args.replicas:
         result["replicas"] = shared
         result["efficiency"] = result["step"]["seconds"] / shared["seconds"]
     if args.json:
         print(json.dumps(result, indent=2))
-        return
+    else:
+        print_figures(args, result)
+
+
+def print_figures(args, result):
+    """Prints the figures as lines to read."""
     step = result["step"]
+    pipeline = result["input_pipeline"]
     print(f"{args.algorithm} {' '.join(args.flags)}  on {result['device']}, {result['cores']} cores")
     print(f"training step   {step['seconds']:.3f} s median ({step['min']:.3f} to {step['max']:.3f}), "
-          f"{step['images_per_second']:.2f} images/s")  # fmt: skip
-    pipeline = result["input_pipeline"]
+          f"{step['images_per_second']:.2f} images/s")
     print(f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
-          f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")  # fmt: skip
+          f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")
     if not args.replicas:  # else they went first
         print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
-    print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
+    if result["peak_memory_gib"]:
+        print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
     if args.replicas:
-        print(f"{args.replicas} replicas     {shared['images_per_second']:.2f} images/s, "
-              f"{result['efficiency']:.1%} of {args.replicas} times that of one")  # fmt: skip
+        print(f"{args.replicas} replicas     {result['replicas']['images_per_second']:.2f} images/s, "
+              f"{result['efficiency']:.1%} of {args.replicas} times that of one")
     if args.yardstick:
         both = " and ".join(f"{seconds:.3f}" for seconds in result["yardstick_seconds"])
-        print(f"yardstick       {both} s a step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")
+        print(f"yardstick       {both} s per step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")
 
 
 if __name__ == "__main__":

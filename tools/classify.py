@@ -23,16 +23,14 @@ from common import (
     Parser,
     UserError,
     add_command,
-    first_ten,
-    images_of,
     load_pix2pix,
     positive_integer,
     print_result,
-    read,
     run,
     write_text,
     written_whole,
 )
+from images import first_ten, images_of, open_image
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
@@ -73,7 +71,7 @@ class Views:
 
     def load(self, path):
         """Path => uint8 [resized, resized, 3], the middle square of the image."""
-        return np.asarray(ImageOps.fit(read(path), (self.resized, self.resized), Image.Resampling.LANCZOS))
+        return np.asarray(ImageOps.fit(open_image(path), (self.resized, self.resized), Image.Resampling.LANCZOS))
 
     def cut(self, images, corners):
         """uint8 [n, resized, resized, 3], [n, 2] (y, x) => crops in the middle of black."""

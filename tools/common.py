@@ -84,7 +84,9 @@ def script_of(checkpoint):
     folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
     path = folder / "options.json"
     if not path.exists():
-        raise UserError(f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training, e.g. facades_train")
+        raise UserError(
+            f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training, e.g. facades_train"
+        )
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["script"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

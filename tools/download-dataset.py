@@ -34,7 +34,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common import EXTENSIONS, Parser, UserError, run
+from common import Parser, UserError, run
+from images import IMAGE_TYPES
 from tqdm import tqdm
 
 MARKER = ".download.json"  # in a folder this tool completed: where it came from
@@ -340,7 +341,7 @@ def ends_with(folder, tail):
 
 
 def count(folder):
-    return sum(path.suffix.lower() in EXTENSIONS for path in folder.iterdir()) if folder.is_dir() else 0
+    return sum(path.name.lower().endswith(IMAGE_TYPES) for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def animegan_layout(archive, style):
@@ -493,7 +494,7 @@ def obtain(name, dataset, folder, args):
 
 
 def parse():
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", nargs="?", help="name of the data set, as --list shows it")
     parser.add_argument("--output_dir", default=".", help="folder in which the folder NAME is made (default: here)")
     parser.add_argument("--url", help="mirror: address of the archive, or of the folder that holds it")

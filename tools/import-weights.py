@@ -8,7 +8,6 @@ Needs PyTorch to read and write .pth files: pip install torch. See docs/pretrain
 """
 
 import copy
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from common import Parser, UserError, load_algorithm, run, written_whole
+from common import Parser, UserError, in_our_words, load_algorithm, run, script_of, written_whole
 
 SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA", "cut": "antialiased ResNet"}  # its generator
 ONE_GENERATOR = ("pix2pix", "cut")
@@ -250,6 +249,8 @@ def write_checkpoint(module, options, model, folder):
         temporary.mkdir(parents=True)
         module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(checkpoint_number=0)
         module.write_file(temporary / "options.json", {"script": model.name, **options})
+        if folder.is_dir():
+            folder.rmdir()  # empty; Windows would not replace it
         os.replace(temporary, folder)
     except (OSError, module.tf.errors.OpError) as error:
         raise UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}") from None
@@ -262,46 +263,25 @@ def write_checkpoint(module, options, model, folder):
 
 def import_files(paths, script, folder, direction):
     """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of `direction` first."""
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
-    if set("*?[]\\") & set(str(folder.resolve())):
-        raise UserError(f"{folder}: TensorFlow finds no files in folders named with * ? [ ] or \\: choose another")
+    check_target(folder)
     if len(paths) > 1 and script in ONE_GENERATOR:
         raise UserError(f"{paths[1]}: {script}.py has one generator: import one file")
-    states, found = [], []
+    states = []
+    sizes = []
     for path in paths:
-        try:
-            states.append(read_state(path))
-            found.append(recognise(states[-1]))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        except PermissionError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        if (found[-1][0], script) == ("cyclegan", "cut"):  # trained with --no_antialias --no_antialias_up
-            found[-1] = "cut", found[-1][1] | {"antialias": False}
-        if found[-1][0] != script:
-            kind = SCRIPTS[found[-1][0]]
-            raise UserError(f"{path}: a {kind} generator, not that of {script}.py: give --script {found[-1][0]}")
-    if found[0] != found[-1]:
-        sizes = f"{found[0][1]}, {found[1][1]}"
-        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {sizes}; import one at a time")
-    flags = dict(found[0][1])
-    if direction and direction != flags.get("which_direction", direction):
-        raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
-    if direction == "BtoA" and len(paths) == 1 and script not in ONE_GENERATOR:  # test without the flag would be grey
-        reason = "one file is imported as AtoB, which is what test takes by default, whatever it translates"
-        raise UserError(f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both directions")
-    direction = flags.get("which_direction", direction or "AtoB")
-    # input_dir is the .pth file instead of training data; test then says that it finds no images beside it
-    flags |= {"input_dir": str(paths[0].resolve()), "which_direction": direction, "seed": 0}
+        state, flags = read_generator(path, script)
+        states.append(state)
+        sizes.append(flags)
+    if sizes[0] != sizes[-1]:
+        both = f"{sizes[0]}, {sizes[1]}"
+        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {both}; import one at a time")
+    flags = dict(sizes[0])
+    flags["which_direction"] = choose_direction(paths, script, flags, direction)
+    # input_dir is the .pth file instead of training data; test then says that it finds no images there
+    flags |= {"input_dir": str(paths[0].resolve()), "seed": 0}
 
-    module, algorithm = load_algorithm(script)
-    module.start_devices(deterministic=False)
-    values = copy.deepcopy(module.FLAGS)
-    values([script])
-    options = {name: value for name, value in values.flag_values_dict().items() if name not in module.RUN_FLAGS} | flags
-    model = algorithm(types.SimpleNamespace(**options), training=False)
-    order = sorted(model.networks, key=lambda name: not name.endswith(direction))
+    module, model, options = new_model(script, flags)
+    order = sorted(model.networks, key=lambda name: not name.endswith(flags["which_direction"]))
     for path, state, name in zip(paths, states, order, strict=False):
         try:
             fill(model.networks[name], state)
@@ -312,8 +292,61 @@ def import_files(paths, script, folder, direction):
             weight.assign(module.tf.zeros_like(weight.value))
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(module, options, model, folder)
+    say_what_was_imported(script, folder, sizes[0], flags["which_direction"], paths, order)
 
-    sizes = ", ".join(f"{name} {value}" for name, value in found[0][1].items())
+
+def check_target(folder):
+    """Raises UserError if a checkpoint cannot be made there."""
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if os.path.lexists(folder) and not is_empty:
+        raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
+    special = "*?[]" if os.sep == "\\" else "*?[]\\"
+    if set(special) & set(str(folder.resolve())):
+        raise UserError(
+            f"{folder}: TensorFlow finds no files in folders named with {' '.join(special)}: choose another"
+        )
+
+
+def read_generator(path, script):
+    """A .pth file => its state dict, and the flags of its network. Raises UserError if it is not of the script."""
+    try:
+        state = read_state(path)
+        found, flags = recognise(state)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if (found, script) == ("cyclegan", "cut"):  # trained with --no_antialias --no_antialias_up
+        return state, flags | {"antialias": False}
+    if found != script:
+        raise UserError(f"{path}: a {SCRIPTS[found]} generator, not that of {script}.py: give --script {found}")
+    return state, flags
+
+
+def choose_direction(paths, script, flags, direction):
+    """The direction of the first file: the given one, if it is possible."""
+    if direction and direction != flags.get("which_direction", direction):
+        raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
+    if direction == "BtoA" and len(paths) == 1 and script not in ONE_GENERATOR:  # test without the flag would be grey
+        reason = "one file is imported as AtoB, which is what test takes by default, whatever it translates"
+        raise UserError(f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both directions")
+    return flags.get("which_direction", direction or "AtoB")
+
+
+def new_model(script, flags):
+    """A script's module, its model for test with these flags, and all its options."""
+    module, algorithm = load_algorithm(script)
+    module.start_devices(deterministic=False)
+    values = copy.deepcopy(module.FLAGS)
+    values([script])
+    options = {name: value for name, value in values.flag_values_dict().items() if name not in module.RUN_FLAGS}
+    options |= flags
+    return module, algorithm(types.SimpleNamespace(**options), training=False), options
+
+
+def say_what_was_imported(script, folder, flags, direction, paths, order):
+    """Prints what is in the new checkpoint, and how to use it. order: the names of all networks."""
+    sizes = ", ".join(f"{name} {value}" for name, value in flags.items())
     print(f"{folder}: {SCRIPTS[script]} generator, {sizes}")
     if len(paths) < len(order):
         print("no file for BtoA: that generator, which makes the `recovered` images of test too, gives grey images")
@@ -327,23 +360,36 @@ def export_file(checkpoint, script, target, direction):
     torch = import_torch()
     if os.path.lexists(target):
         raise UserError(f"{target} exists; nothing was written: give --export another name")
-    try:
-        folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-        trained_by = str(json.loads((folder / "options.json").read_text(encoding="utf-8"))["script"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{checkpoint}: no options.json there; give the --output_dir of a training") from None
+    trained_by = script_of(checkpoint)
     if trained_by not in SCRIPTS or script not in (None, trained_by):
-        raise UserError(f"{checkpoint} was trained by {trained_by}.py" + (f", not by {script}.py" if script else ""))
-    module, algorithm = load_algorithm(trained_by)
-    module.start_devices(deterministic=False)
+        other = f", not by {script}.py" if script else ""
+        raise UserError(f"{checkpoint} was trained by {trained_by}.py{other}")
+    name, network = restore_generator(checkpoint, trained_by, direction)
+    arrays = extract(network)
+    if not any(values.any() for values in arrays.values()):
+        raise UserError(f"{checkpoint} was made without {name}: give --which_direction for the other")
+    state = {key: torch.from_numpy(values) for key, values in (arrays | fixed_filters(network)).items()}
+    count = len(state)
+    statistics = running_statistics(torch, state)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(target) as temporary:
+            torch.save(state | statistics, temporary)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise UserError(f"{target} cannot be written: {reason}") from None
+    print(f"{target}: {name} of {checkpoint}, {count} tensors")
+    if statistics:
+        print("its running statistics are those of a new network: test with those of the batch, without --eval")
+
+
+def restore_generator(checkpoint, script, direction):
+    """The name and the network of a generator in a checkpoint. Raises UserError."""
+    module, algorithm = load_algorithm(script)
+    module.start_devices(deterministic=False)
+    with in_our_words(module):
         options = module.read_options(str(checkpoint), algorithm)
-        for name, value in NO_COUNTERPART.items():
-            if options.get(name, value) != value:
-                raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
-        if trained_by == "ganilla" and options["ngf"] != GANILLA_NGF:
-            reason = f"GANILLA's code loads only networks of --ngf {GANILLA_NGF}: behind the first layer it ignores ngf"
-            raise UserError(f"{checkpoint} is of --ngf {options['ngf']}, and {reason}")
+        check_counterpart(checkpoint, script, options)
         model = algorithm(types.SimpleNamespace(**options), training=False)
         if len(model.networks) > 1:
             name = f"generator_{direction or 'AtoB'}"
@@ -351,35 +397,38 @@ def export_file(checkpoint, script, target, direction):
             name = next(iter(model.networks))
         else:
             raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
+        file = module.find_checkpoint(str(checkpoint))
         weights = {name: module.weights_of(model)[name]}
-        weights = {"averaged": weights} if options.get("ema_decay") else weights
-        module.restore(module.find_checkpoint(str(checkpoint)), weights)
-    except module.UserError as error:
-        raise UserError(str(error)) from None
-    arrays = extract(model.networks[name])
-    if not any(values.any() for values in arrays.values()):
-        raise UserError(f"{checkpoint} was made without {name}: give --which_direction for the other")
-    state = {key: torch.from_numpy(values) for key, values in (arrays | fixed_filters(model.networks[name])).items()}
-    norms = [key.removesuffix("weight") for key, values in state.items() if values.ndim == 1 and key.endswith("weight")]
-    count = len(state)
-    for norm in norms:  # we have no running statistics, but PyTorch needs some: those of a new network
-        width = len(state[f"{norm}weight"])
-        state |= {f"{norm}running_mean": torch.zeros(width), f"{norm}running_var": torch.ones(width)}
-        state[f"{norm}num_batches_tracked"] = torch.tensor(0)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(target) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "the disk may be full"
-        raise UserError(f"{target} cannot be written: {reason}") from None
-    print(f"{target}: {name} of {checkpoint}, {count} tensors")
-    if norms:
-        print("its running statistics are those of a new network: test with those of the batch, without --eval")
+        if options.get("ema_decay") and module.is_averaged(file):
+            weights = {"averaged": weights}
+        module.restore(file, weights)
+    return name, model.networks[name]
+
+
+def check_counterpart(checkpoint, script, options):
+    """Raises UserError for networks that the original repositories do not have."""
+    for name, value in NO_COUNTERPART.items():
+        if options.get(name, value) != value:
+            raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
+    if script == "ganilla" and options["ngf"] != GANILLA_NGF:
+        reason = f"GANILLA's code loads only networks of --ngf {GANILLA_NGF}: after the first layer it ignores ngf"
+        raise UserError(f"{checkpoint} is of --ngf {options['ngf']}, and {reason}")
+
+
+def running_statistics(torch, state):
+    """The running statistics of a new network for the norms of a state dict: we have none, and PyTorch needs some."""
+    statistics = {}
+    for key, values in state.items():
+        if values.ndim == 1 and key.endswith("weight"):
+            norm = key.removesuffix("weight")
+            statistics[f"{norm}running_mean"] = torch.zeros(len(values))
+            statistics[f"{norm}running_var"] = torch.ones(len(values))
+            statistics[f"{norm}num_batches_tracked"] = torch.tensor(0)
+    return statistics
 
 
 def parse():
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("source", type=Path, help=".pth file to import; with --export: folder of a training, or DIR/model-2000")
     add("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")

@@ -1,7 +1,7 @@
 """Makes one HTML file that translates what a person draws, or a photo, in the browser: no server, no network.
 
     python tools/make_page.py facades_train                        # facades.html: double-click it, mail it, host it
-    python tools/make_page.py monet2photo_train --which_direction BtoA --output photo.html
+    python tools/make_page.py monet2photo_cyclegan_train --which_direction BtoA --output photo.html
     python tools/make_page.py --demo facades                       # a model in web/demo; or landscapes
     python tools/make_page.py facades_train --serve                # opens it on localhost, where it has all cores
 
@@ -12,7 +12,6 @@ docs/draw.md shows it.
 import argparse
 import base64
 import contextlib
-import copy
 import functools
 import gzip
 import hashlib
@@ -28,8 +27,20 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
+import export
 import numpy as np
-from common import ROOT, Parser, UserError, load_algorithm, load_pix2pix, positive_integer, run, written_whole
+from common import (
+    ROOT,
+    Parser,
+    UserError,
+    in_our_words,
+    load_algorithm,
+    load_trained,
+    positive_integer,
+    run,
+    script_of,
+    written_whole,
+)
 from PIL import Image
 
 WEB, DEMO = ROOT / "web", ROOT / "web" / "demo"
@@ -117,120 +128,114 @@ def distance(text, colour):
 def read_names(path):
     """A file of colours such as samples/facades.json => {name: [r, g, b]}."""
     try:
-        names = {str(name): [int(level) for level in colour] for name, colour in json.loads(path.read_text()).items()}
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        names = {str(name): [int(level) for level in colour] for name, colour in contents.items()}
         if all(len(bytes(colour)) == 3 for colour in names.values()):  # bytes() refuses other than 0 to 255
             return names
         reason = "a colour is three numbers from 0 to 255"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = str(error)
     raise UserError(f"{path} does not name colours ({reason}); samples/facades.json shows how")
 
 
 def folder_of(checkpoint):
+    """The folder of a training, of which a checkpoint in it may be named."""
     return Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
 
 
-def find_algorithm(checkpoint):
-    """The module and the class of the algorithm whose training a checkpoint is of."""
-    path = folder_of(checkpoint) / "options.json"
-    if not path.exists():
-        raise UserError(f"no checkpoint in {checkpoint}: give the --output_dir of a training, e.g. facades_train")
-    try:
-        script = str(json.loads(path.read_text(encoding="utf-8"))["script"])
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"{path} is damaged: restore it, since only it describes the networks") from None
-    return load_algorithm(script)
-
-
-def load_model(args, module, algorithm):
-    """=> a model with the weights of args.checkpoint, and two folders: images to offer, and images like all inputs."""
-    flags = [f"--which_direction={args.which_direction}"] * bool(args.which_direction)
-    flags += ["--tile_size=256"] * (algorithm.name == "siamesegan")  # its photos go through in windows of this
-    flags += ["--nopaired"] * ("paired" in module.FLAGS and bool(args.examples))  # these are inputs alone
-    saved, values = module.read_options(args.checkpoint, algorithm), copy.deepcopy(module.FLAGS)
-    values([algorithm.name, "--mode=export", f"--checkpoint={args.checkpoint}", *flags])
-    options = module.complete(values, algorithm)
-    module.start_devices(deterministic=True)
-    model = algorithm(options, training=False)
-    module.restore_generators(model, options)
-    folders = [args.examples] if args.examples else [module.find_held_out(saved["input_dir"]), saved["input_dir"]]
+def load_model(args):
+    """=> the module of the algorithm, the model, and two folders: of images to offer, of images like all inputs."""
+    module, _ = load_algorithm(script_of(args.checkpoint))
+    flags = {"which_direction": args.which_direction}
+    if "tile_size" in module.FLAGS and "native_size" not in module.FLAGS:  # siamesegan.py
+        flags["tile_size"] = 256  # photos go through in windows of this
+    if "paired" in module.FLAGS and args.examples:
+        flags["paired"] = False  # these are inputs alone
+    module, model = load_trained(args.checkpoint, mode="export", **flags)
+    trained_on = model.args.saved["input_dir"]
+    folders = [args.examples] if args.examples else [module.find_held_out(trained_on), trained_on]
     folders = [folder for folder in folders if folder and os.path.exists(folder)]
     if not folders:
-        raise UserError(f"no such folder: {args.examples or saved['input_dir']}; give --examples, a folder of inputs")
-    return model, folders[0], folders[-1]
+        raise UserError(f"no such folder: {args.examples or trained_on}; give --examples, a folder of inputs")
+    return module, model, folders[0], folders[-1]
 
 
 def choose_weights(module, model, wanted, examples, file):
     """=> "float32", "float16" or "int8", and the LiteRT model. auto: int8, if it is right and fast."""
     if wanted == "auto":
+        wanted = "int8"
         if getattr(model.args, "separable_conv", False):
             print("separable convolutions are slower in int8: taking float16")
             wanted = "float16"
         else:
             try:
-                module.write_litert(model, file, "int8", examples)
-                return "int8", file.read_bytes()
-            except module.UserError as error:
-                if "--quantize int8" not in str(error):
-                    raise
+                export.write_litert(module, model, file, "int8", examples)
+            except export.Inexact as error:
                 print(error)
                 wanted = "float16"
-    module.write_litert(model, file, wanted, examples)
+    if wanted != "int8" or not file.exists():
+        export.write_litert(module, model, file, wanted, examples)
     return wanted.replace("none", "float32"), file.read_bytes()
 
 
-def read_inputs(module, model, folder, most):
+def read_inputs(model, folder, most):
     """Corners of up to `most` inputs, spread over a folder, as the files have them: uint8 RGB [h, w, 3]."""
     sources = model.find_test_images(folder)
     for index in sorted({round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}):
         _, path, direction = sources[index]
-        with module.naming_unreadable([path], model.load):
-            image = model.load(path)
-        yield np.asarray(image[direction == "BtoA"] if isinstance(image, tuple) else image)[:512, :512]
+        image = model.read(path)[:512]
+        domain = 3 if direction == "BtoA" and image.shape[-1] == 6 else 0  # of a pair A|B
+        yield image[:, :512, domain : domain + 3]
 
 
 def read_examples(module, model, folder, most):
     """The first images of a folder as the network takes them: uint8 RGB [h, w, 3]."""
     for _, path, direction in model.find_test_images(folder)[:most]:
-        with module.naming_unreadable([path], model.load):
-            image = model.translate_file(path, direction)["inputs"]
+        image = model.translate_file(path, direction)["inputs"]
         scale = min(1, 1024 / max(image.shape))  # siamesegan.py's have any size
-        yield np.asarray(module.resize(image, [round(side * scale) for side in image.shape[:2]]))
+        yield module.resize(image, [round(side * scale) for side in image.shape[:2]])
 
 
 def from_checkpoint(args, folder):
     """A checkpoint => the contents of a page: {"page": settings, "model", "check": bytes, "examples": [bytes]}."""
-    load_pix2pix()  # starts TensorFlow quietly
-    module, algorithm = find_algorithm(args.checkpoint)
-    try:
-        model, offered, all_inputs = load_model(args, module, algorithm)
-        images = list(read_inputs(module, model, all_inputs, most=60))
+    module, model, offered, all_inputs = load_model(args)
+    with in_our_words(module):
+        images = list(read_inputs(model, all_inputs, most=60))
         examples = list(read_examples(module, model, offered, args.max_examples))
         weights, contents = choose_weights(module, model, args.quantize, offered, folder / "model.tflite")
-    except module.UserError as error:
-        raise UserError(str(error)) from None
-    (height, width), any_size = model.crop, algorithm.name == "siamesegan"
-    direction = model.args.which_direction
+    check, difference = check_of(module, model, examples[0], contents)
+    page = settings_of(args, model, images)
+    page["weights"] = weights
+    page["difference"] = round(difference, 3)
+    return {"page": page, "model": contents, "check": png(check), "examples": [png(image) for image in examples]}
 
-    # What the page checks itself against: Python's own translation of the first example, or of a window of it
-    padding = [(0, max(0, side - has)) for side, has in zip(model.crop, examples[0].shape, strict=False)]
-    window = np.pad(examples[0], [*padding, (0, 0)], "reflect")[None, :height, :width]
+
+def check_of(module, model, example, contents):
+    """What the page checks itself against, Python's own translation of an example or of a window of it, uint8 RGB; and
+    how far that of the LiteRT model is from it, in levels on average."""
+    height, width = model.crop
+    padding = [(0, max(0, side - has)) for side, has in zip(model.crop, example.shape, strict=False)]
+    window = np.pad(example, [*padding, (0, 0)], "reflect")[None, :height, :width]
     check = np.asarray(model.build_serving_model()(window))[0]
-    with module.quiet_stderr():
-        translate = module.tf.lite.Interpreter(model_content=contents).get_signature_runner()
-        (output,) = translate(**dict.fromkeys(translate.get_input_details(), window)).values()
+    output = export.run_litert(module, contents)(window)[0]
+    return check, float(np.abs(output - np.float32(check)).mean())
+
+
+def settings_of(args, model, images):
+    """The settings of the page of a model, whose inputs are like these images."""
+    height, width = model.crop
+    is_any_size = model.name == "siamesegan"
+    direction = model.args.which_direction
     page = {
         "name": args.title or folder_of(args.checkpoint).resolve().name.removesuffix("_train"),
-        "algorithm": algorithm.name,
+        "algorithm": model.name,
         "direction": direction,
-        "kind": args.kind or ("photo" if any_size else find_kind(images)),
+        "kind": args.kind or ("photo" if is_any_size else find_kind(images)),
         "size": [height, width],  # of what the network takes, and, below, of what is shown and saved
         "shown": [height, round(height * model.aspect_ratio) if model.aspect_ratio != 1 else width],
-        "anySize": any_size,
-        "overlap": 0.25 if any_size else 0.5,
+        "anySize": is_any_size,
+        "overlap": 0.25 if is_any_size else 0.5,
         "grey": direction == "AtoB" and getattr(model.args, "lab_colorization", False),
-        "weights": weights,
-        "difference": round(float(np.abs(output[0] - np.float32(check)).mean()), 3),
     }
     if page["kind"] == "labels":
         palette = find_palette(images)
@@ -240,9 +245,10 @@ def from_checkpoint(args, folder):
         (commonest, _), *_ = palette
         page["paper"] = min((text for text, _ in page["palette"]), key=lambda text: distance(text, commonest))
     elif page["kind"] == "lines":
-        dark = np.mean([image.mean() for image in images]) < 128
-        page |= {"paper": "#000000", "ink": "#ffffff"} if dark else {"paper": "#ffffff", "ink": "#000000"}
-    return {"page": page, "model": contents, "check": png(check), "examples": [png(image) for image in examples]}
+        is_dark = np.mean([image.mean() for image in images]) < 128
+        page["paper"] = "#000000" if is_dark else "#ffffff"
+        page["ink"] = "#ffffff" if is_dark else "#000000"
+    return page
 
 
 def from_demo(name):
@@ -278,9 +284,17 @@ def write_demo(content, folder):
 # ----------------------------------------------------------------------------------------------------------- runtime
 
 
+def cache_folder():
+    """The folder of the user's cache for make_page.py. Raises UserError where there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "make-page"
+    except RuntimeError:
+        raise UserError("there is no home folder to keep LiteRT.js in: set HOME or XDG_CACHE_HOME") from None
+
+
 def fetch(package, sha512):
     """A package of npm => the path of its archive in the user's cache, whose sha512 is right."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "make-page"
+    cache = cache_folder()
     path = cache / (package.lstrip("@").replace("/", "-").replace("@", "-") + ".tgz")
     scope, version = package.rsplit("@", 1)
     url = f"https://registry.npmjs.org/{scope}/-/{scope.split('/')[1]}-{version}.tgz"
@@ -362,9 +376,11 @@ def assemble(content, threads):
     settings["examples"] = [data_url(image) for image in content["examples"]]
     page = (WEB / "index.html").read_text(encoding="utf-8")
     app = read_modules("windows.js", "images.js", "drawing.js", "translator.js", "app.js")
+    style = (WEB / "style.css").read_text(encoding="utf-8")
+    boot = (WEB / "boot.js").read_text(encoding="utf-8")
     for old, new in (
-        ('<link rel="stylesheet" href="style.css">', f"<style>\n{(WEB / 'style.css').read_text()}</style>"),
-        ('<script src="boot.js"></script>', f"<script>\n{(WEB / 'boot.js').read_text()}</script>"),
+        ('<link rel="stylesheet" href="style.css">', f"<style>\n{style}</style>"),
+        ('<script src="boot.js"></script>', f"<script>\n{boot}</script>"),
         ('"SETTINGS"', json.dumps(settings).replace("<", "\\u003c")),
         ('<script type="module" src="app.js"></script>', f'{blobs}<script type="module">\n{app}</script>'),
     ):

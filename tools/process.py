@@ -9,6 +9,7 @@ Images already in the output folder are skipped, so an interrupted run continues
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import re
@@ -19,8 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import filelock
 import numpy as np
-from common import Parser, UserError, by_stem, check_pairs, first_ten, positive_integer, read, run, written_whole
+from common import Parser, UserError, count_cores, positive_integer, run, written_whole
+from images import by_stem, check_pairs, first_ten, open_image
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -90,21 +93,12 @@ def process(job):
     """One output image, in a worker process. Returns None, or why the image could not be made."""
     operation, paths, output, size, pad, save = job
     try:
-        images = [read(path) for path in paths]
-        if operation == "combine":
-            result = combine(*images)
-        elif operation == "pad":
-            result = resize(images[0], size or (max(images[0].size),) * 2, pad=True)
-        else:
-            result = resize(images[0], size, pad) if size else images[0]
-            if operation == "grayscale":
-                result = ImageOps.grayscale(result).convert("RGB")
-            elif operation in ("blank", "edges"):
-                result = {"blank": blank, "edges": edges}[operation](result)
+        result = make(operation, [open_image(path) for path in paths], size, pad)
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever it is, the other images are still done
-        return f"{' + '.join(map(str, paths))}: {' '.join(str(error).split()) or type(error).__name__}"
+        names = " + ".join(map(str, paths))
+        return f"{names}: {' '.join(str(error).split()) or type(error).__name__}"
     try:
         with WRITING, written_whole(output) as temporary:
             result.save(temporary, **save)
@@ -112,6 +106,25 @@ def process(job):
         reason = error.strerror or error
         raise UserError(f"cannot write {output}: {reason}; make room or choose another --output_dir") from None
     return None
+
+
+def make(operation, images, size, pad):
+    """One image, or for combine two, => the result of an operation."""
+    image = images[0]
+    if operation == "combine":
+        return combine(*images)
+    if operation == "pad":
+        longer = max(image.size)
+        return resize(image, size or (longer, longer), pad=True)
+    if size:
+        image = resize(image, size, pad)
+    if operation == "grayscale":
+        return ImageOps.grayscale(image).convert("RGB")
+    if operation == "blank":
+        return blank(image)
+    if operation == "edges":
+        return edges(image)
+    return image
 
 
 def start_worker():
@@ -160,7 +173,7 @@ def parse():
     parser.add_argument("--size", type=parse_size, help="256, or 256x512 (height x width), pixels (resize: 256)")
     parser.add_argument("--pad", action="store_true", help="add white to reach --size, rather than cut off the rest")
     parser.add_argument("--format", choices=list(SAVE), default="png", help="file format of the results (png)")
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = count_cores()
     parser.add_argument("--workers", type=positive_integer, default=workers, help=f"processes (all cores: {workers})")
     args = parser.parse_args()
     if (args.operation == "combine") != (args.b_dir is not None):
@@ -179,57 +192,81 @@ def parse():
     return args
 
 
-def main():
-    args = parse()
+def find_sources(args):
+    """{name: paths} of the images to process: one each, or for combine two. Raises UserError."""
     inputs = by_stem(args.input_dir)
-    sources = {stem: [path] for stem, path in inputs.items()}
+    folders = [args.input_dir]
+    sources = {name: [path] for name, path in inputs.items()}
     if args.b_dir:
         other = by_stem(args.b_dir)
         check_pairs(inputs, other, args.input_dir, args.b_dir)
-        sources = {stem: [path, other[stem]] for stem, path in inputs.items()}
-    folders = [folder.resolve() for folder in (args.input_dir, args.b_dir) if folder]
-    if args.output_dir.resolve() in folders:
+        folders.append(args.b_dir)
+        sources = {name: [path, other[name]] for name, path in inputs.items()}
+    if args.output_dir.resolve() in [folder.resolve() for folder in folders]:
         raise UserError(f"{args.output_dir} is an input folder too; give another --output_dir")
+    return sources
 
-    outputs = {stem: args.output_dir / f"{stem}.{args.format}" for stem in sources}
-    jobs = [
-        (args.operation, paths, outputs[stem], args.size, args.pad, SAVE[args.format])
-        for stem, paths in sources.items()
-        if not outputs[stem].exists()
-    ]
-    if args.operation == "combine":
-        check_sizes(jobs)
+
+@contextlib.contextmanager
+def own_folder(folder, names):
+    """Makes the folder for the results, which may have these names, and keeps other runs out of it. Removes what a
+    killed run left half-written."""
     try:
-        args.output_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".process.lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"another process.py writes to {folder}: wait for it, or give another --output_dir") from None
     except OSError as error:
-        reason = f"cannot make the folder {args.output_dir}: {error.strerror}"
-        raise UserError(f"{reason}; choose another --output_dir") from None
+        raise UserError(
+            f"cannot make the folder {folder}: {error.strerror}; choose another --output_dir"
+        ) from None
+    try:
+        for part in folder.glob(".*.part"):
+            if part.name[1:].rsplit(".", 2)[0] in names:
+                part.unlink()
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
 
-    names = {outputs[stem].name for stem in sources}
-    for part in args.output_dir.glob(".*.part"):  # left over where a worker was killed
-        if part.name[1:].rsplit(".", 2)[0] in names:
-            part.unlink()
 
-    failures = []
+def run_jobs(jobs, workers):
+    """Processes the jobs in worker processes. Returns why images could not be made."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # spawn: a fork of a process with OpenCV's threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max(1, min(args.workers, len(jobs))), context, start_worker)
+    pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, start_worker)
     try:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: on Ctrl-C workers finish their image
         pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
         signal.signal(signal.SIGINT, interrupt)
         with tqdm(pool.map(process, jobs), total=len(jobs), unit=" images", disable=None) as progress:
-            failures = [failure for failure in progress if failure]
+            return [failure for failure in progress if failure]
     except BrokenProcessPool:
         reason = "a worker was killed, perhaps out of memory"
         raise UserError(f"{reason}; run again with fewer --workers to do the rest") from None
     finally:
         pool.shutdown(cancel_futures=True)  # also of an end while map() still hands out the work
 
+
+def main():
+    args = parse()
+    sources = find_sources(args)
+    outputs = {name: args.output_dir / f"{name}.{args.format}" for name in sources}
+    jobs = []
+    for name, paths in sources.items():
+        if not outputs[name].exists():
+            jobs.append((args.operation, paths, outputs[name], args.size, args.pad, SAVE[args.format]))
+    if args.operation == "combine":
+        check_sizes(jobs)
+    with own_folder(args.output_dir, {path.name for path in outputs.values()}):
+        failures = run_jobs(jobs, args.workers)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
-    made, skipped = len(jobs) - len(failures), len(sources) - len(jobs)
+    made = len(jobs) - len(failures)
+    skipped = len(sources) - len(jobs)
     print(f"{args.output_dir}: {made} made, {skipped} there already, {len(failures)} failed")
     return 1 if failures else 0
 

@@ -22,15 +22,13 @@ import numpy as np
 from common import (
     Parser,
     UserError,
-    first_ten,
     load_pix2pix,
-    natural_key,
     positive_integer,
     print_result,
-    read,
     run,
     write_text,
 )
+from images import first_ten, natural_order, open_image
 from PIL import Image
 from tqdm import tqdm
 
@@ -109,7 +107,7 @@ def numbers_table(scores, names, same):
 
 def data_uri(path, width):
     """An image file => <img> of `width` pixels with the image inside, stored with no more pixels than it has."""
-    image = read(path)
+    image = open_image(path)
     height = max(1, round(image.height * width / image.width))
     if image.width > width:
         image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -123,7 +121,7 @@ def same_image(a, b):
     """Whether two files show the same image, perhaps scaled to different sizes (--crop_size)."""
     if a.read_bytes() == b.read_bytes():
         return True
-    a, b = read(a), read(b)
+    a, b = open_image(a), open_image(b)
     if a.size == b.size:  # a GPU may round otherwise when it scales
         return np.abs(np.subtract(a, b, dtype=np.int16)).max() <= 2
     a, b = (np.float32(image.resize((32, 32), Image.Resampling.BOX)) for image in (a, b))
@@ -139,7 +137,7 @@ def images_table(tests, limit, width):
     found = {kind: {} for kind in KINDS}  # {kind: {run: {name: path}}}
     for title, folder in tests.items():
         for kind in KINDS:
-            paths = sorted((folder / "images").glob(f"*-{kind}.png"), key=natural_key)
+            paths = sorted((folder / "images").glob(f"*-{kind}.png"), key=natural_order)
             found[kind][title] = {path.name.removesuffix(f"-{kind}.png"): path for path in paths}
     outputs = found["outputs"]
     first = next(iter(outputs.values()))

@@ -13,10 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import Parser, UserError, find_images, run
+from common import Parser, UserError, run
+from images import find_images
 from tqdm import tqdm
-
-CONVERTED = {".tif", ".tiff", ".webp"}  # read by the tools, not by TensorFlow
 
 
 def shares(train, val, test, paired):
@@ -58,14 +57,12 @@ def split(paths, fractions, seed):
 
 
 def images_for_training(folder):
-    """The images of a folder that the algorithms read. Says on stderr what else is there and is left out."""
-    paths = [path for path in find_images(folder) if path.suffix.lower() not in CONVERTED]
-    others = sorted({path.name for path in folder.iterdir() if path.name[0] != "."} - {path.name for path in paths})
+    """The images of a folder. Says on stderr what else is there and is left out."""
+    paths = find_images(folder)
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    others = sorted(names - {path.name for path in paths})
     if others:
-        hint = "training reads JPEG and PNG in the folder itself; process.py makes PNG of TIFF and WebP"
-        print(f"{folder}: {len(others)} left out, e.g. {others[0]}: {hint}", file=sys.stderr)
-    if not paths:
-        raise UserError(f"{folder} holds no images that training reads")
+        print(f"{folder}: {len(others)} left out, e.g. {others[0]}: no images directly in the folder", file=sys.stderr)
     return paths
 
 
@@ -83,13 +80,15 @@ def place(parts, output, link):
                     os.link(path.resolve(), target)
                 else:
                     shutil.copy2(path, target)
+        if output.is_dir():
+            output.rmdir()  # empty; Windows would not replace it
         os.replace(temporary, output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def parse():
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dir", "--input_dir", type=Path, help="folder of images or pairs, for train, val and test")
     source.add_argument(
@@ -108,7 +107,9 @@ def main():
     args = parse()
     output = args.output_dir
     fractions = shares(args.train_frac, args.val_frac, args.test_frac, paired=not args.unpaired)
-    if os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir())):
+    is_new = not os.path.lexists(output)
+    is_empty = output.is_dir() and not output.is_symlink() and not any(output.iterdir())
+    if not is_new and not is_empty:
         raise UserError(
             f"{output} exists and is not an empty folder; nothing was written: move it, or give another --output_dir"
         )

@@ -276,7 +276,7 @@ class ImageFiles:
 
     def write(self, name, pixels):
         """Writes the translation of an image."""
-        height, width, _ = pixels.shape
+        height = len(pixels)
         aspect_ratio = self.model.aspect_ratio
         if aspect_ratio != 1:
             pixels = self.module.resize(pixels, [height, round(height * aspect_ratio)])
