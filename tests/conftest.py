@@ -133,6 +133,11 @@ class Script:
     def algorithm(self):
         return getattr(self.module, self.class_name)
 
+    @property
+    def has_both_directions(self):
+        """Whether a training learns both directions, so that test and export choose one."""
+        return "which_direction" not in self.algorithm.network_flags
+
     def run(self, *arguments, algorithm=None):
         """The command line, with another class if one is given. Returns exit code, stdout and stderr.
 
@@ -171,7 +176,8 @@ class Script:
         """The flags of the smallest networks as a namespace, with changes, for a model without a command line."""
         values = copy.deepcopy(self.module.FLAGS)
         values([self.name, *self.tiny, "--seed=0"])
-        return types.SimpleNamespace(**values.flag_values_dict() | changes)
+        more = {"version": self.module.VERSION, "saved": {}, "given": set()}  # what complete() adds
+        return types.SimpleNamespace(**values.flag_values_dict() | more | changes)
 
     def progress(self, stdout):
         """[(epoch, step, total, images per second, time left, *losses)] of the progress lines, as strings."""
@@ -216,7 +222,7 @@ def only(*names):
     return pytest.mark.parametrize("script", names, indirect=True)
 
 
-once = only("pix2pix")  # for what all scripts have in their second half, which is one text
+once = only("pix2pix")  # for what all scripts have in their shared part, which is one text
 each_training = only(*(name for name, script in SCRIPTS.items() if not script.same_training))
 
 
@@ -399,7 +405,7 @@ def tested_of(trained_of, tmp_path_factory):
         with contextlib.chdir(folder):
             stdout = SCRIPTS[name]("--mode", "test", "--checkpoint", trained_of(name).folder)
         assert "no --input_dir given: using " in stdout and "(4 images)" in stdout
-        return folder / "tiny_test"
+        return folder / ("tiny_AtoB_test" if SCRIPTS[name].has_both_directions else "tiny_test")
 
     return test
 

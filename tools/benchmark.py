@@ -1,12 +1,13 @@
-"""Measures how fast an algorithm trains: the training step, the input pipeline alone, the first step, memory.
+"""Measures how fast an algorithm trains: the training step, the input pipeline alone, the first
+step, memory.
 
     python tools/benchmark.py pix2pix
     python tools/benchmark.py pix2pix --steps 50 --json -- --mixed_precision bfloat16 --batch_size 4
-    python tools/benchmark.py pix2pix --yardstick "python tests/reference/reference_torch.py pix2pix"
+    python tools/benchmark.py pix2pix --yardstick "python tests/reference/reference_torch.py"
     python tools/benchmark.py cyclegan --replicas 4
 
-The algorithm's own flags follow after --. Without --input_dir among them it trains on 64 random images, or 64 in each
-domain, of the size that training scales to.
+The algorithm's own flags follow after --. Without --input_dir among them it trains on 64 random
+images, or 64 in each domain, of the size that training scales to.
 """
 
 import argparse
@@ -26,8 +27,8 @@ from common import Parser, UserError, in_our_words, load_algorithm, positive_int
 
 
 def make_images(folder, count, height, width, is_pair=False):
-    """Writes random smooth JPEGs of height x width pixels, or pairs of such images side by side. They take as long to
-    decode as photographs."""
+    """Writes random smooth JPEGs of height x width pixels, or pairs of such images side by side.
+    They take as long to decode as photographs."""
     import numpy as np
     from PIL import Image
 
@@ -57,7 +58,12 @@ def peak_memory():
 def summary(seconds, images):
     """Median, minimum and maximum of a list of times, and images per second at the median."""
     median = statistics.median(seconds)
-    return {"seconds": median, "min": min(seconds), "max": max(seconds), "images_per_second": images / median}
+    return {
+        "seconds": median,
+        "min": min(seconds),
+        "max": max(seconds),
+        "images_per_second": images / median,
+    }
 
 
 def read_flags(args, module, algorithm):
@@ -89,8 +95,8 @@ def make_data(module, options, folder):
 
 
 def measure(args, module, algorithm, folder, replicas=0):
-    """All figures of one run, as a dict. folder: an empty one, for random images. replicas: of tf.distribute, each with
-    a batch of --batch_size; 0: none of it."""
+    """All figures of one run, as a dict. folder: an empty one, for random images. replicas: of
+    tf.distribute, each with a batch of --batch_size; 0: none of it."""
     import keras
     import tensorflow as tf
 
@@ -110,7 +116,9 @@ def measure(args, module, algorithm, folder, replicas=0):
         model = algorithm(options, training=True)
     images = model.find_training_images()
     paths = [path for kind in images.values() for path in kind]
-    batches = iter(strategy.distribute_datasets_from_function(lambda share: model.batches(images, 0, share)))
+    batches = iter(
+        strategy.distribute_datasets_from_function(lambda share: model.batches(images, 0, share))
+    )
     step = tf.Variable(0, dtype=tf.int64)
 
     def train_step():
@@ -123,7 +131,8 @@ def measure(args, module, algorithm, folder, replicas=0):
     first_step = time.monotonic() - STARTED - args.waited
     timed(train_step, args.warmup)
     steps = timed(train_step, args.steps)
-    timed(lambda: next(batches), 4 * args.warmup)  # batches prefetched during the steps do not count
+    # batches prefetched during the steps do not count
+    timed(lambda: next(batches), 4 * args.warmup)
     pipeline = timed(lambda: next(batches), 200)
     return {
         "algorithm": args.algorithm,
@@ -151,16 +160,20 @@ def timed(action, count):
 
 
 def yardstick(command):
-    """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that number."""
+    """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that
+    number."""
     try:
         result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
-    except (OSError, ValueError, IndexError) as error:  # ValueError: a quote without an end; IndexError: no word
+    # ValueError: a quote without an end; IndexError: no word
+    except (OSError, ValueError, IndexError) as error:
         raise UserError(f"--yardstick {command!r} cannot be run: {error}") from None
     try:
         return float(json.loads(result.stdout.strip().splitlines()[-1])["seconds_per_step"])
     except (IndexError, ValueError, KeyError, TypeError):
         error = result.stderr.strip()[-200:]
-        raise UserError(f"--yardstick {command!r}: its last line is no JSON with seconds_per_step: {error}") from None
+        raise UserError(
+            f"--yardstick {command!r}: its last line is no JSON with seconds_per_step: {error}"
+        ) from None
 
 
 def parse():
@@ -170,11 +183,20 @@ def parse():
     add("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
     add("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
     add("--warmup", type=int, default=5, help="training steps before them (5)")
-    add("--replicas", type=positive_integer, metavar="N",
-        help="measure N replicas too, each with --batch_size images per step; 1: what tf.distribute costs")
+    add(
+        "--replicas",
+        type=positive_integer,
+        metavar="N",
+        help="measure N replicas too, each with --batch_size images per step; 1: what "
+        "tf.distribute costs",
+    )
     add("--json", action="store_true", help="print JSON")
-    add("--yardstick", metavar="COMMAND",
-        help="run this before and after, to compare with; its last line is JSON with seconds_per_step")
+    add(
+        "--yardstick",
+        metavar="COMMAND",
+        help="run this before and after, to compare with; its last line is JSON with "
+        "seconds_per_step",
+    )
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     args = parser.parse_args(sys.argv[1:end])
     args.flags = sys.argv[end + 1 :]
@@ -189,7 +211,9 @@ def main():
     module, algorithm = load_algorithm(args.algorithm)
     with tempfile.TemporaryDirectory() as folder, in_our_words(module):
         if args.replicas:
-            shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)["step"]
+            shared = measure(args, module, algorithm, Path(folder) / "replicas", args.replicas)[
+                "step"
+            ]
         result = measure(args, module, algorithm, Path(folder) / "one")
     if args.yardstick:
         others.append(yardstick(args.yardstick))
@@ -208,21 +232,35 @@ def print_figures(args, result):
     """Prints the figures as lines to read."""
     step = result["step"]
     pipeline = result["input_pipeline"]
-    print(f"{args.algorithm} {' '.join(args.flags)}  on {result['device']}, {result['cores']} cores")
-    print(f"training step   {step['seconds']:.3f} s median ({step['min']:.3f} to {step['max']:.3f}), "
-          f"{step['images_per_second']:.2f} images/s")
-    print(f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
-          f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step")
+    print(
+        f"{args.algorithm} {' '.join(args.flags)}  on {result['device']}, {result['cores']} cores"
+    )
+    print(
+        f"training step   {step['seconds']:.3f} s median ({step['min']:.3f} to {step['max']:.3f}), "
+        f"{step['images_per_second']:.2f} images/s"
+    )
+    print(
+        f"input pipeline  {pipeline['images_per_second']:.0f} images/s alone, "
+        f"{step['seconds'] / pipeline['seconds']:.0f} times as fast as the step"
+    )
     if not args.replicas:  # else they went first
-        print(f"first step      {result['seconds_to_first_step']:.1f} s after the start of the process")
+        print(
+            f"first step      {result['seconds_to_first_step']:.1f} s after the start of the "
+            "process"
+        )
     if result["peak_memory_gib"]:
         print(f"peak memory     {result['peak_memory_gib']:.2f} GiB resident")
     if args.replicas:
-        print(f"{args.replicas} replicas     {result['replicas']['images_per_second']:.2f} images/s, "
-              f"{result['efficiency']:.1%} of {args.replicas} times that of one")
+        print(
+            f"{args.replicas} replicas     {result['replicas']['images_per_second']:.2f} images/s, "
+            f"{result['efficiency']:.1%} of {args.replicas} times that of one"
+        )
     if args.yardstick:
         both = " and ".join(f"{seconds:.3f}" for seconds in result["yardstick_seconds"])
-        print(f"yardstick       {both} s per step: this is {result['times_as_fast_as_yardstick']:.2f} times as fast")
+        print(
+            f"yardstick       {both} s per step: this is "
+            f"{result['times_as_fast_as_yardstick']:.2f} times as fast"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Trains a classifier of styles or contents, and scores translated images with it, as GANILLA does.
 
-    python tools/classify.py train --kind style --classes photos carle potter --output_dir style_classifier
+    python tools/classify.py train --kind style --classes photos carle potter --output_dir style
     python tools/classify.py score carle_test --classifier style_classifier --target carle
     python tools/classify.py COMMAND --help
 
-A folder of images is any folder, or the --output_dir of `--mode test`, of which the outputs count. docs/evaluate.md
-says more.
+A folder of images is any folder, or the --output_dir of `--mode test`, of which the outputs count.
+docs/evaluate.md says more.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from images import first_ten, images_of, open_image
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
-# As GANILLA: crops of 150 pixels out of 256 for style, padded to 224; of 224 for content, which needs the whole.
+# As GANILLA: crops of 150 pixels out of 256 for style, padded to 224; of 224 for content, which
+# needs the whole.
 RESIZED = 256 / 224  # of the network's input
 CROPS = {"style": 150 / 224, "content": 1.0}
 
@@ -52,7 +53,8 @@ def by_class(folders, least=1):
 
 
 def load_batches(paths, load, size):
-    """Arrays of load(path), stacked in batches of `size`. Threads decode two batches ahead of the one in use."""
+    """Arrays of load(path), stacked in batches of `size`. Threads decode two batches ahead of the
+    one in use."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = collections.deque()
         for start in range(0, len(paths), size):
@@ -64,14 +66,17 @@ def load_batches(paths, load, size):
 
 
 class Views:
-    """Crops of images as a classifier sees them: float32 [n, size, size, 3], as Keras's ResNet50 wants them."""
+    """Crops of images as a classifier sees them: float32 [n, size, size, 3], as Keras's ResNet50
+    wants them."""
 
     def __init__(self, kind, size):
         self.size, self.resized, self.crop = size, round(size * RESIZED), round(size * CROPS[kind])
 
     def load(self, path):
         """Path => uint8 [resized, resized, 3], the middle square of the image."""
-        return np.asarray(ImageOps.fit(open_image(path), (self.resized, self.resized), Image.Resampling.LANCZOS))
+        return np.asarray(
+            ImageOps.fit(open_image(path), (self.resized, self.resized), Image.Resampling.LANCZOS)
+        )
 
     def cut(self, images, corners):
         """uint8 [n, resized, resized, 3], [n, 2] (y, x) => crops in the middle of black."""
@@ -92,38 +97,56 @@ class Views:
         return views
 
     def probabilities(self, model, images):
-        """uint8 [n, resized, resized, 3] => [n, classes]: means over five crops, the corners and the middle."""
+        """uint8 [n, resized, resized, 3] => [n, classes]: means over five crops, the corners and
+        the middle."""
         far = self.resized - self.crop
         corners = [(0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)]
-        return np.mean([model.predict_on_batch(self.cut(images, [corner] * len(images))) for corner in corners], 0)
+        return np.mean(
+            [
+                model.predict_on_batch(self.cut(images, [corner] * len(images)))
+                for corner in corners
+            ],
+            0,
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------- train
+# -------------------------------------------------------------------------------------------- train
 
 
 def split_off(found, seed):
-    """{class: paths} => for training, for validation: a fifth of each class, drawn by the seed before anything else."""
+    """{class: paths} => for training, for validation: a fifth of each class, drawn by the seed
+    before anything else."""
     draw, train, val = np.random.default_rng(seed), {}, {}
     for name, paths in found.items():
         order = draw.permutation(len(paths))
         held = max(1, len(paths) // 5)
-        val[name], train[name] = ([paths[i] for i in sorted(part)] for part in (order[:held], order[held:]))
+        val[name], train[name] = (
+            [paths[i] for i in sorted(part)] for part in (order[:held], order[held:])
+        )
     return train, val
 
 
 def build_small(shape):
-    """Five halvings by convolutions, mean over space => [n, 256]; for training from scratch on a CPU."""
+    """Five halvings by convolutions, mean over space => [n, 256]; for training from scratch on a
+    CPU."""
     import keras
     from keras import layers
 
-    parts = [keras.Input(shape), layers.Rescaling(1 / 64)]  # of ResNet50's inputs, about -120 to 150
-    for filters in (16, 32, 64, 128, 256):  # [n, size / 2, size / 2, 16], ..., [n, size / 32, size / 32, 256]
-        parts += [layers.Conv2D(filters, 3, 2, "same", use_bias=False), layers.BatchNormalization(), layers.ReLU()]
+    # of ResNet50's inputs, about -120 to 150
+    parts = [keras.Input(shape), layers.Rescaling(1 / 64)]
+    # [n, size / 2, size / 2, 16], ..., [n, size / 32, size / 32, 256]
+    for filters in (16, 32, 64, 128, 256):
+        parts += [
+            layers.Conv2D(filters, 3, 2, "same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ]
     return keras.Sequential([*parts, layers.GlobalAveragePooling2D()])
 
 
 def build_resnet50(weights, shape):
-    """ResNet50 without its top => [n, 2048], averaged. weights: a local file, or None: ImageNet's, downloaded."""
+    """ResNet50 without its top => [n, 2048], averaged. weights: a local file, or None: ImageNet's,
+    downloaded."""
     import keras
 
     keras.config.disable_interactive_logging()  # its progress bars would be on stdout
@@ -135,17 +158,22 @@ def build_resnet50(weights, shape):
             url = re.search(r"https?://\S+\.h5", str(error))
             if not url:
                 raise
-            reason = f"weights of ResNet50 cannot be downloaded; get {url[0]} and give it with --weights FILE"
-            raise UserError(reason) from None
+            raise UserError(
+                f"weights of ResNet50 cannot be downloaded; get {url[0]} and give it with "
+                "--weights FILE"
+            ) from None
     network = keras.applications.ResNet50(weights=None, **options)
     if not Path(weights).is_file():
         raise UserError(f"no such file: {weights}; --weights is a file of weights of ResNet50")
     try:
-        with warnings.catch_warnings(action="error", category=UserWarning):  # layers that are missing
+        # layers that are missing
+        with warnings.catch_warnings(action="error", category=UserWarning):
             network.load_weights(weights)
     except Exception as error:  # OSError, ValueError, KeyError, UserWarning
         hint = "Keras names its file *_notop.h5; another ends in .weights.h5"
-        raise UserError(f"{weights} does not hold the weights of ResNet50 without its top ({hint})") from error
+        raise UserError(
+            f"{weights} does not hold the weights of ResNet50 without its top ({hint})"
+        ) from error
     return network
 
 
@@ -163,32 +191,44 @@ def build_classifier(args, classes):
         except UserError as error:
             if args.weights:
                 raise
-            reason = "training from scratch instead, which needs more images and gives a weaker classifier"
+            reason = (
+                "training from scratch instead, which needs more images and gives a weaker "
+                "classifier"
+            )
             print(f"warning: {error}; {reason}", file=sys.stderr)
             args.from_scratch = True
     if args.backbone == "small":
         backbone = build_small(shape)
     elif not backbone:
-        backbone = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg", input_shape=shape)
+        backbone = keras.applications.ResNet50(
+            include_top=False, weights=None, pooling="avg", input_shape=shape
+        )
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9  # PyTorch's; with Keras's 0.99 the averages lag behind in a short training
-    return keras.Model(backbone.inputs, keras.layers.Dense(len(classes), activation="softmax")(backbone.outputs[0]))
+            # PyTorch's; with Keras's 0.99 the averages lag behind in a short training
+            layer.momentum = 0.9
+    return keras.Model(
+        backbone.inputs, keras.layers.Dense(len(classes), activation="softmax")(backbone.outputs[0])
+    )
 
 
 def train(args):
     """Trains a classifier on a folder of images for each class.
 
-    val_accuracy  share of the validation images put in their class. 0 to 1, higher is better. Validation images are a
-                  fifth of each class, drawn by --seed before training, or those of --val; the epoch that is best on
-                  them is kept.
+    val_accuracy  share of the validation images put in their class. 0 to 1, higher is better.
+                  Validation images are a fifth of each class, drawn by --seed before training, or
+                  those of --val; the epoch that is best on them is kept.
 
-    As GANILLA (Hicsonmez et al. 2020): images of 256 pixels, random crops (--kind style: 150 pixels, padded to 224;
-    content: 224), mirrored at random, Adam, cross-entropy. Where ImageNet's weights cannot be downloaded and --weights
-    is not given, it warns and trains from scratch.
+    As GANILLA (Hicsonmez et al. 2020): images of 256 pixels, random crops (--kind style: 150
+    pixels, padded to 224; content: 224), mirrored at random, Adam, cross-entropy. Where ImageNet's
+    weights cannot be downloaded and --weights is not given, it warns and trains from scratch.
     """
-    if args.output_dir.exists() and not (args.output_dir.is_dir() and not any(args.output_dir.iterdir())):
-        raise UserError(f"{args.output_dir} exists and is not an empty folder; give another --output_dir")
+    if args.output_dir.exists() and not (
+        args.output_dir.is_dir() and not any(args.output_dir.iterdir())
+    ):
+        raise UserError(
+            f"{args.output_dir} exists and is not an empty folder; give another --output_dir"
+        )
     found = by_class(args.classes, 2)
     if len(found) < 2:
         raise UserError("a classifier needs two classes or more; give a folder for each")
@@ -196,7 +236,9 @@ def train(args):
         paths = {"train": found, "val": by_class(args.val)}
         if set(paths["val"]) != set(found):
             val, expected = first_ten(paths["val"]), first_ten(found)
-            raise UserError(f"--val has the classes {val}, and not {expected}; name them: CLASS=DIR")
+            raise UserError(
+                f"--val has the classes {val}, and not {expected}; name them: CLASS=DIR"
+            )
     else:
         paths = dict(zip(("train", "val"), split_off(found, args.seed), strict=True))
     classes = list(found)
@@ -210,9 +252,21 @@ def train(args):
     for part in paths:
         every = [path for name in classes for path in paths[part][name]]
         images[part] = np.concatenate(list(load_batches(every, views.load, 64)))  # 0.2 MB an image
-        truth[part] = np.repeat(np.arange(len(classes)), [len(paths[part][name]) for name in classes])
-    options = {"kind": args.kind, "classes": classes, "backbone": args.backbone, "image_size": args.image_size}
-    options |= {"seed": args.seed, "from_scratch": args.from_scratch, "lr": args.lr, "batch_size": args.batch_size}
+        truth[part] = np.repeat(
+            np.arange(len(classes)), [len(paths[part][name]) for name in classes]
+        )
+    options = {
+        "kind": args.kind,
+        "classes": classes,
+        "backbone": args.backbone,
+        "image_size": args.image_size,
+    }
+    options |= {
+        "seed": args.seed,
+        "from_scratch": args.from_scratch,
+        "lr": args.lr,
+        "batch_size": args.batch_size,
+    }
     options["images"] = {part: len(truth[part]) for part in truth}
     args.output_dir.mkdir(parents=True, exist_ok=True)
     best = None
@@ -220,24 +274,37 @@ def train(args):
         losses, order = [], draw.permutation(len(truth["train"]))
         for start in range(0, len(order), args.batch_size):
             chosen = order[start : start + args.batch_size]
-            losses.append(model.train_on_batch(views.random(images["train"][chosen], draw), truth["train"][chosen]))
+            losses.append(
+                model.train_on_batch(
+                    views.random(images["train"][chosen], draw), truth["train"][chosen]
+                )
+            )
         batches = [images["val"][start : start + 16] for start in range(0, len(images["val"]), 16)]
         predicted = np.concatenate([views.probabilities(model, batch) for batch in batches])
         loss = float(-np.mean(np.log(predicted[np.arange(len(predicted)), truth["val"]] + 1e-7)))
         accuracy = float(np.mean(predicted.argmax(1) == truth["val"]))
         better = best is None or (accuracy, -loss) > (best["val_accuracy"], -best["val_loss"])
-        numbers = f"loss {np.mean(losses):.4f}  validation: loss {loss:.4f}, accuracy {accuracy:.4f}"
-        print(f"epoch {epoch}/{args.epochs}  {numbers}{'  (best, kept)' * better}", file=sys.stderr, flush=True)
+        numbers = (
+            f"loss {np.mean(losses):.4f}  validation: loss {loss:.4f}, accuracy {accuracy:.4f}"
+        )
+        print(
+            f"epoch {epoch}/{args.epochs}  {numbers}{'  (best, kept)' * better}",
+            file=sys.stderr,
+            flush=True,
+        )
         if better:
             best = {"epoch": epoch, "val_loss": loss, "val_accuracy": accuracy}
             model.save(args.output_dir / "next.keras", include_optimizer=False)
             os.replace(args.output_dir / "next.keras", args.output_dir / "model.keras")
-            write_text(args.output_dir / "options.json", json.dumps(options | {"best": best}, indent=2) + "\n")
+            write_text(
+                args.output_dir / "options.json",
+                json.dumps(options | {"best": best}, indent=2) + "\n",
+            )
     scores = {"val_accuracy": best["val_accuracy"]}
     return {"scores": scores, "epoch": best["epoch"], "classifier": str(args.output_dir)}
 
 
-# ------------------------------------------------------------------------------------------------------------- score
+# -------------------------------------------------------------------------------------------- score
 
 
 def load_classifier(folder):
@@ -247,7 +314,9 @@ def load_classifier(folder):
         kind, classes = options["kind"], options["classes"]
         views = Views(kind, options["image_size"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder} is no classifier; give the --output_dir of `classify.py train`") from None
+        raise UserError(
+            f"{folder} is no classifier; give the --output_dir of `classify.py train`"
+        ) from None
     load_pix2pix()
     import keras
 
@@ -255,7 +324,9 @@ def load_classifier(folder):
     try:
         model = keras.models.load_model(folder / "model.keras", compile=False)
     except Exception as error:  # OSError, ValueError, zip errors
-        raise UserError(f"{folder / 'model.keras'} cannot be read; train again with another --output_dir") from error
+        raise UserError(
+            f"{folder / 'model.keras'} cannot be read; train again with another --output_dir"
+        ) from error
     return kind, classes, views, model
 
 
@@ -266,12 +337,17 @@ def rows_to_score(args, classes):
         for name, folder in args.originals:
             for stem in images_of(folder, "inputs"):
                 if stem in known:
-                    raise UserError(f"{stem} is in {known[stem]} and in {name}: its class is not clear; rename one")
+                    raise UserError(
+                        f"{stem} is in {known[stem]} and in {name}: its class is not clear; "
+                        "rename one"
+                    )
                 known[stem] = name
         for _, folder in args.images:
             alone = [str(path) for stem, path in images_of(folder).items() if stem not in known]
             if alone:
-                raise UserError(f"{len(alone)} images have no original of their name: {first_ten(alone)}")
+                raise UserError(
+                    f"{len(alone)} images have no original of their name: {first_ten(alone)}"
+                )
             for stem, path in images_of(folder).items():
                 found[known[stem]].append(path)
         rows = {name: (name, found[name]) for name, _ in args.originals if name in found}
@@ -290,17 +366,21 @@ def score(args):
     style    share put in the style that they were translated to. 0 to 1, higher is better.
     content  share put in the scene that they showed before. 0 to 1, higher is better.
 
-    From GANILLA (Hicsonmez et al. 2020); which of the two it is depends on the --kind of the classifier. An image
-    belongs to the class --target; or, with --originals, to that of the original of the same name; else to that of its
-    folder.
+    From GANILLA (Hicsonmez et al. 2020); which of the two it is depends on the --kind of the
+    classifier. An image belongs to the class --target; or, with --originals, to that of the
+    original of the same name; else to that of its folder.
     """
     kind, classes, views, model = load_classifier(args.classifier)
     rows = rows_to_score(args, classes)
     confusion = np.zeros([len(rows), len(classes)], int)
-    with tqdm(total=sum(len(paths) for _, paths in rows.values()), unit=" images", disable=None) as progress:
+    with tqdm(
+        total=sum(len(paths) for _, paths in rows.values()), unit=" images", disable=None
+    ) as progress:
         for counts, (_, paths) in zip(confusion, rows.values(), strict=True):
             for images in load_batches(paths, views.load, 16):
-                counts += np.bincount(views.probabilities(model, images).argmax(1), minlength=len(classes))
+                counts += np.bincount(
+                    views.probabilities(model, images).argmax(1), minlength=len(classes)
+                )
                 progress.update(len(images))
     table, right = {}, 0
     for row, (name, _), counts in zip(rows, rows.values(), confusion.tolist(), strict=True):
@@ -315,12 +395,15 @@ def score(args):
 
 
 def draw_matrix(counts, rows, columns):
-    """Confusion matrix [rows, columns] => image of the counts; the larger the share of its row, the darker a cell."""
+    """Confusion matrix [rows, columns] => image of the counts; the larger the share of its row, the
+    darker a cell."""
     font, big = ImageFont.load_default(16), ImageFont.load_default(20)
     left = 24 + max(round(font.getlength(name)) for name in rows)
     wide = max(72, *(20 + round(font.getlength(name)) for name in columns))
     high, top = 56, 64
-    image = Image.new("RGB", (left + wide * len(columns) + 12, top + high * len(rows) + 12), "white")
+    image = Image.new(
+        "RGB", (left + wide * len(columns) + 12, top + high * len(rows) + 12), "white"
+    )
     draw = ImageDraw.Draw(image)
     draw.text((left, 10), "put in", "#555", font)
     for column, name in enumerate(columns):
@@ -337,7 +420,7 @@ def draw_matrix(counts, rows, columns):
     return image
 
 
-# ------------------------------------------------------------------------------------------------------ command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def named(text):
@@ -363,26 +446,61 @@ def parse():
     folders = {"type": named, "nargs": "+", "metavar": "[CLASS=]DIR"}
 
     part = add_command(commands, "train", train)
-    part.add_argument("--kind", choices=list(CROPS), required=True, help="what the classes differ in")
-    part.add_argument("--classes", **folders, required=True, help="a folder for each class, named like it or CLASS")
-    part.add_argument("--output_dir", type=Path, required=True, help="folder to make; it must not exist, or be empty")
+    part.add_argument(
+        "--kind", choices=list(CROPS), required=True, help="what the classes differ in"
+    )
+    part.add_argument(
+        "--classes",
+        **folders,
+        required=True,
+        help="a folder for each class, named like it or CLASS",
+    )
+    part.add_argument(
+        "--output_dir",
+        type=Path,
+        required=True,
+        help="folder to make; it must not exist, or be empty",
+    )
     part.add_argument("--val", **folders, help="validation images (a fifth of each class)")
-    part.add_argument("--weights", type=Path, metavar="FILE", help="of ResNet50 (default: Keras downloads ImageNet's)")
+    part.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="of ResNet50 (default: Keras downloads ImageNet's)",
+    )
     part.add_argument("--from_scratch", action="store_true", help="begin with random weights")
     help_backbone = "small: five layers, always from scratch, for a CPU (ResNet50)"
-    part.add_argument("--backbone", choices=["ResNet50", "small"], default="ResNet50", help=help_backbone)
-    part.add_argument("--image_size", type=positive_integer, default=224, help="pixels; all sizes scale with it (224)")
+    part.add_argument(
+        "--backbone", choices=["ResNet50", "small"], default="ResNet50", help=help_backbone
+    )
+    part.add_argument(
+        "--image_size",
+        type=positive_integer,
+        default=224,
+        help="pixels; all sizes scale with it (224)",
+    )
     part.add_argument("--epochs", type=positive_integer, default=20, help="(20)")
     part.add_argument("--batch_size", type=positive_integer, default=32, help="(32)")
     part.add_argument("--lr", type=positive, default=1e-4, help="learning rate of Adam (0.0001)")
-    part.add_argument("--seed", type=positive_integer, default=1, help="of the split, the weights and the crops (1)")
+    part.add_argument(
+        "--seed",
+        type=positive_integer,
+        default=1,
+        help="of the split, the weights and the crops (1)",
+    )
 
     part = add_command(commands, "score", score)
     part.add_argument("images", **folders, help="folders of translated images")
-    part.add_argument("--classifier", type=Path, required=True, metavar="DIR", help="--output_dir of train")
-    part.add_argument("--matrix", type=Path, metavar="FILE.png", help="write the confusion matrix as an image")
+    part.add_argument(
+        "--classifier", type=Path, required=True, metavar="DIR", help="--output_dir of train"
+    )
+    part.add_argument(
+        "--matrix", type=Path, metavar="FILE.png", help="write the confusion matrix as an image"
+    )
     belongs = part.add_mutually_exclusive_group()
-    belongs.add_argument("--target", metavar="CLASS", help="class of all; a row of the table is then a folder")
+    belongs.add_argument(
+        "--target", metavar="CLASS", help="class of all; a row of the table is then a folder"
+    )
     help_originals = "folders of the originals: an image has the class of the original of its name"
     belongs.add_argument("--originals", **folders, help=help_originals)
 

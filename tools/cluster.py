@@ -41,8 +41,9 @@ def read_cluster():
         raise UserError(EXAMPLE)
     twice = [worker for worker in workers if workers.count(worker) > 1]
     if twice:
-        raise UserError(f"{twice[0]} is twice in TF_CONFIG: give each machine an address of its "
-                        "own")
+        raise UserError(
+            f"{twice[0]} is twice in TF_CONFIG: give each machine an address of its own"
+        )
     return addresses, own_port
 
 
@@ -52,8 +53,9 @@ def wait_for_workers(seconds=SECONDS):
     try:
         listener = socket.create_server(("", own_port))
     except OSError as error:
-        raise UserError(f"port {own_port} of TF_CONFIG: {error.strerror}; choose another one, on "
-                        "all machines") from None
+        raise UserError(
+            f"port {own_port} of TF_CONFIG: {error.strerror}; choose another one, on all machines"
+        ) from None
     except OverflowError:
         raise UserError(EXAMPLE) from None
     names = [f"{host}:{port}" for host, port in addresses]
@@ -63,8 +65,9 @@ def wait_for_workers(seconds=SECONDS):
         for host, port in addresses:
             while not is_listening(host, port):
                 if time.monotonic() > deadline:
-                    raise UserError(f"no answer from {host}:{port} in {seconds} s: start all "
-                                    "workers again")
+                    raise UserError(
+                        f"no answer from {host}:{port} in {seconds} s: start all workers again"
+                    )
                 time.sleep(0.2)
 
 
@@ -84,8 +87,9 @@ def main():
         return 0 if arguments else 2
     script = Path(arguments[0])
     if script.suffix != ".py" or not script.is_file():
-        raise UserError(f"{script} is no script: give pix2pix.py, cyclegan.py or another one, and "
-                        "its flags")
+        raise UserError(
+            f"{script} is no script: give pix2pix.py, cyclegan.py or another one, and its flags"
+        )
     wait_for_workers()
     command = [sys.executable, *arguments, "--cluster"]
     if os.name == "nt":  # where a process cannot become another one

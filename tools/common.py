@@ -1,6 +1,8 @@
-"""What several tools share: one-line errors, folders of images, results, files that are never half-written.
+"""What several tools share: one-line errors, folders of images, results, files that are never
+half-written.
 
-Packages are imported inside the functions that need them: dockrun.py runs on a machine that has none.
+Packages are imported inside the functions that need them: dockrun.py runs on a machine that has
+none.
 """
 
 import argparse
@@ -17,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class UserError(Exception):
-    """Something that the user can correct. Its message is one line: what is wrong and what to do."""
+    """Something that the user can correct. Its message is one line: what is wrong and what
+    to do."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,7 +31,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main):
-    """Calls main() and ends the process as a command should: an error is one line on stderr and exit code 2."""
+    """Calls main() and ends the process as a command should: an error is one line on stderr and
+    exit code 2."""
     try:
         if "\0" in "".join(sys.argv):  # open() and the like would raise ValueError
             raise UserError("a NUL character in the command line, which no name of a file can hold")
@@ -42,8 +46,10 @@ def run(main):
 
 
 def load_algorithm(name):
-    """The module of NAME.py and its algorithm, the class whose `name` is NAME. Raises UserError if there is none."""
-    if name not in [path.stem for path in ROOT.glob("*.py")]:  # any other module of Python would be imported too
+    """The module of NAME.py and its algorithm, the class whose `name` is NAME. Raises UserError if
+    there is none."""
+    # any other module of Python would be imported too
+    if name not in [path.stem for path in ROOT.glob("*.py")]:
         raise UserError(f"there is no {name}.py in {ROOT}")
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
@@ -56,7 +62,8 @@ def load_algorithm(name):
 
 
 def load_trained(checkpoint, mode="test", **options):
-    """A checkpoint => the module of its algorithm, and the model with its weights, made as by --mode test or export.
+    """A checkpoint => the module of its algorithm, and the model with its weights, made as by
+    --mode test or export.
 
     options: flags of the script; those that are None are left out. Raises UserError.
     """
@@ -80,17 +87,21 @@ def load_trained(checkpoint, mode="test", **options):
 
 
 def script_of(checkpoint):
-    """The name of the script that a checkpoint was trained by, from its options.json. Raises UserError."""
+    """The name of the script that a checkpoint was trained by, from its options.json. Raises
+    UserError."""
     folder = Path(checkpoint) if os.path.isdir(checkpoint) else Path(checkpoint).parent
     path = folder / "options.json"
     if not path.exists():
         raise UserError(
-            f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training, e.g. facades_train"
+            f"no training in {checkpoint}: CHECKPOINT is the --output_dir of a training, e.g. "
+            "facades_train"
         )
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["script"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{path} is damaged: restore it, since only it describes the networks") from None
+        raise UserError(
+            f"{path} is damaged: restore it, since only it describes the networks"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -103,7 +114,8 @@ def in_our_words(module):
 
 
 def load_pix2pix():
-    """pix2pix.py as a module, with TensorFlow started quietly. Takes seconds: only where it is needed."""
+    """pix2pix.py as a module, with TensorFlow started quietly. Takes seconds: only where it is
+    needed."""
     module, _ = load_algorithm("pix2pix")
     module.start_devices(deterministic=False)
     return module
@@ -117,10 +129,13 @@ def positive_integer(text):
 
 
 def add_command(commands, name, function):
-    """Adds a subcommand that calls function(args), whose docstring is the help. Returns its parser."""
+    """Adds a subcommand that calls function(args), whose docstring is the help. Returns its
+    parser."""
     text = inspect.getdoc(function) or name  # PYTHONOPTIMIZE=2 removes docstrings
     formatter = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(name, help=text.split("\n")[0], description=text, formatter_class=formatter)
+    command = commands.add_parser(
+        name, help=text.split("\n")[0], description=text, formatter_class=formatter
+    )
     command.set_defaults(function=function)
     command.add_argument("--json", action="store_true", help="print the result alone, as JSON")
     return command
@@ -133,7 +148,9 @@ def print_result(function, args):
     except OSError as error:
         if not error.filename:
             raise
-        raise UserError(f"{error.filename}: {error.strerror}; make room, or choose another place") from None
+        raise UserError(
+            f"{error.filename}: {error.strerror}; make room, or choose another place"
+        ) from None
     if args.json:
         print(json.dumps(result, indent=2))
         return
@@ -159,7 +176,8 @@ def table_of(images, mean):
 
 
 def describe_class(name, values):
-    """The values of a class of classify.py as one line; "put in" says in which classes its images were put."""
+    """The values of a class of classify.py as one line; "put in" says in which classes its images
+    were put."""
     cells = []
     for key, value in values.items():
         if key != "put in":
@@ -178,8 +196,8 @@ def count_cores():
 
 @contextlib.contextmanager
 def written_whole(path, folder=None):
-    """Gives a temporary path, in the folder of `path` or in another one of its file system, which is renamed to `path`
-    when the block succeeds, else removed."""
+    """Gives a temporary path, in the folder of `path` or in another one of its file system, which
+    is renamed to `path` when the block succeeds, else removed."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary = Path(folder, os.urandom(8).hex() + path.suffix) if folder else temporary

@@ -1,10 +1,12 @@
-"""Runs a command in the project's Docker image, on the GPU when there is one. docs/docker.md says more.
+"""Runs a command in the project's Docker image, on the GPU when there is one. docs/docker.md says
+more.
 
-    python tools/dockrun.py python pix2pix.py --mode train --input_dir /data/facades/train --output_dir facades_train
+    python tools/dockrun.py python pix2pix.py --mode train --input_dir /data/facades/train
 
-The working directory and the folders of paths on the command line are mounted where they are on this machine, so every
-path means the same inside; files that are written belong to the caller. The image is built on first use, and again when
-docker/Dockerfile or requirements.txt change. Needs Docker and Python's standard library.
+The working directory and the folders of paths on the command line are mounted where they are on
+this machine, so every path means the same inside; files that are written belong to the caller. The
+image is built on first use, and again when docker/Dockerfile or requirements.txt change. Needs
+Docker and Python's standard library.
 """
 
 import argparse
@@ -20,25 +22,52 @@ from pathlib import Path
 from common import ROOT, Parser, UserError, run
 
 DOCKERFILE, REQUIREMENTS = ROOT / "docker" / "Dockerfile", ROOT / "requirements.txt"
-# Below these a path means the image's own file: the host's would replace the system that the command runs on.
-SYSTEM = {*map(Path, ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"))}
+# Below these a path means the image's own file: the host's would replace the system that the
+# command runs on.
+SYSTEM = {
+    *map(
+        Path,
+        (
+            "/bin",
+            "/boot",
+            "/dev",
+            "/etc",
+            "/lib",
+            "/lib32",
+            "/lib64",
+            "/proc",
+            "/sbin",
+            "/sys",
+            "/usr",
+        ),
+    )
+}
 
 
 def check_docker():
     if not shutil.which("docker"):
-        raise UserError("docker is not on PATH; install Docker Engine: https://docs.docker.com/engine/install/")
-    asked = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True)
+        raise UserError(
+            "docker is not on PATH; install Docker Engine: https://docs.docker.com/engine/install/"
+        )
+    asked = subprocess.run(
+        ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True
+    )
     if asked.returncode:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"the Docker daemon does not answer: {reason} (start it, or join the group docker)")
+        raise UserError(
+            f"the Docker daemon does not answer: {reason} (start it, or join the group docker)"
+        )
 
 
 def image_name():
-    """The image's name. Its tag is a hash of what the image is made of, so a change of that makes a new image."""
+    """The image's name. Its tag is a hash of what the image is made of, so a change of that makes a
+    new image."""
     try:
         parts = DOCKERFILE.read_bytes() + REQUIREMENTS.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {error.filename}, which the image is made from; restore it") from None
+        raise UserError(
+            f"cannot read {error.filename}, which the image is made from; restore it"
+        ) from None
     return f"pix2pix:{hashlib.sha256(parts).hexdigest()[:12]}"
 
 
@@ -47,7 +76,9 @@ def build_once(image):
         print(f"building the image {image}; this takes some minutes, once", file=sys.stderr)
         build = ["docker", "build", "--tag", image, "--file", str(DOCKERFILE), str(ROOT)]
         if code := subprocess.run(build, stdout=sys.stderr).returncode:
-            raise UserError(f"docker build of {DOCKERFILE} failed with exit code {code}; its output is above")
+            raise UserError(
+                f"docker build of {DOCKERFILE} failed with exit code {code}; its output is above"
+            )
 
 
 def has_gpu():
@@ -61,11 +92,15 @@ def has_gpu():
 def folders_to_mount(command, cwd):
     """The working directory, and the folders that the paths on the command line need in addition.
 
-    A path is a word, or what follows `=` in one, that is absolute, starts with `..` or exists. What is mounted is the
-    nearest folder that exists: for a file the one it is in, for a new output folder the one it will be made in.
+    A path is a word, or what follows `=` in one, that is absolute, starts with `..` or exists. What
+    is mounted is the nearest folder that exists: for a file the one it is in, for a new output
+    folder the one it will be made in.
     """
     if cwd == Path("/") or cwd in SYSTEM:
-        raise UserError(f"{cwd} as the working directory would replace the image's system; change to another folder")
+        raise UserError(
+            f"{cwd} as the working directory would replace the image's system; change to another "
+            "folder"
+        )
     folders = {cwd}
     for word in command[1:]:  # the first word is a program of the image
         value = word.partition("=")[2] if word.startswith("-") else word
@@ -76,12 +111,16 @@ def folders_to_mount(command, cwd):
         if not known:
             continue
         absolute = Path(os.path.abspath(cwd / value))
-        for path in (absolute, Path(os.path.realpath(absolute))):  # of a link, where it is and where it leads
+        # of a link, where it is and where it leads
+        for path in (absolute, Path(os.path.realpath(absolute))):
             if path == Path("/") or any(system in (path, *path.parents) for system in SYSTEM):
                 continue
             folder = next(parent for parent in (path, *path.parents) if os.path.isdir(parent))
             if folder == Path("/"):
-                raise UserError(f"{value} is in /, which cannot be mounted; make the folder first, or use another")
+                raise UserError(
+                    f"{value} is in /, which cannot be mounted; make the folder first, or use "
+                    "another"
+                )
             folders.add(folder)
     return sorted(folder for folder in folders if not folders.intersection(folder.parents))
 
@@ -89,18 +128,32 @@ def folders_to_mount(command, cwd):
 def bind(folder):
     """The --mount option for a folder, quoted as Docker reads it: as one line of CSV."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["type=bind", f"source={folder}", f"target={folder}"])
+    csv.writer(line, lineterminator="").writerow(
+        ["type=bind", f"source={folder}", f"target={folder}"]
+    )
     return line.getvalue()
 
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, help="port to open to this machine, for TensorBoard (with --host 0.0.0.0)")
-    parser.add_argument("--no_gpu", action="store_true", help="use no GPU, e.g. without the NVIDIA Container Toolkit")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND...", help="what to run in the image")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help="port to open to this machine, for TensorBoard (with --host 0.0.0.0)",
+    )
+    parser.add_argument(
+        "--no_gpu",
+        action="store_true",
+        help="use no GPU, e.g. without the NVIDIA Container Toolkit",
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND...", help="what to run in the image"
+    )
     args = parser.parse_args()
     if not args.command:
-        raise UserError("no command given; for example: python tools/dockrun.py python pix2pix.py --mode train")
+        raise UserError(
+            "no command given; for example: python tools/dockrun.py python pix2pix.py --mode train"
+        )
 
     cwd = Path.cwd()
     folders = folders_to_mount(args.command, cwd)
@@ -108,20 +161,32 @@ def main():
     image = image_name()
     build_once(image)
 
-    # --init: a first process that passes on signals. USER: a caller unknown to the image has no name otherwise.
-    docker = ["docker", "run", "--rm", "--init", "--user", f"{os.getuid()}:{os.getgid()}", "--workdir", str(cwd)]
+    # --init: a first process that passes on signals. USER: a caller unknown to the image has no
+    # name otherwise.
+    docker = [
+        "docker",
+        "run",
+        "--rm",
+        "--init",
+        "--user",
+        f"{os.getuid()}:{os.getgid()}",
+        "--workdir",
+        str(cwd),
+    ]
     docker += ["--env", "HOME=/tmp", "--env", "USER=user"]
     for folder in folders:
         docker += ["--mount", bind(folder)]
     if has_gpu() and not args.no_gpu:
         docker += ["--gpus", "all"]
-    if not sys.stdin.isatty():  # a pipe or a file; without --interactive the command would read nothing
+    # a pipe or a file; without --interactive the command would read nothing
+    if not sys.stdin.isatty():
         docker += ["--interactive"]
     elif sys.stdout.isatty():
         docker += ["--interactive", "--tty"]
     if args.port:
         docker += ["--publish", f"127.0.0.1:{args.port}:{args.port}"]
-    # In place of this process, so that Ctrl-C, other signals and the exit code pass between caller and docker directly.
+    # In place of this process, so that Ctrl-C, other signals and the exit code pass between caller
+    # and docker directly.
     os.execvp("docker", [*docker, image, *args.command])
 
 

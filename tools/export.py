@@ -51,8 +51,9 @@ def check_litert(module, model, contents, serving, input_dir):
         differences.append(difference.mean())
     mean = np.mean(differences)
     if mean > 1:
-        raise Inexact(f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: "
-                      "take float16")
+        raise Inexact(
+            f"--quantize int8 changes held-out images by {mean:.2f} of 255, over 1: take float16"
+        )
 
 
 def run_litert(module, contents):
@@ -190,8 +191,12 @@ def parse():
     add = parser.add_argument
     add("checkpoint", help="the --output_dir of a training, or a checkpoint in it: DIR/model-2000")
     add("--format", choices=list(FILES), required=True, help="what to write")
-    add("--quantize", choices=["none", "float16", "int8"], default="none",
-        help="weights of litert: a half or a quarter of the space (none)")
+    add(
+        "--quantize",
+        choices=["none", "float16", "int8"],
+        default="none",
+        help="weights of litert: a half or a quarter of the space (none)",
+    )
     add("--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)")
     add("--aspect_ratio", help="encoded: width / height of the results (that of the training)")
     add("--tile_size", help="siamesegan.py: side of what LiteRT and ONNX models take, pixels (512)")

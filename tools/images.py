@@ -1,4 +1,5 @@
-"""No command: what tools know of images: reading one, as the algorithms do, and finding them in folders."""
+"""No command: what tools know of images: reading one, as the algorithms do, and finding them in
+folders."""
 
 import collections
 import contextlib
@@ -177,7 +178,8 @@ def shorten(name, most=180):
 
 
 def find_images(folder):
-    """The image files directly in a folder, in natural order. Raises UserError if there is no folder or no image."""
+    """The image files directly in a folder, in natural order. Raises UserError if there is no
+    folder or no image."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of images")
@@ -188,8 +190,9 @@ def find_images(folder):
 
 
 def name_of(stem):
-    """The stem of a file => the name by which its results and its counterparts go: short enough for every file system,
-    and the same however its Unicode is composed (macOS writes NFD, other systems NFC)."""
+    """The stem of a file => the name by which its results and its counterparts go: short enough for
+    every file system, and the same however its Unicode is composed (macOS writes NFD, other systems
+    NFC)."""
     return shorten(unicodedata.normalize("NFC", stem))
 
 
@@ -199,17 +202,23 @@ def by_stem(folder):
     for path in find_images(folder):
         name = name_of(path.stem)
         if name in paths:
-            raise UserError(f"{paths[name]} and {path} would both become {name}; rename or remove one")
+            raise UserError(
+                f"{paths[name]} and {path} would both become {name}; rename or remove one"
+            )
         paths[name] = path
     return paths
 
 
 def images_of(folder, kind="outputs"):
-    """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), of other folders all by stem."""
+    """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), of other
+    folders all by stem."""
     folder = Path(folder)
     end = f"-{kind}.png"
     if (folder / "checkpoint").exists():
-        raise UserError(f"{folder} is of a training; give the folder of a test (--mode test --checkpoint {folder})")
+        raise UserError(
+            f"{folder} is of a training; give the folder of a test (--mode test --checkpoint "
+            f"{folder})"
+        )
     if not is_test(folder):
         return by_stem(folder)
     inside = folder if folder.name == "images" else folder / "images"
@@ -219,7 +228,9 @@ def images_of(folder, kind="outputs"):
     if found:
         return found
     if inside is not folder or any(inside.glob("*-outputs.png")):
-        raise UserError(f"{inside} holds no *{end}; give two folders, or that of a test with {kind}")
+        raise UserError(
+            f"{inside} holds no *{end}; give two folders, or that of a test with {kind}"
+        )
     return by_stem(folder)
 
 
@@ -233,7 +244,10 @@ def check_pairs(a, b, a_dir, b_dir):
     alone = [str(path) for name, path in a.items() if name not in b]
     alone += [str(path) for name, path in b.items() if name not in a]
     if alone:
-        raise UserError(f"{a_dir} and {b_dir} do not match: {len(alone)} without a counterpart: {first_ten(alone)}")
+        raise UserError(
+            f"{a_dir} and {b_dir} do not match: {len(alone)} without a counterpart: "
+            f"{first_ten(alone)}"
+        )
 
 
 def first_ten(items):

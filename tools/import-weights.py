@@ -1,6 +1,7 @@
-"""Converts weights of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT to a checkpoint, and a checkpoint to a .pth file.
+"""Converts weights of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT to a checkpoint, and a
+checkpoint to a .pth file.
 
-    python tools/import-weights.py horse2zebra.pth zebra2horse.pth --script cyclegan --output_dir horse2zebra
+    python tools/import-weights.py ab.pth ba.pth --script cyclegan --output_dir horse2zebra
     python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos
     python tools/import-weights.py horse2zebra --export again.pth --which_direction BtoA
 
@@ -18,14 +19,21 @@ from pathlib import Path
 import numpy as np
 from common import Parser, UserError, in_our_words, load_algorithm, run, script_of, written_whole
 
-SCRIPTS = {"pix2pix": "U-Net", "cyclegan": "ResNet", "ganilla": "GANILLA", "cut": "antialiased ResNet"}  # its generator
+# its generator
+SCRIPTS = {
+    "pix2pix": "U-Net",
+    "cyclegan": "ResNet",
+    "ganilla": "GANILLA",
+    "cut": "antialiased ResNet",
+}
 ONE_GENERATOR = ("pix2pix", "cut")
 DIRECTIONS = ("AtoB", "BtoA")
 # [h, w, in, out] => [out, in, h, w]; of transposed convolutions [h, w, out, in] => [in, out, h, w]
 TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}, {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 # flags that the original repositories do not have, with the values that give their networks
 NO_COUNTERPART = {"separable_conv": False, "upsample": "transpose", "generator": "ganilla"}
-GANILLA_NGF = 64  # GANILLA's code has 64, 128, 128, 256 filters behind the first layer, whatever ngf is
+# GANILLA's code has 64, 128, 128, 256 filters behind the first layer, whatever ngf is
+GANILLA_NGF = 64
 LOOKS = {  # what a state dict looks like, by the names of its tensors
     "a U-Net": r"model\.model\.",
     "a ResNet generator": r"model\.\d+\.conv_block\.",
@@ -35,15 +43,19 @@ LOOKS = {  # what a state dict looks like, by the names of its tensors
 }
 
 
-# ------------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def original_modules(network):
-    """{name of a layer: name of its module in the original repository}, of a generator of one of SCRIPTS."""
+    """{name of a layer: name of its module in the original repository}, of a generator of one of
+    SCRIPTS."""
     layers = {layer.name for layer in network.layers}
     if "encoder_1" in layers:  # each level of the U-Net is a module within the one above
         halvings = sum(bool(re.fullmatch(r"encoder_\d+", layer)) for layer in layers)
-        modules, prefix = {"encoder_1": "model.model.0", "decoder_1": "model.model.3"}, "model.model.1.model"
+        modules, prefix = (
+            {"encoder_1": "model.model.0", "decoder_1": "model.model.3"},
+            "model.model.1.model",
+        )
         for level in range(2, halvings):
             modules |= {f"encoder_{level}": f"{prefix}.1", f"encoder_{level}_norm": f"{prefix}.2"}
             modules |= {f"decoder_{level}": f"{prefix}.5", f"decoder_{level}_norm": f"{prefix}.6"}
@@ -53,12 +65,17 @@ def original_modules(network):
     if "down_1" in layers:
         n_blocks = sum(bool(re.fullmatch(r"block_\d+_1", layer)) for layer in layers)
         # with the antialiasing of CUT each filter is a module too
-        down_2, block_1, up_2, up_1, last = (8, 12, 13, 17, 21) if "down_1_blur" in layers else (7, 10, 10, 13, 17)
+        down_2, block_1, up_2, up_1, last = (
+            (8, 12, 13, 17, 21) if "down_1_blur" in layers else (7, 10, 10, 13, 17)
+        )
         modules = {"first": "model.1", "down_1": "model.4", "down_2": f"model.{down_2}"}
         for block in range(n_blocks):
             modules[f"block_{block + 1}_1"] = f"model.{block_1 + block}.conv_block.1"
             modules[f"block_{block + 1}_2"] = f"model.{block_1 + block}.conv_block.5"
-        modules |= {name: f"model.{n_blocks + n}" for name, n in (("up_2", up_2), ("up_1", up_1), ("last", last))}
+        modules |= {
+            name: f"model.{n_blocks + n}"
+            for name, n in (("up_2", up_2), ("up_1", up_1), ("last", last))
+        }
         for name, module in list(modules.items()):  # each norm follows its convolution
             prefix, _, number = module.rpartition(".")
             modules[f"{name}_norm"] = f"{prefix}.{int(number) + 1}"
@@ -69,29 +86,43 @@ def original_modules(network):
         for block in (1, 2):
             ours, theirs = f"stage_{stage}_{block}", f"layer{stage}.{block - 1}"
             modules |= {f"{ours}_1": f"{theirs}.conv1", f"{ours}_2": f"{theirs}.conv2"}
-            modules |= {f"{ours}_shortcut": f"{theirs}.shortcut.0", f"{ours}_final": f"{theirs}.final_conv.1"}
+            modules |= {
+                f"{ours}_shortcut": f"{theirs}.shortcut.0",
+                f"{ours}_final": f"{theirs}.final_conv.1",
+            }
     return modules
 
 
 def original_weights(network, modules=original_modules):
     """{name in the original's state dict: our weight}."""
-    modules, kinds = modules(network), {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+    modules, kinds = (
+        modules(network),
+        {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"},
+    )
     paths = [weight.path.split("/") for weight in network.weights]  # layer, kind
-    return {f"{modules[layer]}.{kinds[kind]}": w for (layer, kind), w in zip(paths, network.weights, strict=True)}
+    return {
+        f"{modules[layer]}.{kinds[kind]}": w
+        for (layer, kind), w in zip(paths, network.weights, strict=True)
+    }
 
 
 def fixed_filters(network):
-    """{name in the original's state dict: array} of the filters that CUT's antialiased generator does not learn."""
+    """{name in the original's state dict: array} of the filters that CUT's antialiased generator
+    does not learn."""
     if not any(layer.name == "down_1_blur" for layer in network.layers):
         return {}
     ngf, modules = network.get_layer("first").filters, original_modules(network)
     filters = {}
     for layer, before, channels, values in (  # each follows or precedes a convolution
-        ("down_1", 3, ngf * 2, [1, 2, 1]), ("down_2", 3, ngf * 4, [1, 2, 1]),
-        ("up_2", -1, ngf * 4, [1, 3, 3, 1]), ("up_1", -1, ngf * 2, [1, 3, 3, 1]),
-    ):  # fmt: skip
+        ("down_1", 3, ngf * 2, [1, 2, 1]),
+        ("down_2", 3, ngf * 4, [1, 2, 1]),
+        ("up_2", -1, ngf * 4, [1, 3, 3, 1]),
+        ("up_1", -1, ngf * 2, [1, 3, 3, 1]),
+    ):
         index = int(modules[layer].removeprefix("model.")) + before
-        filters[f"model.{index}.filt"] = np.tile(np.float32(np.outer(values, values) / 16), [channels, 1, 1, 1])
+        filters[f"model.{index}.filt"] = np.tile(
+            np.float32(np.outer(values, values) / 16), [channels, 1, 1, 1]
+        )
     return filters
 
 
@@ -99,16 +130,24 @@ def describe(state):
     """One line on what a state dict {name: array} is."""
     if not state:
         return "running statistics alone"
-    looks = [kind for kind, pattern in LOOKS.items() if any(re.match(pattern, name) for name in state)]
+    looks = [
+        kind for kind, pattern in LOOKS.items() if any(re.match(pattern, name) for name in state)
+    ]
     first = next(iter(state))
-    return f"{len(state)} tensors, the first {first} {list(state[first].shape)}: {(looks or ['nothing known'])[0]}"
+    kind = looks[0] if looks else "nothing known"
+    return f"{len(state)} tensors, the first {first} {list(state[first].shape)}: {kind}"
 
 
 def recognise(state):
-    """The script to whose generator a state dict {name: array} belongs, and its network flags. Else UserError."""
+    """The script to whose generator a state dict {name: array} belongs, and its network flags. Else
+    UserError."""
     script, flags = recognise_kind(state)
-    # each network has more numbers than this; so what is built is no larger than the file lets expect
-    least, numbers = 256 * flags.get("n_blocks", 1) * flags["ngf"] ** 2, sum(values.size for values in state.values())
+    # each network has more numbers than this; so what is built is no larger than the file lets
+    # expect
+    least, numbers = (
+        256 * flags.get("n_blocks", 1) * flags["ngf"] ** 2,
+        sum(values.size for values in state.values()),
+    )
     if not 0 < least <= numbers:
         found = f"{flags['ngf']} filters in its first layer, and {numbers:,} numbers in all"
         raise UserError(f"{describe(state)}, but with {found}, which do not fit together")
@@ -120,7 +159,9 @@ def recognise_kind(state):
 
     def kernel_shape(name):  # of a convolution, which shows how wide the network is
         if name not in state or state[name].ndim != 4:
-            raise UserError(f"{describe(state)}, but {name}, the kernel of a convolution, is missing")
+            raise UserError(
+                f"{describe(state)}, but {name}, the kernel of a convolution, is missing"
+            )
         return state[name].shape
 
     def norm_flag(first):  # only where the norm has no shift do convolutions have a bias
@@ -137,7 +178,9 @@ def recognise_kind(state):
             flags |= {"lab_colorization": True, "which_direction": DIRECTIONS[channels_in - 1]}
         elif (channels_in, channels_out) != (3, 3):
             found = f"a U-Net from {channels_in} to {channels_out} channels"
-            raise UserError(f"{found}; pix2pix.py's are from 3 to 3, or for Lab from 1 to 2 or 2 to 1")
+            raise UserError(
+                f"{found}; pix2pix.py's are from 3 to 3, or for Lab from 1 to 2 or 2 to 1"
+            )
         return "pix2pix", flags
     if any(".conv_block." in name for name in state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
@@ -149,15 +192,21 @@ def recognise_kind(state):
         ngf, filters = kernel_shape("conv1.weight")[0], kernel_shape("layer1.0.conv1.weight")[0]
         if filters != ngf:
             reason = f"{filters} filters behind the first layer, where ganilla.py's has {ngf}"
-            raise UserError(f"a GANILLA generator of ngf {ngf} with {reason}: only those of ngf {GANILLA_NGF} fit")
+            raise UserError(
+                f"a GANILLA generator of ngf {ngf} with {reason}: only those of ngf {GANILLA_NGF} "
+                "fit"
+            )
         return "ganilla", {"ngf": ngf}
     raise UserError(f"{describe(state)}, not a U-Net, ResNet or GANILLA generator")
 
 
 def fill(network, state, modules=original_modules):
-    """Gives a network all weights of a state dict {name: array}. Raises UserError if they do not fit."""
+    """Gives a network all weights of a state dict {name: array}. Raises UserError if they do not
+    fit."""
     weights, filters, wrong = original_weights(network, modules), fixed_filters(network), []
-    other = [name for name in filters if name in state and not np.array_equal(filters[name], state[name])]
+    other = [
+        name for name in filters if name in state and not np.array_equal(filters[name], state[name])
+    ]
     given, state = state, {name: values for name, values in state.items() if name not in filters}
     for name, weight in weights.items():
         shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
@@ -170,11 +219,15 @@ def fill(network, state, modules=original_modules):
         "with other values than CUT's filters": other,
     }
     if any(faults.values()):
-        found = ", ".join(f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names)
+        found = ", ".join(
+            f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names
+        )
         raise UserError(f"{describe(state)}, but {found}")
     for name in weights:
         if not np.isfinite(state[name]).all():
-            raise UserError(f"{describe(state)}, but {name} holds NaN or infinity: that training failed")
+            raise UserError(
+                f"{describe(state)}, but {name} holds NaN or infinity: that training failed"
+            )
     for name, weight in weights.items():
         weight.assign(state[name].transpose(FROM_TORCH[state[name].ndim]))
 
@@ -182,25 +235,30 @@ def fill(network, state, modules=original_modules):
 def extract(network, modules=original_modules):
     """A network's state dict {name: array} in the original repository."""
     weights = {name: weight.numpy() for name, weight in original_weights(network, modules).items()}
-    return {name: values.transpose(TO_TORCH[values.ndim]).copy() for name, values in weights.items()}
+    return {
+        name: values.transpose(TO_TORCH[values.ndim]).copy() for name, values in weights.items()
+    }
 
 
-# ------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def import_torch():
     try:
         import torch
     except ImportError:
-        raise UserError("PyTorch, which reads and writes .pth files, is not installed: pip install torch") from None
+        raise UserError(
+            "PyTorch, which reads and writes .pth files, is not installed: pip install torch"
+        ) from None
     return torch
 
 
 def read_state(path):
-    """The state dict {name: float32 array} in a .pth file. The file is read as data: no code in it runs.
+    """The state dict {name: float32 array} in a .pth file. The file is read as data: no code in it
+    runs.
 
-    The names are those of a network alone: without DataParallel, torch.compile or a netG around it, and without running
-    statistics and dropout in residual blocks.
+    The names are those of a network alone: without DataParallel, torch.compile or a netG around it,
+    and without running statistics and dropout in residual blocks.
     """
     torch = import_torch()
     if not path.is_file():
@@ -209,7 +267,11 @@ def read_state(path):
     try:
         with warnings.catch_warnings(action="ignore"):  # PyTorch warns of its old formats
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
+            if (
+                not isinstance(state, dict)
+                or not state
+                or not all(map(torch.is_tensor, state.values()))
+            ):
                 is_dict = isinstance(state, dict)
                 entries = state.items() if is_dict else ()
                 odd = [(name, value) for name, value in entries if not torch.is_tensor(value)]
@@ -219,50 +281,69 @@ def read_state(path):
                 raise UserError(f"{found}, not a state dict, that is, tensors by name; {hint}")
             for name, value in state.items():  # a view may repeat few numbers without end
                 if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                    raise UserError(f"refused: {name} {list(value.shape)} is larger than what the file holds of it")
+                    raise UserError(
+                        f"refused: {name} {list(value.shape)} is larger than what the file holds "
+                        "of it"
+                    )
             state = {str(name): value.detach().float().numpy() for name, value in state.items()}
     except (UserError, PermissionError):
         raise
     except Exception as error:  # a damaged file may raise nearly any
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
-            raise UserError(f"refused: more than tensors, {code[1]} in it could run code; {hint}") from None
-        raise UserError("not a state dict of PyTorch, or damaged: download or save it again") from None
+            raise UserError(
+                f"refused: more than tensors, {code[1]} in it could run code; {hint}"
+            ) from None
+        raise UserError(
+            "not a state dict of PyTorch, or damaged: download or save it again"
+        ) from None
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    plain = {re.sub(r"^((module|netG|_orig_mod)\.)+", "", name): value for name, value in state.items()}
+    plain = {
+        re.sub(r"^((module|netG|_orig_mod)\.)+", "", name): value for name, value in state.items()
+    }
     if len(plain) < len(state):
-        raise UserError("the same names with and without a prefix such as module. in one file: save one network alone")
+        raise UserError(
+            "the same names with and without a prefix such as module. in one file: save one "
+            "network alone"
+        )
     plain = {name: value for name, value in plain.items() if not name.endswith(statistics)}
     if any(".conv_block.5." in name for name in plain):
         return plain
     # with dropout, the second convolution of a block and its norm are one place further on
     return {
-        re.sub(r"(\.conv_block)\.([67])\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.", name): v for name, v in plain.items()
+        re.sub(r"(\.conv_block)\.([67])\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.", name): v
+        for name, v in plain.items()
     }
 
 
 def write_checkpoint(module, options, model, folder):
-    """Writes the networks of a model and their options as training does. The folder appears complete or not at all."""
+    """Writes the networks of a model and their options as training does. The folder appears
+    complete or not at all."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     checkpoint = module.tf.train.Checkpoint(**module.weights_of(model))
     try:
         temporary.mkdir(parents=True)
-        module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(checkpoint_number=0)
+        module.tf.train.CheckpointManager(checkpoint, temporary, 1, checkpoint_name="model").save(
+            checkpoint_number=0
+        )
         module.write_file(temporary / "options.json", {"script": model.name, **options})
         if folder.is_dir():
             folder.rmdir()  # empty; Windows would not replace it
         os.replace(temporary, folder)
     except (OSError, module.tf.errors.OpError) as error:
-        raise UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}") from None
+        raise UserError(
+            f"{folder} cannot be written: {getattr(error, 'strerror', None) or error.message}"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-# ---------------------------------------------------------------------------------------------------------- commands
+# ----------------------------------------------------------------------------------------- commands
 
 
 def import_files(paths, script, folder, direction):
-    """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of `direction` first."""
+    """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of
+    `direction` first."""
     check_target(folder)
     if len(paths) > 1 and script in ONE_GENERATOR:
         raise UserError(f"{paths[1]}: {script}.py has one generator: import one file")
@@ -274,10 +355,13 @@ def import_files(paths, script, folder, direction):
         sizes.append(flags)
     if sizes[0] != sizes[-1]:
         both = f"{sizes[0]}, {sizes[1]}"
-        raise UserError(f"{paths[0]} and {paths[1]} are of different sizes: {both}; import one at a time")
+        raise UserError(
+            f"{paths[0]} and {paths[1]} are of different sizes: {both}; import one at a time"
+        )
     flags = dict(sizes[0])
     flags["which_direction"] = choose_direction(paths, script, flags, direction)
-    # input_dir is the .pth file instead of training data; test then says that it finds no images there
+    # input_dir is the .pth file instead of training data; test then says that it finds no images
+    # there
     flags |= {"input_dir": str(paths[0].resolve()), "seed": 0}
 
     module, model, options = new_model(script, flags)
@@ -287,7 +371,8 @@ def import_files(paths, script, folder, direction):
             fill(model.networks[name], state)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    for name in order[len(paths) :]:  # all its images are grey, which nobody takes for a translation
+    # all its images are grey, which nobody takes for a translation
+    for name in order[len(paths) :]:
         for weight in model.networks[name].weights:
             weight.assign(module.tf.zeros_like(weight.value))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -299,16 +384,21 @@ def check_target(folder):
     """Raises UserError if a checkpoint cannot be made there."""
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if os.path.lexists(folder) and not is_empty:
-        raise UserError(f"{folder} exists and is not an empty folder; nothing was written: give another --output_dir")
+        raise UserError(
+            f"{folder} exists and is not an empty folder; nothing was written: give another "
+            "--output_dir"
+        )
     special = "*?[]" if os.sep == "\\" else "*?[]\\"
     if set(special) & set(str(folder.resolve())):
         raise UserError(
-            f"{folder}: TensorFlow finds no files in folders named with {' '.join(special)}: choose another"
+            f"{folder}: TensorFlow finds no files in folders named with {' '.join(special)}: "
+            "choose another"
         )
 
 
 def read_generator(path, script):
-    """A .pth file => its state dict, and the flags of its network. Raises UserError if it is not of the script."""
+    """A .pth file => its state dict, and the flags of its network. Raises UserError if it is not of
+    the script."""
     try:
         state = read_state(path)
         found, flags = recognise(state)
@@ -319,17 +409,29 @@ def read_generator(path, script):
     if (found, script) == ("cyclegan", "cut"):  # trained with --no_antialias --no_antialias_up
         return state, flags | {"antialias": False}
     if found != script:
-        raise UserError(f"{path}: a {SCRIPTS[found]} generator, not that of {script}.py: give --script {found}")
+        raise UserError(
+            f"{path}: a {SCRIPTS[found]} generator, not that of {script}.py: give --script {found}"
+        )
     return state, flags
 
 
 def choose_direction(paths, script, flags, direction):
     """The direction of the first file: the given one, if it is possible."""
     if direction and direction != flags.get("which_direction", direction):
-        raise UserError(f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction out")
-    if direction == "BtoA" and len(paths) == 1 and script not in ONE_GENERATOR:  # test without the flag would be grey
-        reason = "one file is imported as AtoB, which is what test takes by default, whatever it translates"
-        raise UserError(f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both directions")
+        raise UserError(
+            f"{paths[0]}: from lightness to colour is AtoB, back is BtoA; leave --which_direction "
+            "out"
+        )
+    # test without the flag would be grey
+    if direction == "BtoA" and len(paths) == 1 and script not in ONE_GENERATOR:
+        reason = (
+            "one file is imported as AtoB, which is what test takes by default, whatever it "
+            "translates"
+        )
+        raise UserError(
+            f"{paths[0]}: {reason}: leave --which_direction out, or give the files of both "
+            "directions"
+        )
     return flags.get("which_direction", direction or "AtoB")
 
 
@@ -339,7 +441,11 @@ def new_model(script, flags):
     module.start_devices(deterministic=False)
     values = copy.deepcopy(module.FLAGS)
     values([script])
-    options = {name: value for name, value in values.flag_values_dict().items() if name not in module.RUN_FLAGS}
+    options = {
+        name: value
+        for name, value in values.flag_values_dict().items()
+        if name not in module.RUN_FLAGS
+    }
     options |= flags
     return module, algorithm(types.SimpleNamespace(**options), training=False), options
 
@@ -349,7 +455,10 @@ def say_what_was_imported(script, folder, flags, direction, paths, order):
     sizes = ", ".join(f"{name} {value}" for name, value in flags.items())
     print(f"{folder}: {SCRIPTS[script]} generator, {sizes}")
     if len(paths) < len(order):
-        print("no file for BtoA: that generator, which makes the `recovered` images of test too, gives grey images")
+        print(
+            "no file for BtoA: that generator, which makes the `recovered` images of test too, "
+            "gives grey images"
+        )
     images = "--nopaired --input_dir IMAGES" if script == "pix2pix" else "--input_dir IMAGES"
     flag = f" --which_direction {direction}" if len(order) > 1 else ""
     print(f"next: python {script}.py --mode test --checkpoint {folder}{flag} {images}")
@@ -367,8 +476,12 @@ def export_file(checkpoint, script, target, direction):
     name, network = restore_generator(checkpoint, trained_by, direction)
     arrays = extract(network)
     if not any(values.any() for values in arrays.values()):
-        raise UserError(f"{checkpoint} was made without {name}: give --which_direction for the other")
-    state = {key: torch.from_numpy(values) for key, values in (arrays | fixed_filters(network)).items()}
+        raise UserError(
+            f"{checkpoint} was made without {name}: give --which_direction for the other"
+        )
+    state = {
+        key: torch.from_numpy(values) for key, values in (arrays | fixed_filters(network)).items()
+    }
     count = len(state)
     statistics = running_statistics(torch, state)
     try:
@@ -380,7 +493,10 @@ def export_file(checkpoint, script, target, direction):
         raise UserError(f"{target} cannot be written: {reason}") from None
     print(f"{target}: {name} of {checkpoint}, {count} tensors")
     if statistics:
-        print("its running statistics are those of a new network: test with those of the batch, without --eval")
+        print(
+            "its running statistics are those of a new network: test with those of the batch, "
+            "without --eval"
+        )
 
 
 def restore_generator(checkpoint, script, direction):
@@ -396,7 +512,9 @@ def restore_generator(checkpoint, script, direction):
         elif direction in (None, options["which_direction"]):
             name = next(iter(model.networks))
         else:
-            raise UserError(f"{checkpoint} translates {options['which_direction']}: leave --which_direction out")
+            raise UserError(
+                f"{checkpoint} translates {options['which_direction']}: leave --which_direction out"
+            )
         file = module.find_checkpoint(str(checkpoint))
         weights = {name: module.weights_of(model)[name]}
         if options.get("ema_decay") and module.is_averaged(file):
@@ -409,14 +527,19 @@ def check_counterpart(checkpoint, script, options):
     """Raises UserError for networks that the original repositories do not have."""
     for name, value in NO_COUNTERPART.items():
         if options.get(name, value) != value:
-            raise UserError(f"{checkpoint}: the original repositories have no --{name} {options[name]}")
+            raise UserError(
+                f"{checkpoint}: the original repositories have no --{name} {options[name]}"
+            )
     if script == "ganilla" and options["ngf"] != GANILLA_NGF:
-        reason = f"GANILLA's code loads only networks of --ngf {GANILLA_NGF}: after the first layer it ignores ngf"
-        raise UserError(f"{checkpoint} is of --ngf {options['ngf']}, and {reason}")
+        raise UserError(
+            f"{checkpoint} is of --ngf {options['ngf']}, and GANILLA's code loads only networks of "
+            f"--ngf {GANILLA_NGF}: after the first layer it ignores ngf"
+        )
 
 
 def running_statistics(torch, state):
-    """The running statistics of a new network for the norms of a state dict: we have none, and PyTorch needs some."""
+    """The running statistics of a new network for the norms of a state dict: we have none, and
+    PyTorch needs some."""
     statistics = {}
     for key, values in state.items():
         if values.ndim == 1 and key.endswith("weight"):
@@ -430,13 +553,30 @@ def running_statistics(torch, state):
 def parse():
     parser = Parser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("source", type=Path, help=".pth file to import; with --export: folder of a training, or DIR/model-2000")
+    add(
+        "source",
+        type=Path,
+        help=".pth file to import; with --export: folder of a training, or DIR/model-2000",
+    )
     add("second", type=Path, nargs="?", help=".pth file of the other direction (cyclegan, ganilla)")
     add("--script", choices=SCRIPTS, help="what the checkpoint is for")
-    add("--output_dir", type=Path, help="folder of the checkpoint to make; it must not exist, or be empty")
-    add("--which_direction", choices=DIRECTIONS, help="direction of the first of two files, or of the one to write "
-        "(default: AtoB); pix2pix: which half of a pair is translated")  # fmt: skip
-    add("--export", type=Path, metavar="FILE.pth", help="write a generator of a checkpoint to this file")
+    add(
+        "--output_dir",
+        type=Path,
+        help="folder of the checkpoint to make; it must not exist, or be empty",
+    )
+    add(
+        "--which_direction",
+        choices=DIRECTIONS,
+        help="direction of the first of two files, or of the one to write "
+        "(default: AtoB); pix2pix: which half of a pair is translated",
+    )
+    add(
+        "--export",
+        type=Path,
+        metavar="FILE.pth",
+        help="write a generator of a checkpoint to this file",
+    )
     args = parser.parse_args()
     if args.export and (args.output_dir or args.second):
         parser.error("--export takes one checkpoint, and no --output_dir")

@@ -1,12 +1,13 @@
-"""Makes one HTML file that translates what a person draws, or a photo, in the browser: no server, no network.
+"""Makes one HTML file that translates what a person draws, or a photo, in the browser: no server,
+no network.
 
-    python tools/make_page.py facades_train                        # facades.html: double-click it, mail it, host it
+    python tools/make_page.py facades_train            # facades.html: double-click it, mail it
     python tools/make_page.py monet2photo_cyclegan_train --which_direction BtoA --output photo.html
-    python tools/make_page.py --demo facades                       # a model in web/demo; or landscapes
-    python tools/make_page.py facades_train --serve                # opens it on localhost, where it has all cores
+    python tools/make_page.py --demo facades           # a model in web/demo; or landscapes
+    python tools/make_page.py facades_train --serve    # on localhost, where it has all cores
 
-The page is web/ with the generator and LiteRT.js (Apache 2.0, fetched by npm, kept in the user's cache) inside.
-docs/draw.md shows it.
+The page is web/ with the generator and LiteRT.js (Apache 2.0, fetched by npm, kept in the user's
+cache) inside. docs/draw.md shows it.
 """
 
 import argparse
@@ -45,12 +46,12 @@ from PIL import Image
 
 WEB, DEMO = ROOT / "web", ROOT / "web" / "demo"
 PACKAGES = {  # what npm has to bring, by its sha512
-    "@litertjs/core@2.5.3": "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
+    "@litertjs/core@2.5.3": "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",  # noqa: E501
     "@litertjs/wasm-utils@2.5.3": "4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",  # noqa: E501
 }
 CHUNK = 3 << 18  # bytes of base64 in a <script>: the page shows progress after each
 
-# ------------------------------------------------------------------------------------------------------------- model
+# -------------------------------------------------------------------------------------------- model
 
 
 def png(pixels):
@@ -61,19 +62,22 @@ def png(pixels):
 
 
 def flat_colours(images):
-    """uint8 RGB images => their colours [n, 3] and how many pixels have each. Only pixels that are like the ones to the
-    right and below count, since resizing and JPEG mix colours at edges."""
+    """uint8 RGB images => their colours [n, 3] and how many pixels have each. Only pixels that are
+    like the ones to the right and below count, since resizing and JPEG mix colours at edges."""
     flat = []
     for image in images:
         image = image.astype(int)
-        steps = np.abs(image[:-1, :-1] - image[1:, :-1]).max(-1) + np.abs(image[:-1, :-1] - image[:-1, 1:]).max(-1)
+        steps = np.abs(image[:-1, :-1] - image[1:, :-1]).max(-1) + np.abs(
+            image[:-1, :-1] - image[:-1, 1:]
+        ).max(-1)
         flat.append(image[:-1, :-1][steps <= 4] @ [65536, 256, 1])
     packed, counts = np.unique(np.concatenate(flat), return_counts=True)
     return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1), counts
 
 
 def find_palette(images, most=24, radius=12):
-    """uint8 RGB images => [(colour, share)], most common first, or [] if they are not made of few flat colours.
+    """uint8 RGB images => [(colour, share)], most common first, or [] if they are not made of few
+    flat colours.
 
     Pixels within `radius` levels of a colour belong to it.
     """
@@ -93,12 +97,14 @@ def find_palette(images, most=24, radius=12):
 
 
 def find_kind(images, radius=12):
-    """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground; or "photo"."""
+    """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground; or
+    "photo"."""
     pixels = np.concatenate([image[::2, ::2].reshape(-1, 3) for image in images]).astype(int)
     empty = max((pixels.min(1) > 224).mean(), (pixels.max(1) < 32).mean())
     if (np.ptp(pixels, 1) <= 24).mean() > 0.99 and empty > 0.7:
         return "lines"
-    # Cartoons have flat colours too, but each its own: those of one half of label maps are those of the other
+    # Cartoons have flat colours too, but each its own: those of one half of label maps are those of
+    # the other
     palette, (colours, counts) = find_palette(images[::2]), flat_colours(images[1::2] or images)
     known = np.zeros(len(colours), bool)
     for colour, _ in palette:
@@ -107,10 +113,16 @@ def find_kind(images, radius=12):
 
 
 def name_colours(palette, names):
-    """[(colour, share)] => [["#rrggbb", name]]. names: {name: [r, g, b]}, taken if they name every colour."""
+    """[(colour, share)] => [["#rrggbb", name]]. names: {name: [r, g, b]}, taken if they name every
+    colour."""
     known = {to_hex(colour): name for name, colour in names.items()}
-    found = [min(known, key=lambda text: distance(text, colour), default=None) for colour, _ in palette]
-    if all(text and distance(text, colour) <= 24 for text, (colour, _) in zip(found, palette, strict=True)):
+    found = [
+        min(known, key=lambda text: distance(text, colour), default=None) for colour, _ in palette
+    ]
+    if all(
+        text and distance(text, colour) <= 24
+        for text, (colour, _) in zip(found, palette, strict=True)
+    ):
         return [[text, name] for text, name in known.items() if text in found]
     return [[to_hex(colour)] * 2 for colour, _ in palette]
 
@@ -122,7 +134,9 @@ def to_hex(colour):
 
 def distance(text, colour):
     """How far "#rrggbb" is from (r, g, b), in levels of the channel where they differ most."""
-    return max(abs(int(text[i : i + 2], 16) - level) for i, level in zip((1, 3, 5), colour, strict=True))
+    return max(
+        abs(int(text[i : i + 2], 16) - level) for i, level in zip((1, 3, 5), colour, strict=True)
+    )
 
 
 def read_names(path):
@@ -130,7 +144,8 @@ def read_names(path):
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         names = {str(name): [int(level) for level in colour] for name, colour in contents.items()}
-        if all(len(bytes(colour)) == 3 for colour in names.values()):  # bytes() refuses other than 0 to 255
+        # bytes() refuses other than 0 to 255
+        if all(len(bytes(colour)) == 3 for colour in names.values()):
             return names
         reason = "a colour is three numbers from 0 to 255"
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -144,7 +159,8 @@ def folder_of(checkpoint):
 
 
 def load_model(args):
-    """=> the module of the algorithm, the model, and two folders: of images to offer, of images like all inputs."""
+    """=> the module of the algorithm, the model, and two folders: of images to offer, of images
+    like all inputs."""
     module, _ = load_algorithm(script_of(args.checkpoint))
     flags = {"which_direction": args.which_direction}
     if "tile_size" in module.FLAGS and "native_size" not in module.FLAGS:  # siamesegan.py
@@ -156,12 +172,15 @@ def load_model(args):
     folders = [args.examples] if args.examples else [module.find_held_out(trained_on), trained_on]
     folders = [folder for folder in folders if folder and os.path.exists(folder)]
     if not folders:
-        raise UserError(f"no such folder: {args.examples or trained_on}; give --examples, a folder of inputs")
+        raise UserError(
+            f"no such folder: {args.examples or trained_on}; give --examples, a folder of inputs"
+        )
     return module, model, folders[0], folders[-1]
 
 
 def choose_weights(module, model, wanted, examples, file):
-    """=> "float32", "float16" or "int8", and the LiteRT model. auto: int8, if it is right and fast."""
+    """=> "float32", "float16" or "int8", and the LiteRT model. auto: int8, if it is right
+    and fast."""
     if wanted == "auto":
         wanted = "int8"
         if getattr(model.args, "separable_conv", False):
@@ -179,9 +198,12 @@ def choose_weights(module, model, wanted, examples, file):
 
 
 def read_inputs(model, folder, most):
-    """Corners of up to `most` inputs, spread over a folder, as the files have them: uint8 RGB [h, w, 3]."""
+    """Corners of up to `most` inputs, spread over a folder, as the files have them: uint8 RGB [h,
+    w, 3]."""
     sources = model.find_test_images(folder)
-    for index in sorted({round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}):
+    for index in sorted(
+        {round(i) for i in np.linspace(0, len(sources) - 1, min(len(sources), most))}
+    ):
         _, path, direction = sources[index]
         image = model.read(path)[:512]
         domain = 3 if direction == "BtoA" and image.shape[-1] == 6 else 0  # of a pair A|B
@@ -197,24 +219,34 @@ def read_examples(module, model, folder, most):
 
 
 def from_checkpoint(args, folder):
-    """A checkpoint => the contents of a page: {"page": settings, "model", "check": bytes, "examples": [bytes]}."""
+    """A checkpoint => the contents of a page: {"page": settings, "model", "check": bytes,
+    "examples": [bytes]}."""
     module, model, offered, all_inputs = load_model(args)
     with in_our_words(module):
         images = list(read_inputs(model, all_inputs, most=60))
         examples = list(read_examples(module, model, offered, args.max_examples))
-        weights, contents = choose_weights(module, model, args.quantize, offered, folder / "model.tflite")
+        weights, contents = choose_weights(
+            module, model, args.quantize, offered, folder / "model.tflite"
+        )
     check, difference = check_of(module, model, examples[0], contents)
     page = settings_of(args, model, images)
     page["weights"] = weights
     page["difference"] = round(difference, 3)
-    return {"page": page, "model": contents, "check": png(check), "examples": [png(image) for image in examples]}
+    return {
+        "page": page,
+        "model": contents,
+        "check": png(check),
+        "examples": [png(image) for image in examples],
+    }
 
 
 def check_of(module, model, example, contents):
-    """What the page checks itself against, Python's own translation of an example or of a window of it, uint8 RGB; and
-    how far that of the LiteRT model is from it, in levels on average."""
+    """What the page checks itself against, Python's own translation of an example or of a window of
+    it, uint8 RGB; and how far that of the LiteRT model is from it, in levels on average."""
     height, width = model.crop
-    padding = [(0, max(0, side - has)) for side, has in zip(model.crop, example.shape, strict=False)]
+    padding = [
+        (0, max(0, side - has)) for side, has in zip(model.crop, example.shape, strict=False)
+    ]
     window = np.pad(example, [*padding, (0, 0)], "reflect")[None, :height, :width]
     check = np.asarray(model.build_serving_model()(window))[0]
     output = export.run_litert(module, contents)(window)[0]
@@ -231,7 +263,8 @@ def settings_of(args, model, images):
         "algorithm": model.name,
         "direction": direction,
         "kind": args.kind or ("photo" if is_any_size else find_kind(images)),
-        "size": [height, width],  # of what the network takes, and, below, of what is shown and saved
+        # of what the network takes, and, below, of what is shown and saved
+        "size": [height, width],
         "shown": [height, round(height * model.aspect_ratio) if model.aspect_ratio != 1 else width],
         "anySize": is_any_size,
         "overlap": 0.25 if is_any_size else 0.5,
@@ -240,10 +273,16 @@ def settings_of(args, model, images):
     if page["kind"] == "labels":
         palette = find_palette(images)
         if not palette:
-            raise UserError("--kind labels: the inputs are not made of few colours; choose lines or photo")
-        page["palette"] = name_colours(palette, read_names(args.labels or ROOT / "samples" / "facades.json"))
+            raise UserError(
+                "--kind labels: the inputs are not made of few colours; choose lines or photo"
+            )
+        page["palette"] = name_colours(
+            palette, read_names(args.labels or ROOT / "samples" / "facades.json")
+        )
         (commonest, _), *_ = palette
-        page["paper"] = min((text for text, _ in page["palette"]), key=lambda text: distance(text, commonest))
+        page["paper"] = min(
+            (text for text, _ in page["palette"]), key=lambda text: distance(text, commonest)
+        )
     elif page["kind"] == "lines":
         is_dark = np.mean([image.mean() for image in images]) < 128
         page["paper"] = "#000000" if is_dark else "#ffffff"
@@ -255,7 +294,9 @@ def from_demo(name):
     """web/demo/NAME => the contents of a page, as of from_checkpoint()."""
     there = sorted(path.parent.name for path in DEMO.glob("*/model.tflite"))
     if not there:
-        raise UserError(f"{DEMO} holds no models: give a checkpoint, the --output_dir of a training")
+        raise UserError(
+            f"{DEMO} holds no models: give a checkpoint, the --output_dir of a training"
+        )
     name = name or there[0]
     if name not in there:
         raise UserError(f"there is no demo {name}; there are {', '.join(there)}")
@@ -263,7 +304,10 @@ def from_demo(name):
     examples = sorted((folder / "examples").glob("*.png"))
     try:
         content = {"page": json.loads((folder / "page.json").read_text(encoding="utf-8"))}
-        content |= {"model": (folder / "model.tflite").read_bytes(), "check": (folder / "check.png").read_bytes()}
+        content |= {
+            "model": (folder / "model.tflite").read_bytes(),
+            "check": (folder / "check.png").read_bytes(),
+        }
         content["examples"] = [path.read_bytes() for path in examples]
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is incomplete ({error}): restore it with git checkout") from None
@@ -273,15 +317,20 @@ def from_demo(name):
 def write_demo(content, folder):
     """The contents of a page => a folder such as web/demo/NAME."""
     (folder / "examples").mkdir(parents=True, exist_ok=True)
-    files = {"page.json": (json.dumps(content["page"], indent=2) + "\n").encode(), "check.png": content["check"]}
+    files = {
+        "page.json": (json.dumps(content["page"], indent=2) + "\n").encode(),
+        "check.png": content["check"],
+    }
     files |= {"model.tflite": content["model"]}
-    files |= {f"examples/{number}.png": image for number, image in enumerate(content["examples"], start=1)}
+    files |= {
+        f"examples/{number}.png": image for number, image in enumerate(content["examples"], start=1)
+    }
     for name, data in files.items():
         with written_whole(folder / name) as part:
             part.write_bytes(data)
 
 
-# ----------------------------------------------------------------------------------------------------------- runtime
+# ------------------------------------------------------------------------------------------ runtime
 
 
 def cache_folder():
@@ -289,7 +338,9 @@ def cache_folder():
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "make-page"
     except RuntimeError:
-        raise UserError("there is no home folder to keep LiteRT.js in: set HOME or XDG_CACHE_HOME") from None
+        raise UserError(
+            "there is no home folder to keep LiteRT.js in: set HOME or XDG_CACHE_HOME"
+        ) from None
 
 
 def fetch(package, sha512):
@@ -301,28 +352,45 @@ def fetch(package, sha512):
     by_hand = f"or save {url} as {path}"
 
     def is_right(file):
-        return file.exists() and base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode() == sha512
+        return (
+            file.exists()
+            and base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode() == sha512
+        )
 
     if is_right(path):
         return path
     if not shutil.which("npm"):
-        raise UserError(f"npm, which fetches {package}, is not installed: install Node.js, {by_hand}")
+        raise UserError(
+            f"npm, which fetches {package}, is not installed: install Node.js, {by_hand}"
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             command = ["npm", "pack", package, "--silent"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
             if done.returncode:
-                lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-                raise UserError(f"npm cannot fetch {package} ({lines[-1][:200]}): connect to the network, {by_hand}")
+                lines = [line for line in done.stderr.splitlines() if line.strip()] or [
+                    "no reason given"
+                ]
+                raise UserError(
+                    f"npm cannot fetch {package} ({lines[-1][:200]}): connect to the network, "
+                    f"{by_hand}"
+                )
             found = list(Path(folder).glob("*.tgz"))
             if not found or not is_right(found[0]):
-                raise UserError(f"{package} came with another sha512 than expected: not used; try again, {by_hand}")
+                raise UserError(
+                    f"{package} came with another sha512 than expected: not used; try again, "
+                    f"{by_hand}"
+                )
             os.replace(found[0], path)
     except subprocess.TimeoutExpired:
-        raise UserError(f"npm took over 10 minutes to fetch {package}: look at the network, {by_hand}") from None
+        raise UserError(
+            f"npm took over 10 minutes to fetch {package}: look at the network, {by_hand}"
+        ) from None
     except OSError as error:
-        raise UserError(f"{cache}: {error.strerror}: XDG_CACHE_HOME can name another place") from None
+        raise UserError(
+            f"{cache}: {error.strerror}: XDG_CACHE_HOME can name another place"
+        ) from None
     return path
 
 
@@ -332,10 +400,16 @@ def read_packed(archive, name):
 
 
 def without_modules(text):
-    """JavaScript of a module => the same for one scope with others: without its imports and exports."""
+    """JavaScript of a module => the same for one scope with others: without its imports and
+    exports."""
     text = re.sub(r'^import \{[^}]*\} from "[^"]*";\n', "", text, flags=re.MULTILINE)
     text = re.sub(r"^export \{[^}]*\};\n?", "", text, flags=re.MULTILINE)
-    return re.sub(r"^//# sourceMappingURL.*\n?", "", re.sub(r"^export ", "", text, flags=re.MULTILINE), flags=re.M)
+    return re.sub(
+        r"^//# sourceMappingURL.*\n?",
+        "",
+        re.sub(r"^export ", "", text, flags=re.MULTILINE),
+        flags=re.M,
+    )
 
 
 def read_modules(*names):
@@ -346,7 +420,9 @@ def read_modules(*names):
 def runtime_parts(threads):
     """{name: encoded file} of LiteRT.js. Safari takes "compat", as it has no relaxed SIMD."""
     core, utils = (fetch(package, sha512) for package, sha512 in PACKAGES.items())
-    source = "".join(without_modules(read_packed(file, "dist/index.js").decode()) for file in (utils, core))
+    source = "".join(
+        without_modules(read_packed(file, "dist/index.js").decode()) for file in (utils, core)
+    )
     parts = {"worker": (source + read_modules("windows.js", "worker.js")).encode()}
     for build in ["plain", "compat"] + ["threaded"] * threads:
         name = "wasm/litert_wasm" + {"plain": ""}.get(build, f"_{build}") + "_internal"
@@ -359,7 +435,7 @@ def encode(data):
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
 
 
-# -------------------------------------------------------------------------------------------------------------- page
+# --------------------------------------------------------------------------------------------- page
 
 
 def assemble(content, threads):
@@ -382,10 +458,15 @@ def assemble(content, threads):
         ('<link rel="stylesheet" href="style.css">', f"<style>\n{style}</style>"),
         ('<script src="boot.js"></script>', f"<script>\n{boot}</script>"),
         ('"SETTINGS"', json.dumps(settings).replace("<", "\\u003c")),
-        ('<script type="module" src="app.js"></script>', f'{blobs}<script type="module">\n{app}</script>'),
+        (
+            '<script type="module" src="app.js"></script>',
+            f'{blobs}<script type="module">\n{app}</script>',
+        ),
     ):
         if page.count(old) != 1:
-            raise UserError(f"{WEB / 'index.html'} must hold {old} once: restore it with git checkout")
+            raise UserError(
+                f"{WEB / 'index.html'} must hold {old} once: restore it with git checkout"
+            )
         page = page.replace(old, new)
     return page
 
@@ -409,7 +490,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
         self.end_headers()
-        with self.page.open("rb") as file, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with (
+            self.page.open("rb") as file,
+            contextlib.suppress(BrokenPipeError, ConnectionResetError),
+        ):
             shutil.copyfileobj(file, self.wfile)
 
     def log_message(self, *_):
@@ -419,9 +503,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def serve(page, port):
     """Serves a page on localhost until Ctrl-C."""
     try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, page=page))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", port), functools.partial(Handler, page=page)
+        )
     except (OSError, OverflowError) as error:
-        raise UserError(f"--port {port} cannot be used ({error}): choose another, or 0 for any") from None
+        raise UserError(
+            f"--port {port} cannot be used ({error}): choose another, or 0 for any"
+        ) from None
     url = f"http://localhost:{server.server_port}/"
     print(f"serving {url} (Ctrl-C ends it)", flush=True)
     webbrowser.open(url)
@@ -432,20 +520,53 @@ def serve(page, port):
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", nargs="?", help="folder of a training, or a checkpoint in it, DIR/model-2000")
-    parser.add_argument("--output", type=Path, help="file to write (NAME.html); without .html: a folder for web/demo")
-    parser.add_argument("--which_direction", choices=["AtoB", "BtoA"], help="default: that of pix2pix's training; AtoB")
-    parser.add_argument("--examples", metavar="DIR", help="folder of inputs to offer; default: held-out images")
-    parser.add_argument("--max_examples", type=positive_integer, default=6, metavar="N", help="examples to offer (6)")
-    parser.add_argument("--kind", choices=["labels", "lines", "photo"], help="what people give; default: see the data")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of colours (samples/facades.json)")
+    parser.add_argument(
+        "checkpoint", nargs="?", help="folder of a training, or a checkpoint in it, DIR/model-2000"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="file to write (NAME.html); without .html: a folder for web/demo",
+    )
+    parser.add_argument(
+        "--which_direction",
+        choices=["AtoB", "BtoA"],
+        help="default: that of pix2pix's training; AtoB",
+    )
+    parser.add_argument(
+        "--examples", metavar="DIR", help="folder of inputs to offer; default: held-out images"
+    )
+    parser.add_argument(
+        "--max_examples",
+        type=positive_integer,
+        default=6,
+        metavar="N",
+        help="examples to offer (6)",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=["labels", "lines", "photo"],
+        help="what people give; default: see the data",
+    )
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="names of colours (samples/facades.json)"
+    )
     parser.add_argument("--title", help="heading of the page; default: the checkpoint's name")
     parser.add_argument(
-        "--quantize", choices=["auto", "none", "float16", "int8"], default="auto", help="auto: int8 if it is right"
+        "--quantize",
+        choices=["auto", "none", "float16", "int8"],
+        default="auto",
+        help="auto: int8 if it is right",
     )
-    parser.add_argument("--demo", nargs="?", const="", metavar="NAME", help="a model of web/demo, without training")
-    parser.add_argument("--serve", action="store_true", help="open the page on localhost, where it uses all cores")
-    parser.add_argument("--port", type=int, default=0, help="port of --serve; default: any that is free")
+    parser.add_argument(
+        "--demo", nargs="?", const="", metavar="NAME", help="a model of web/demo, without training"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="open the page on localhost, where it uses all cores"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of --serve; default: any that is free"
+    )
     args = parser.parse_args()
     if (args.demo is None) == (args.checkpoint is None):
         raise UserError("give a checkpoint, the --output_dir of a training, or --demo")
@@ -469,7 +590,9 @@ def main():
         else:
             write_demo(content, output)
     except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}): choose another --output") from None
+        raise UserError(
+            f"{output} cannot be written ({error.strerror}): choose another --output"
+        ) from None
     print(f"done: {output}" + f" ({output.stat().st_size / 2**20:.1f} MiB)" * as_page, flush=True)
     return serve(output, args.port) if args.serve and as_page else 0
 

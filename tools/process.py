@@ -1,11 +1,12 @@
 """Prepares folders of images for training: resize, blank, combine, grayscale, edges, pad.
 
-    python tools/process.py --operation resize --input_dir photos --output_dir resized --size 256
-    python tools/process.py --operation blank --input_dir resized --output_dir blanked
-    python tools/process.py --operation combine --input_dir resized --b_dir blanked --output_dir pairs
+    python tools/process.py --operation resize --input_dir photos --output_dir whole --size 256
+    python tools/process.py --operation blank --input_dir whole --output_dir blanked
+    python tools/process.py --operation combine --input_dir whole --b_dir blanked --output_dir pairs
 
-Reads what Pillow reads (8 and 16 bit, grey, palette, CMYK, RGBA over white, EXIF rotation applied), writes 8-bit RGB.
-Images already in the output folder are skipped, so an interrupted run continues. docs/process.md says what each does.
+Reads what Pillow reads (8 and 16 bit, grey, palette, CMYK, RGBA over white, EXIF rotation applied),
+writes 8-bit RGB. Images already in the output folder are skipped, so an interrupted run continues.
+docs/process.md says what each does.
 """
 
 import argparse
@@ -41,14 +42,16 @@ def size_upright(path):
 
 
 def resize(image, size, pad):
-    """To `size` (width, height): what exceeds its aspect is cut off, or with `pad` white is added."""
+    """To `size` (width, height): what exceeds its aspect is cut off, or with `pad` white is
+    added."""
     if pad:
         return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=WHITE)
     return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 def blank(image):
-    """White square in the centre, 0.3 times as wide as the shorter side, for an inpainting network to fill."""
+    """White square in the centre, 0.3 times as wide as the shorter side, for an inpainting network
+    to fill."""
     side = int(min(image.size) * 0.3)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image.paste(WHITE, (left, top, left + side, top + side))
@@ -64,10 +67,12 @@ def combine(a, b):
 
 
 def edges(image):
-    """Black lines one pixel thin on white, along the main contours. The numbers were chosen by looking at results.
+    """Black lines one pixel thin on white, along the main contours. The numbers were chosen by
+    looking at results.
 
-    OpenCV's Canny over all channels of Lab, so that contours between colours of one brightness count. Smoothing, least
-    strength of a contour and least length of a line grow with the image: drawings at 256 and at 2000 pixels are alike.
+    OpenCV's Canny over all channels of Lab, so that contours between colours of one brightness
+    count. Smoothing, least strength of a contour and least length of a line grow with the image:
+    drawings at 256 and at 2000 pixels are alike.
     """
     import cv2
 
@@ -78,12 +83,16 @@ def edges(image):
         lab = cv2.bilateralFilter(lab, d=9, sigmaColor=40, sigmaSpace=5)
     sigma = max(0.8, 0.6 * shorter / 256)
     lab = cv2.GaussianBlur(lab.astype(np.float32), (0, 0), sigma)
-    # Canny takes 16-bit slopes: times 16, so that rounding does not break soft lines; times sigma, for the size.
+    # Canny takes 16-bit slopes: times 16, so that rounding does not break soft lines; times sigma,
+    # for the size.
     dx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=16 * sigma)
     dy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=16 * sigma)
-    # Only the strongest tenth of the slopes can start a line; the least value keeps out the noise of flat images.
+    # Only the strongest tenth of the slopes can start a line; the least value keeps out the noise
+    # of flat images.
     strong = max(np.percentile(cv2.magnitude(dx, dy)[::2, ::2].max(axis=2), 90), 768)
-    lines = cv2.Canny(dx.astype(np.int16), dy.astype(np.int16), 0.3 * strong, strong, L2gradient=True)
+    lines = cv2.Canny(
+        dx.astype(np.int16), dy.astype(np.int16), 0.3 * strong, strong, L2gradient=True
+    )
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     lines[(stats[:, cv2.CC_STAT_AREA] < shorter / 16)[labels]] = 0  # specks
     return Image.fromarray(255 - lines).convert("RGB")
@@ -104,7 +113,9 @@ def process(job):
             result.save(temporary, **save)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"cannot write {output}: {reason}; make room or choose another --output_dir") from None
+        raise UserError(
+            f"cannot write {output}: {reason}; make room or choose another --output_dir"
+        ) from None
     return None
 
 
@@ -128,7 +139,8 @@ def make(operation, images, size, pad):
 
 
 def start_worker():
-    """Makes a worker end when its parent is killed, though not amid a file; else it would wait for work for ever."""
+    """Makes a worker end when its parent is killed, though not amid a file; else it would wait for
+    work for ever."""
 
     def watch():
         multiprocessing.parent_process().join()
@@ -139,7 +151,8 @@ def start_worker():
 
 
 def check_sizes(jobs):
-    """Raises UserError unless both images of every pair have one size. Unreadable ones are reported later."""
+    """Raises UserError unless both images of every pair have one size. Unreadable ones are reported
+    later."""
     unequal = []
     for _, (a, b), *_ in tqdm(jobs, unit=" pairs checked", disable=None):
         try:
@@ -149,13 +162,18 @@ def check_sizes(jobs):
         if sizes[0] != sizes[1]:
             unequal.append("{} {}x{} / {}x{}".format(a.name, *sizes[0], *sizes[1]))
     if unequal:
-        raise UserError(f"{len(unequal)} pairs differ in width x height, resize them first: {first_ten(unequal)}")
+        raise UserError(
+            f"{len(unequal)} pairs differ in width x height, resize them first: "
+            f"{first_ten(unequal)}"
+        )
 
 
 def parse_size(text):
     """'256' or '256x512' (height x width) to (width, height)."""
     if not re.fullmatch(r"[0-9]+(x[0-9]+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give 256, or 256x512 for height x width")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size: give 256, or 256x512 for height x width"
+        )
     height, _, width = text.partition("x")
     size = int(width or height), int(height)
     if min(size) < 1:
@@ -165,30 +183,60 @@ def parse_size(text):
 
 def parse():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input_dir", required=True, type=Path, help="folder of images (combine: of domain A, left)")
-    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the results, made if missing")
+    parser.add_argument(
+        "--input_dir",
+        required=True,
+        type=Path,
+        help="folder of images (combine: of domain A, left)",
+    )
+    parser.add_argument(
+        "--output_dir", required=True, type=Path, help="folder for the results, made if missing"
+    )
     operations = ["resize", "blank", "combine", "grayscale", "edges", "pad"]
-    parser.add_argument("--operation", required=True, choices=operations, help="what to do with every image")
-    parser.add_argument("--b_dir", type=Path, help="combine: folder of domain B (right), with the names and sizes of A")
-    parser.add_argument("--size", type=parse_size, help="256, or 256x512 (height x width), pixels (resize: 256)")
-    parser.add_argument("--pad", action="store_true", help="add white to reach --size, rather than cut off the rest")
-    parser.add_argument("--format", choices=list(SAVE), default="png", help="file format of the results (png)")
+    parser.add_argument(
+        "--operation", required=True, choices=operations, help="what to do with every image"
+    )
+    parser.add_argument(
+        "--b_dir",
+        type=Path,
+        help="combine: folder of domain B (right), with the names and sizes of A",
+    )
+    parser.add_argument(
+        "--size", type=parse_size, help="256, or 256x512 (height x width), pixels (resize: 256)"
+    )
+    parser.add_argument(
+        "--pad", action="store_true", help="add white to reach --size, rather than cut off the rest"
+    )
+    parser.add_argument(
+        "--format", choices=list(SAVE), default="png", help="file format of the results (png)"
+    )
     workers = count_cores()
-    parser.add_argument("--workers", type=positive_integer, default=workers, help=f"processes (all cores: {workers})")
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        default=workers,
+        help=f"processes (all cores: {workers})",
+    )
     args = parser.parse_args()
     if (args.operation == "combine") != (args.b_dir is not None):
         raise UserError("--operation combine needs --b_dir, and no other operation takes it")
     if args.operation == "combine" and (args.size or args.pad):
-        raise UserError("combine joins images as they are; use --operation resize on both folders first")
+        raise UserError(
+            "combine joins images as they are; use --operation resize on both folders first"
+        )
     if args.operation == "resize" and not args.size:
         args.size = (256, 256)
     if args.pad and not args.size:
-        raise UserError("--pad needs a --size to pad to (--operation pad makes squares without one)")
+        raise UserError(
+            "--pad needs a --size to pad to (--operation pad makes squares without one)"
+        )
     if args.operation == "edges":
         try:
             import cv2  # noqa: F401
         except ImportError:
-            raise UserError("--operation edges needs OpenCV: pip install opencv-python-headless") from None
+            raise UserError(
+                "--operation edges needs OpenCV: pip install opencv-python-headless"
+            ) from None
     return args
 
 
@@ -209,14 +257,16 @@ def find_sources(args):
 
 @contextlib.contextmanager
 def own_folder(folder, names):
-    """Makes the folder for the results, which may have these names, and keeps other runs out of it. Removes what a
-    killed run left half-written."""
+    """Makes the folder for the results, which may have these names, and keeps other runs out of it.
+    Removes what a killed run left half-written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".process.lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise UserError(f"another process.py writes to {folder}: wait for it, or give another --output_dir") from None
+        raise UserError(
+            f"another process.py writes to {folder}: wait for it, or give another --output_dir"
+        ) from None
     except OSError as error:
         raise UserError(
             f"cannot make the folder {folder}: {error.strerror}; choose another --output_dir"
@@ -239,10 +289,14 @@ def run_jobs(jobs, workers):
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, start_worker)
     try:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: on Ctrl-C workers finish their image
-        pool.submit(abs, 0)  # starts them all, before there is work: a Ctrl-C during the work is not missed
+        # inherited: on Ctrl-C workers finish their image
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # starts them all, before there is work: a Ctrl-C during the work is not missed
+        pool.submit(abs, 0)
         signal.signal(signal.SIGINT, interrupt)
-        with tqdm(pool.map(process, jobs), total=len(jobs), unit=" images", disable=None) as progress:
+        with tqdm(
+            pool.map(process, jobs), total=len(jobs), unit=" images", disable=None
+        ) as progress:
             return [failure for failure in progress if failure]
     except BrokenProcessPool:
         reason = "a worker was killed, perhaps out of memory"
@@ -258,7 +312,9 @@ def main():
     jobs = []
     for name, paths in sources.items():
         if not outputs[name].exists():
-            jobs.append((args.operation, paths, outputs[name], args.size, args.pad, SAVE[args.format]))
+            jobs.append(
+                (args.operation, paths, outputs[name], args.size, args.pad, SAVE[args.format])
+            )
     if args.operation == "combine":
         check_sizes(jobs)
     with own_folder(args.output_dir, {path.name for path in outputs.values()}):

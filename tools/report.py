@@ -1,10 +1,12 @@
-"""Puts runs side by side on one HTML page: numbers, a row for each test image with a column for each run, loss curves.
+"""Puts runs side by side on one HTML page: numbers, a row for each test image with a column for
+each run, loss curves.
 
-    python tools/report.py a_test b_test c_test                        # tests of three checkpoints on the same images
+    python tools/report.py a_test b_test c_test    # tests of three checkpoints on the same images
     python tools/report.py a_train a_test b_train b_test --output report.html
 
-A run is the folder of a training, of a test, or both: a_train and a_test (or a/train and a/test) are the run a. The
-numbers are those of metrics.json and of every result that was saved with --json in the folder of the test:
+A run is the folder of a training, of a test, or both: a_train and a_test (or a/train and a/test)
+are the run a. The numbers are those of metrics.json and of every result that was saved with --json
+in the folder of the test:
 
     python tools/evaluate.py fidelity a_test paintings --json > a_test/fidelity.json
 """
@@ -33,25 +35,44 @@ from PIL import Image
 from tqdm import tqdm
 
 KINDS = ("inputs", "outputs", "targets")  # of the images of a test: NAME-KIND.png
-LOWER = ("l1", "lpips", "lpips_vgg", "fid", "kid", "kid_std", "fid_vgg16", "kid_vgg16", "kid_std_vgg16")
+LOWER = (
+    "l1",
+    "lpips",
+    "lpips_vgg",
+    "fid",
+    "kid",
+    "kid_std",
+    "fid_vgg16",
+    "kid_vgg16",
+    "kid_std_vgg16",
+)
 LOWER += ("seams", "inputs")  # lower is better; of all others higher
 COLOURS = ("#1f6fb4", "#d1570d", "#2a8a3e", "#b3261e", "#7b4ab5", "#7a5540", "#c2388f", "#5f6368")
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
-table { border-collapse: collapse; } th, td { padding: .3em .8em; text-align: left; vertical-align: top; }
-.numbers td, .numbers th { border-bottom: 1px solid #ddd; } .numbers td + td, .numbers th + th { text-align: right; }
+table { border-collapse: collapse; }
+th, td { padding: .3em .8em; text-align: left; vertical-align: top; }
+.numbers td, .numbers th { border-bottom: 1px solid #ddd; }
+.numbers td + td, .numbers th + th { text-align: right; }
 .best { font-weight: bold; } .images td, .images th { padding: 3px; font-size: 13px; }
 .images th { position: sticky; top: 0; background: white; } .images img, svg { display: block; }
 .curves { display: flex; flex-wrap: wrap; gap: 1em; }
-figure { margin: 0; } figcaption { font-size: 13px; } .key { font-size: 2em; line-height: 0; vertical-align: -.15em; }
+figure { margin: 0; } figcaption { font-size: 13px; }
+.key { font-size: 2em; line-height: 0; vertical-align: -.15em; }
 """
 
 
 def run_name(folder):
-    """Folder of a training or a test => name of the run: a_train and a_test are both a, b/train and b/test both b."""
-    folder = Path(os.path.abspath(folder))  # not resolve(): a link keeps the name that the user gave it
-    return folder.parent.name if folder.name in ("train", "test") else re.sub("_(train|test)$", "", folder.name)
+    """Folder of a training or a test => name of the run: a_train and a_test are both a, b/train and
+    b/test both b."""
+    # not resolve(): a link keeps the name that the user gave it
+    folder = Path(os.path.abspath(folder))
+    return (
+        folder.parent.name
+        if folder.name in ("train", "test")
+        else re.sub("_(train|test)$", "", folder.name)
+    )
 
 
 def find_runs(folders):
@@ -59,10 +80,15 @@ def find_runs(folders):
     trainings, tests = {}, {}
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder; give the --output_dir of a training or of a test")
+            raise UserError(
+                f"{folder} is not a folder; give the --output_dir of a training or of a test"
+            )
         training = (folder / "checkpoint").exists() or any(folder.glob("events.out.tfevents.*"))
         if not training and not (folder / "images").is_dir():
-            raise UserError(f"{folder} is of no training and of no test: it has neither a checkpoint nor images/")
+            raise UserError(
+                f"{folder} is of no training and of no test: it has neither a checkpoint nor "
+                "images/"
+            )
         name, kind = run_name(folder), trainings if training else tests
         if name in kind:
             raise UserError(f"{kind[name]} and {folder} would both be called {name}; rename one")
@@ -70,13 +96,16 @@ def find_runs(folders):
     return trainings, tests
 
 
-# ----------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------ numbers
 
 
 def read_scores(folder):
-    """{metric: number} of the .json files in a folder: metrics.json of the test, and results saved with --json."""
+    """{metric: number} of the .json files in a folder: metrics.json of the test, and results saved
+    with --json."""
     scores = {}
-    for path in sorted(folder.glob("*.json"), key=lambda path: (path.name != "metrics.json", path.name)):
+    for path in sorted(
+        folder.glob("*.json"), key=lambda path: (path.name != "metrics.json", path.name)
+    ):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -87,7 +116,8 @@ def read_scores(folder):
 
 
 def numbers_table(scores, names, same):
-    """{run: {metric: number}} => HTML, a row for each metric. same: the tests have the same images."""
+    """{run: {metric: number}} => HTML, a row for each metric. same: the tests have the same
+    images."""
     rows = [f"<tr><th></th>{''.join(f'<th>{html.escape(name)}</th>' for name in names)}</tr>"]
     for metric in dict.fromkeys(metric for values in scores.values() for metric in values):
         lower, cells = metric in LOWER, ""
@@ -97,16 +127,21 @@ def numbers_table(scores, names, same):
             mark = ' class="best"' if same and values.get(name) == best and len(values) > 1 else ""
             cells += f"<td{mark}>{values[name]:.4g}</td>" if name in values else "<td>–</td>"
         rows.append(f"<tr><td>{html.escape(metric)} {'↓' if lower else '↑'}</td>{cells}</tr>")
-    best = "the best of a row is bold" if same else "no best is marked, as the tests have different images"
+    best = (
+        "the best of a row is bold"
+        if same
+        else "no best is marked, as the tests have different images"
+    )
     explanation = f"<p>↓ lower is better, ↑ higher is better; {best}.</p>"
     return f'<h2>Numbers</h2><table class="numbers">{"".join(rows)}</table>{explanation}'
 
 
-# ------------------------------------------------------------------------------------------------------------ images
+# ------------------------------------------------------------------------------------------- images
 
 
 def data_uri(path, width):
-    """An image file => <img> of `width` pixels with the image inside, stored with no more pixels than it has."""
+    """An image file => <img> of `width` pixels with the image inside, stored with no more pixels
+    than it has."""
     image = open_image(path)
     height = max(1, round(image.height * width / image.width))
     if image.width > width:
@@ -114,7 +149,8 @@ def data_uri(path, width):
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)
     source = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{html.escape(path.name)}" loading="lazy">'
+    size = f'width="{width}" height="{height}"'
+    return f'<img src="{source}" {size} alt="{html.escape(path.name)}" loading="lazy">'
 
 
 def same_image(a, b):
@@ -125,12 +161,14 @@ def same_image(a, b):
     if a.size == b.size:  # a GPU may round otherwise when it scales
         return np.abs(np.subtract(a, b, dtype=np.int16)).max() <= 2
     a, b = (np.float32(image.resize((32, 32), Image.Resampling.BOX)) for image in (a, b))
-    # of photographs, drawings and label maps at 60 to 512 pixels: 0.07 at most of the same one, 0.15 at least of others
+    # of photographs, drawings and label maps at 60 to 512 pixels: 0.07 at most of the same one,
+    # 0.15 at least of others
     return np.square(a - b).mean() < 0.1 * (a.var() + b.var() + 1)
 
 
 def images_table(tests, limit, width):
-    """{run: folder of its test} => HTML with a row for each image that all tests have, number of rows.
+    """{run: folder of its test} => HTML with a row for each image that all tests have, number of
+    rows.
 
     Raises UserError if tests have different images under one name.
     """
@@ -143,28 +181,40 @@ def images_table(tests, limit, width):
     first = next(iter(outputs.values()))
     names = [name for name in first if all(name in paths for paths in outputs.values())]
     if not names:
-        raise UserError(f"{first_ten(tests.values())} have no image of the same name; test on the same images")
+        raise UserError(
+            f"{first_ten(tests.values())} have no image of the same name; test on the same images"
+        )
     for name in names:
-        inputs = [(tests[title], paths[name]) for title, paths in found["inputs"].items() if name in paths]
+        inputs = [
+            (tests[title], paths[name]) for title, paths in found["inputs"].items() if name in paths
+        ]
         for folder, path in inputs[1:]:
             if not same_image(inputs[0][1], path):
-                first, what = inputs[0][0], f"have different images named {name}: their inputs differ"
+                first, what = (
+                    inputs[0][0],
+                    f"have different images named {name}: their inputs differ",
+                )
                 raise UserError(f"{first} and {folder} {what}; compare tests of the same images")
     # of inputs and targets, which are the same in all tests, one column is enough
-    merged = {kind: {name: path for paths in found[kind].values() for name, path in paths.items()} for kind in KINDS}
+    merged = {
+        kind: {name: path for paths in found[kind].values() for name, path in paths.items()}
+        for kind in KINDS
+    }
     columns = [("inputs", merged["inputs"]), *outputs.items(), ("targets", merged["targets"])]
     columns = [(title, paths) for title, paths in columns if paths]
     rows = ["<th></th>" + "".join(f"<th>{html.escape(title)}</th>" for title, _ in columns)]
     with tqdm(names[:limit], unit=" images", disable=None) as progress:
         for name in progress:
             images = [data_uri(paths[name], width) if name in paths else "" for _, paths in columns]
-            rows.append(f"<td>{html.escape(name)}</td>{''.join(f'<td>{image}</td>' for image in images)}")
+            rows.append(
+                f"<td>{html.escape(name)}</td>{''.join(f'<td>{image}</td>' for image in images)}"
+            )
     table = f'<table class="images">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
     count = f"{len(rows) - 1} of {len(names)}" + " (--images shows more)" * (len(names) > limit)
     return f"<h2>Images</h2><p>{count}, in the order of their names.</p>{table}", len(rows) - 1
 
 
-# ------------------------------------------------------------------------------------------------------------ losses
+# ------------------------------------------------------------------------------------------- losses
 
 
 def read_curves(folder):
@@ -177,7 +227,8 @@ def read_curves(folder):
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if value.tag.startswith("loss/"):  # a continued training logs some steps twice: the later values count
+                # a continued training logs some steps twice: the later values count
+                if value.tag.startswith("loss/"):
                     points = curves.setdefault(value.tag.removeprefix("loss/"), {})
                     points[event.step] = float(make_ndarray(value.tensor))
     return {name: sorted(points.items()) for name, points in curves.items()}
@@ -199,26 +250,39 @@ def draw_curves(title, curves):
     parts = [f'<figure><svg {size} role="img" aria-label="{title}">']
     parts.append(f'<path d="M{left} 8V{height - bottom}H{width - 6}" fill="none" stroke="#888"/>')
     for value, y in ((high, 16), (low, height - bottom)):
-        parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end" font-size="12">{value:.3g}</text>')
+        parts.append(
+            f'<text x="{left - 6}" y="{y}" text-anchor="end" font-size="12">{value:.3g}</text>'
+        )
     for step, x, anchor in ((first, left, "start"), (last, width - 6, "end")):
-        parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="{anchor}" font-size="12">{step:.0f}</text>')
+        parts.append(
+            f'<text x="{x}" y="{height - 8}" text-anchor="{anchor}" font-size="12">'
+            f"{step:.0f}</text>"
+        )
     for curve, colour in curves:
         line = " ".join(place(*point) for point in curve[:: max(1, len(curve) // 400)])
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+        )
     return "".join(parts) + f"</svg><figcaption>{title}, by step</figcaption></figure>"
 
 
 def curves_section(curves):
     """{run: {loss: [(step, value)]}} => HTML, a figure for each loss with a curve for each run."""
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(curves)}
-    keys = [f'<span class="key" style="color:{colour}">–</span> {html.escape(n)}' for n, colour in colours.items()]
+    keys = [
+        f'<span class="key" style="color:{colour}">–</span> {html.escape(n)}'
+        for n, colour in colours.items()
+    ]
     figures = ""
     for loss in dict.fromkeys(loss for losses in curves.values() for loss in losses):
-        figures += draw_curves(loss, [(curves[n][loss], colours[n]) for n in curves if loss in curves[n]])
-    return f'<h2>Losses in training</h2><p>{" &nbsp; ".join(keys)}</p><div class="curves">{figures}</div>'
+        figures += draw_curves(
+            loss, [(curves[n][loss], colours[n]) for n in curves if loss in curves[n]]
+        )
+    key = " &nbsp; ".join(keys)
+    return f'<h2>Losses in training</h2><p>{key}</p><div class="curves">{figures}</div>'
 
 
-# ------------------------------------------------------------------------------------------------------ command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def report(args):
@@ -230,7 +294,10 @@ def report(args):
     parts = [f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>', f"<h1>{title}</h1>"]
     scores = {name: read_scores(folder) for name, folder in tests.items()}
     if any(scores.values()):
-        outputs = {tuple(sorted(path.name for path in test.glob("images/*-outputs.png"))) for test in tests.values()}
+        outputs = {
+            tuple(sorted(path.name for path in test.glob("images/*-outputs.png")))
+            for test in tests.values()
+        }
         parts.append(numbers_table(scores, names, same=len(outputs) == 1))
     if tests:
         table, images = images_table(tests, args.images, args.width)
@@ -245,10 +312,18 @@ def report(args):
 
 def main():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="--output_dir of trainings and tests")
-    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the page (report.html)")
-    parser.add_argument("--images", type=positive_integer, default=200, help="rows of images at most (200)")
-    parser.add_argument("--width", type=positive_integer, default=256, help="of an image on the page, pixels (256)")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="--output_dir of trainings and tests"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("report.html"), help="the page (report.html)"
+    )
+    parser.add_argument(
+        "--images", type=positive_integer, default=200, help="rows of images at most (200)"
+    )
+    parser.add_argument(
+        "--width", type=positive_integer, default=256, help="of an image on the page, pixels (256)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     print_result(report, parser.parse_args())
 

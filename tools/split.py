@@ -1,9 +1,11 @@
-"""Splits a folder of images into train, val and test, or two folders into trainA, trainB, testA and testB.
+"""Splits a folder of images into train, val and test, or two folders into trainA, trainB, testA and
+testB.
 
-    python tools/split.py --dir pairs --output_dir facades --train_frac 0.8 --test_frac 0.1     # the rest, 0.1, is val
+    python tools/split.py --dir pairs --output_dir facades --train_frac 0.8 --test_frac 0.1
     python tools/split.py --unpaired photos paintings --output_dir photo2painting --train_frac 0.9
 
-The same seed gives the same split. The output folder appears only when it is complete. See docs/data.md.
+The same seed gives the same split. The output folder appears only when it is complete. See
+docs/data.md.
 """
 
 import errno
@@ -19,7 +21,8 @@ from tqdm import tqdm
 
 
 def shares(train, val, test, paired):
-    """The fractions as {"train", "val", "test"}: what was not given is the rest. They add up to 1, or UserError."""
+    """The fractions as {"train", "val", "test"}: what was not given is the rest. They add up to 1,
+    or UserError."""
     given = {"--train_frac": train, "--val_frac": val, "--test_frac": test}
     for name, value in given.items():
         if value is not None and not 0 <= value <= 1:  # also true of nan
@@ -30,19 +33,26 @@ def shares(train, val, test, paired):
         val = max(0.0, round(1 - train - test, 9)) if val is None else val
     else:
         if val:
-            raise UserError(f"--val_frac {val}: --unpaired makes train and test folders only; leave it out")
+            raise UserError(
+                f"--val_frac {val}: --unpaired makes train and test folders only; leave it out"
+            )
         val = 0.0
         train = train if train is not None else 0.8 if test is None else round(1 - test, 9)
         test = round(1 - train, 9) if test is None else test
     if abs(train + val + test - 1) > 1e-6:
         total = train + val + test
-        raise UserError(f"the fractions train {train:g}, val {val:g} and test {test:g} add up to {total:g}, not 1")
+        raise UserError(
+            f"the fractions train {train:g}, val {val:g} and test {test:g} add up to {total:g}, "
+            "not 1"
+        )
     return {"train": train, "val": val, "test": test}
 
 
 def split(paths, fractions, seed):
-    """{"train": [...], ...} of the paths, each in one list. UserError if one with a share above 0 would be empty."""
-    # by plain name: natural order has ties (1.jpg, 01.jpg), whose order would be that of the folder on disk
+    """{"train": [...], ...} of the paths, each in one list. UserError if one with a share above 0
+    would be empty."""
+    # by plain name: natural order has ties (1.jpg, 01.jpg), whose order would be that of the folder
+    # on disk
     paths = sorted(paths, key=lambda path: path.name)
     random.Random(seed).shuffle(paths)
     sizes = {name: round(len(paths) * fractions[name]) for name in ("val", "test")}
@@ -52,7 +62,10 @@ def split(paths, fractions, seed):
         parts[name], paths = paths[: sizes[name]], paths[sizes[name] :]
         if not parts[name] and (fractions[name] or name == "train"):
             total = sum(sizes.values())
-            raise UserError(f"{name} would be empty: {total} images are too few for a share of {fractions[name]:g}")
+            raise UserError(
+                f"{name} would be empty: {total} images are too few for a share of "
+                f"{fractions[name]:g}"
+            )
     return parts
 
 
@@ -62,18 +75,24 @@ def images_for_training(folder):
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     others = sorted(names - {path.name for path in paths})
     if others:
-        print(f"{folder}: {len(others)} left out, e.g. {others[0]}: no images directly in the folder", file=sys.stderr)
+        print(
+            f"{folder}: {len(others)} left out, e.g. {others[0]}: no images directly in the folder",
+            file=sys.stderr,
+        )
     return paths
 
 
 def place(parts, output, link):
-    """Puts {folder name: paths} into a new folder `output`, which appears complete or not at all."""
+    """Puts {folder name: paths} into a new folder `output`, which appears complete or not
+    at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         for name in parts:
             (temporary / name).mkdir(parents=True)
-        files = [(path, temporary / name / path.name) for name, paths in parts.items() for path in paths]
+        files = [
+            (path, temporary / name / path.name) for name, paths in parts.items() for path in paths
+        ]
         with tqdm(files, unit=" images", disable=None) as progress:
             for path, target in progress:
                 if link:
@@ -90,16 +109,37 @@ def place(parts, output, link):
 def parse():
     parser = Parser(description=(__doc__ or "").partition("\n")[0])
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dir", "--input_dir", type=Path, help="folder of images or pairs, for train, val and test")
     source.add_argument(
-        "--unpaired", type=Path, nargs=2, metavar=("A_DIR", "B_DIR"), help="two folders, for trainA, trainB, ..."
+        "--dir", "--input_dir", type=Path, help="folder of images or pairs, for train, val and test"
     )
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder to make; it must not exist, or be empty")
+    source.add_argument(
+        "--unpaired",
+        type=Path,
+        nargs=2,
+        metavar=("A_DIR", "B_DIR"),
+        help="two folders, for trainA, trainB, ...",
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        required=True,
+        help="folder to make; it must not exist, or be empty",
+    )
     parser.add_argument("--train_frac", type=float, help="share to train on (default: 0.8)")
-    parser.add_argument("--val_frac", type=float, help="share of val (default: the rest; not with --unpaired)")
-    parser.add_argument("--test_frac", type=float, help="share of test (default: 0; with --unpaired the rest)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: 0)")
-    parser.add_argument("--link", action="store_true", help="hard links, not copies: no space, but the same disk only")
+    parser.add_argument(
+        "--val_frac", type=float, help="share of val (default: the rest; not with --unpaired)"
+    )
+    parser.add_argument(
+        "--test_frac", type=float, help="share of test (default: 0; with --unpaired the rest)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same split (default: 0)"
+    )
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="hard links, not copies: no space, but the same disk only",
+    )
     return parser.parse_args()
 
 
@@ -111,15 +151,22 @@ def main():
     is_empty = output.is_dir() and not output.is_symlink() and not any(output.iterdir())
     if not is_new and not is_empty:
         raise UserError(
-            f"{output} exists and is not an empty folder; nothing was written: move it, or give another --output_dir"
+            f"{output} exists and is not an empty folder; nothing was written: move it, or give "
+            "another --output_dir"
         )
     if args.unpaired:
         a, b = args.unpaired
         if a.resolve() == b.resolve():
-            raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each domain")
+            raise UserError(
+                f"--unpaired {a} {b}: both are the same folder; give one for each domain"
+            )
         found = {"A": images_for_training(a), "B": images_for_training(b)}
         domains = {domain: split(paths, fractions, args.seed) for domain, paths in found.items()}
-        parts = {f"{name}{domain}": domains[domain][name] for name in ("train", "test") for domain in "AB"}
+        parts = {
+            f"{name}{domain}": domains[domain][name]
+            for name in ("train", "test")
+            for domain in "AB"
+        }
     else:
         parts = split(images_for_training(args.dir), fractions, args.seed)
     parts = {name: paths for name, paths in parts.items() if paths}

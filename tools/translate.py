@@ -54,6 +54,7 @@ MEMORY = 2**28  # bytes of images that wait for the network, and of those that w
 
 # ---------------------------------------------------------------------------------------- pipeline
 
+
 class Failed(Exception):
     """One image cannot be translated. The message says why; the others are not affected."""
 
@@ -151,6 +152,7 @@ class Pipeline:
 
 # ------------------------------------------------------------------------------------------ images
 
+
 def names_in(folder, recursive, prefix=""):
     """The names of the images in a folder, relative to it, as the file system gives them."""
     with os.scandir(folder) as entries:
@@ -227,8 +229,10 @@ class ImageFiles:
             hint = "; --recursive looks into its folders too"
             if self.args.recursive or self.args.input_list:
                 hint = ""
-            raise UserError(f"no images in {self.args.input_list or self.args.input}: expected "
-                            f"files ending in {', '.join(IMAGE_TYPES)}{hint}")
+            raise UserError(
+                f"no images in {self.args.input_list or self.args.input}: expected "
+                f"files ending in {', '.join(IMAGE_TYPES)}{hint}"
+            )
 
     def target_of(self, name):
         """The file for a translation: a.png of a.jpg; if there is an a.bmp too, a.jpg.png."""
@@ -309,6 +313,7 @@ def open_video(args, module, model, unfinished):
 
 # -------------------------------------------------------------------------------------------- main
 
+
 def parse_shard(text):
     """For argparse: "3/16" => (3, 16)."""
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
@@ -325,28 +330,53 @@ def parse():
     add = parser.add_argument
     add("checkpoint", help="the --output_dir of a training, or a checkpoint in it: DIR/model-2000")
     add("input", nargs="?", help="a folder of images, one image or one video")
-    add("--input_list", metavar="FILE",
-        help="names of images, one per line, relative to INPUT if given")
+    add(
+        "--input_list",
+        metavar="FILE",
+        help="names of images, one per line, relative to INPUT if given",
+    )
     add("--output_dir", required=True, help="folder for the translations, made if missing")
-    add("--recursive", action="store_true",
-        help="also the folders in INPUT; --output_dir gets them too")
+    add(
+        "--recursive",
+        action="store_true",
+        help="also the folders in INPUT; --output_dir gets them too",
+    )
     add("--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)")
-    add("--native_size", action="store_true",
-        help="at the size of each image, not that of training")
-    add("--tile_size", type=positive_integer,
-        help="pixels; larger images go through in such windows")
-    add("--stitch", choices=["blend", "tiles", "whole"],
-        help="siamesegan.py: how windows cover an image (blend)")
-    add("--mixed_precision", choices=["off", "bfloat16", "float16"],
-        help="faster on recent GPUs and some CPUs, see docs/faq.md")
-    add("--batch_size", type=positive_integer, default=1,
-        help="images of one size that the network translates at once (1); more are faster on a GPU")
+    add(
+        "--native_size", action="store_true", help="at the size of each image, not that of training"
+    )
+    add(
+        "--tile_size",
+        type=positive_integer,
+        help="pixels; larger images go through in such windows",
+    )
+    add(
+        "--stitch",
+        choices=["blend", "tiles", "whole"],
+        help="siamesegan.py: how windows cover an image (blend)",
+    )
+    add(
+        "--mixed_precision",
+        choices=["off", "bfloat16", "float16"],
+        help="faster on recent GPUs and some CPUs, see docs/faq.md",
+    )
+    add(
+        "--batch_size",
+        type=positive_integer,
+        default=1,
+        help="images of one size that the network translates at once (1); more are faster on a GPU",
+    )
     add("--format", choices=list(SAVE), default="png", help="of the translations (png)")
     add("--quality", type=quality, metavar="1-100", help="of jpg and webp (95)")
     add("--skip_existing", action="store_true", help="leave out images whose translation is there")
-    add("--shard", type=parse_shard, default=(1, 1), metavar="I/N",
+    add(
+        "--shard",
+        type=parse_shard,
+        default=(1, 1),
+        metavar="I/N",
         help="translate part I of N of the images; all parts together are the same files as one "
-        "run")
+        "run",
+    )
     add("--start", type=duration, default=0.0, metavar="SECONDS", help="begin a video there (0)")
     add("--seconds", type=duration, help="of the video, from --start on (all)")
     args = parser.parse_args()
@@ -363,27 +393,33 @@ def check_input(args):
         if path and not os.path.exists(path):
             raise UserError(f"no such file or folder: {path}")
     if args.input_list and (os.path.isdir(args.input_list) or not os.path.isdir(args.input or ".")):
-        raise UserError("--input_list is a text file of names, and INPUT, if given too, the folder "
-                        "that they are in")
+        raise UserError(
+            "--input_list is a text file of names, and INPUT, if given too, the folder "
+            "that they are in"
+        )
     if args.input and os.path.isdir(args.input):
         into = os.path.realpath(args.output_dir)
         source = os.path.realpath(args.input)
         is_inside = args.recursive and into.startswith(os.path.join(source, ""))
         if into == source or is_inside:
-            raise UserError(f"{args.output_dir} is in {args.input}, so that translations would be "
-                            "translated again: choose another --output_dir")
+            raise UserError(
+                f"{args.output_dir} is in {args.input}, so that translations would be "
+                "translated again: choose another --output_dir"
+            )
 
 
 def check_kind(args):
-    """Sets args.video, whether the input is a video. Raises UserError for flags of the other kind.
-    """
+    """Sets args.video, whether the input is a video. Raises UserError for flags of the
+    other kind."""
     is_folder = os.path.isdir(args.input or ".")
     args.video = not is_folder and not args.input.lower().endswith(IMAGE_TYPES)
     if args.quality and (args.format == "png" or args.video):
         raise UserError("--quality is for --format jpg and webp")
     if args.video and args.shard != (1, 1):
-        raise UserError("--shard is for images: give each machine a part of the video with --start "
-                        "and --seconds")
+        raise UserError(
+            "--shard is for images: give each machine a part of the video with --start "
+            "and --seconds"
+        )
     if not args.video and (args.start or args.seconds):
         raise UserError("--start and --seconds are for a video")
 
@@ -416,8 +452,10 @@ def unfinished_folder(args):
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise UserError(f"shard {number}/{count} of {args.output_dir} is being written by another "
-                        "run: give each a --shard of its own") from None
+        raise UserError(
+            f"shard {number}/{count} of {args.output_dir} is being written by another "
+            "run: give each a --shard of its own"
+        ) from None
     try:
         for path in folder.iterdir():
             path.unlink()
@@ -436,8 +474,9 @@ def main():
         args.video = video.describe(args.input)
         args.video_target = Path(args.output_dir, f"{shorten(Path(args.input).stem)}.mp4")
         if args.video_target.exists() and args.video_target.samefile(args.input):
-            raise UserError(f"the translation would replace {args.input}: choose another "
-                            "--output_dir")
+            raise UserError(
+                f"the translation would replace {args.input}: choose another --output_dir"
+            )
         if args.video_target.exists() and args.skip_existing:
             print(f"{args.video_target} is there already")
             return 0
@@ -446,8 +485,9 @@ def main():
             return translate(args, unfinished)
     except OSError as error:
         reason = f"{error.filename or args.output_dir}: {error.strerror or error}"
-        raise UserError(f"{reason}; when that is mended, --skip_existing continues: finished files "
-                        "are whole") from None
+        raise UserError(
+            f"{reason}; when that is mended, --skip_existing continues: finished files are whole"
+        ) from None
 
 
 def load_model(args):
@@ -479,8 +519,9 @@ def translate(args, unfinished):
         try:
             pipeline.run()
         except module.tf.errors.ResourceExhaustedError:
-            raise UserError("the network needs more memory: give a lower --batch_size or "
-                            "--tile_size") from None
+            raise UserError(
+                "the network needs more memory: give a lower --batch_size or --tile_size"
+            ) from None
     seconds = time.perf_counter() - start
     if args.video:
         pipeline.skipped = 0  # the end of the video counted as one

@@ -68,8 +68,9 @@ def find_rate(path, line):
     """The frame rate that ffmpeg prints in the line of a stream; the average, if it varies."""
     printed = re.search(r" ([\d.]+) (?:fps|tbr)", line)
     if not printed or not Fraction(printed[1]):
-        raise UserError(f"{path} does not say its frame rate: give it one, as in ffmpeg -r 25 -i "
-                        f"{path} new.mp4")
+        raise UserError(
+            f"{path} does not say its frame rate: give it one, as in ffmpeg -r 25 -i {path} new.mp4"
+        )
     rate = Fraction(printed[1])
     ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)  # ffmpeg prints 29.97 for 30000/1001
     return ntsc if abs(rate - ntsc) < Fraction(6, 1000) else rate
@@ -115,15 +116,18 @@ class Frames:
             ppm = ["-map", "0:V:0", "-r", str(self.video.rate)]
             ppm += ["-f", "image2pipe", "-c:v", "ppm", "-"]
             self.reader = self.start(
-                [*self.input, *ppm], self.reader_errors,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                [*self.input, *ppm],
+                self.reader_errors,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
             )
             yield self
             self.damage = find_reason(self.reader, self.reader_errors)
             if not self.writer:
                 what = self.damage or f"it has {self.video.seconds:g} seconds"
-                raise UserError(f"{self.video.path} has no frames from --start {self.begin:g} on: "
-                                f"{what}")
+                raise UserError(
+                    f"{self.video.path} has no frames from --start {self.begin:g} on: {what}"
+                )
             self.finish_writer()
 
     def start(self, command, errors, **pipes):
@@ -173,7 +177,8 @@ class Frames:
         colour += ["-colorspace", "bt709", "-color_range", "tv"]
         encoder = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", chroma, *colour, "-f", "mp4"]
         self.writer = self.start(
-            [*raw, *self.input, *streams, *encoder, str(self.part)], self.writer_errors,
+            [*raw, *self.input, *streams, *encoder, str(self.part)],
+            self.writer_errors,
             stdin=subprocess.PIPE,
         )
 
@@ -183,8 +188,9 @@ class Frames:
             self.writer.stdin.close()
         if self.writer.wait():
             what = find_reason(self.writer, self.writer_errors)
-            raise UserError(f"{self.target} cannot be written: {what}; make room or choose another "
-                            "--output_dir")
+            raise UserError(
+                f"{self.target} cannot be written: {what}; make room or choose another --output_dir"
+            )
 
 
 def find_reason(process, errors):

@@ -17,14 +17,19 @@ import {Drawing} from "./drawing.js";
 import {cutWindow} from "./windows.js";
 import {Translator} from "./translator.js";
 
-const page = settings(),
-  [height, width] = page.size,
-  [shownHeight, shownWidth] = page.shown;
-const isPhoto = page.kind === "photo",
-  isSquashed = shownWidth !== width;
+const page = settings();
+const [height, width] = page.size;
+const [shownHeight, shownWidth] = page.shown;
+const isPhoto = page.kind === "photo";
+const isSquashed = shownWidth !== width;
 const widest = Math.round(Math.min(height, width) / 6);
 const $ = id => document.getElementById(id);
-const tools = {labels: ["rect", "brush", "line", "fill", "eraser"], lines: ["brush", "eraser"], photo: []}[page.kind];
+const toolsOfKind = {
+  labels: ["rect", "brush", "line", "fill", "eraser"],
+  lines: ["brush", "eraser"],
+  photo: [],
+};
+const tools = toolsOfKind[page.kind];
 
 // ------------------------------------------------------------------------------------------- drawing and translation
 
@@ -56,7 +61,7 @@ function frame(element, canvas) {
 }
 
 function showResult({output, input, milliseconds}) {
-  const first = !result;
+  const isFirst = !result;
   result = {output, input};
   showImage($("output"), output);
   if (!$("before").hidden) showImage($("before"), input);
@@ -65,7 +70,9 @@ function showResult({output, input, milliseconds}) {
   $("output-frame").classList.add("done");
   $("timing").textContent =
     milliseconds < 995 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
-  if (first) for (const name of ["compare", "pair", "save"]) $(`${name}-button`).disabled = false;
+  if (isFirst) {
+    for (const name of ["compare", "pair", "save"]) $(`${name}-button`).disabled = false;
+  }
   document.dispatchEvent(new CustomEvent("translated"));
 }
 
@@ -120,57 +127,69 @@ const slide = () => $("output-frame").style.setProperty("--split", `${$("split")
 // ------------------------------------------------------------------------------------------------------------ camera
 
 let stream = null;
+let pixelsBefore = null; // what the canvas showed before the camera
 
 async function startCamera() {
   if (!navigator.mediaDevices)
     return say("This browser gives a page no camera here: open it from a file, from localhost or over https.", true);
   try {
-    const wanted = {facingMode: "environment", width: {ideal: 1280}};
-    stream = await navigator.mediaDevices
-      .getUserMedia({video: wanted})
-      .catch(() => navigator.mediaDevices.getUserMedia({video: true}));
+    stream = await openCamera();
   } catch (error) {
-    const reason =
-      error.name === "NotAllowedError"
-        ? "it was not allowed"
-        : error.name === "NotFoundError"
-          ? "none was found"
-          : error.message;
-    return say(`No camera: ${reason}. Open or drop a photo instead.`, true);
+    return say(`No camera: ${whyNoCamera(error)}. Open or drop a photo instead.`, true);
   }
-  const video = $("video"),
-    before = drawing.pixels();
+  const video = $("video");
+  pixelsBefore = drawing.pixels();
   video.srcObject = stream;
   await video.play();
   $("camera-button").setAttribute("aria-pressed", "true");
   $("camera-button").lastElementChild.textContent = "Take photo";
-  const {x, y, width: w, height: h} = middle(video.videoHeight, video.videoWidth, shownWidth / shownHeight);
-  const own = stream;
-  (function next() {
+  showFrames(video, stream);
+}
+
+/** The camera at the back of a phone, else any. */
+async function openCamera() {
+  try {
+    const wanted = {facingMode: "environment", width: {ideal: 1280}};
+    return await navigator.mediaDevices.getUserMedia({video: wanted});
+  } catch {
+    return navigator.mediaDevices.getUserMedia({video: true});
+  }
+}
+
+function whyNoCamera(error) {
+  if (error.name === "NotAllowedError") return "it was not allowed";
+  if (error.name === "NotFoundError") return "none was found";
+  return error.message;
+}
+
+/** Shows and translates frame after frame, as fast as the network is, until the stream is another one. */
+function showFrames(video, own) {
+  const area = middle(video.videoHeight, video.videoWidth, shownWidth / shownHeight);
+  function next() {
     if (stream !== own) return;
     if (!translator.busy) {
-      const image = grab(video, {width, height}, {x, y, width: w, height: h});
+      const image = grab(video, {width, height}, area);
       showImage(drawing.canvas, page.grey ? toGrey(image) : image);
       changed();
     }
     requestAnimationFrame(next);
-  })();
-  startCamera.before = before;
+  }
+  next();
 }
 
 /** Ends the camera; its last frame becomes the photo, if it is to be kept. */
 function stopCamera(keep = false) {
   if (!stream) return;
-  const video = $("video"),
-    size = {width: video.videoWidth, height: video.videoHeight};
+  const video = $("video");
+  const size = {width: video.videoWidth, height: video.videoHeight};
   const photo = keep && grab(video, size, {x: 0, y: 0, ...size});
   for (const track of stream.getTracks()) track.stop();
   stream = null;
   video.srcObject = null;
   $("camera-button").setAttribute("aria-pressed", "false");
   $("camera-button").lastElementChild.textContent = "Camera";
-  Object.assign(drawing.canvas, {width: startCamera.before.width, height: startCamera.before.height});
-  drawing.context.putImageData(startCamera.before, 0, 0);
+  Object.assign(drawing.canvas, {width: pixelsBefore.width, height: pixelsBefore.height});
+  drawing.context.putImageData(pixelsBefore, 0, 0);
   if (photo) place(photo);
   else changed();
 }
@@ -219,7 +238,8 @@ if (!isPhoto) {
   };
   drawing.canvas.addEventListener("keydown", event => {
     const step = event.shiftKey ? 1 : 8;
-    const way = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step]}[event.key];
+    const ways = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step]};
+    const way = ways[event.key];
     if (way) {
       cursor.x = Math.max(0, Math.min(width, cursor.x + way[0]));
       cursor.y = Math.max(0, Math.min(height, cursor.y + way[1]));
@@ -297,73 +317,86 @@ const shortcuts = [
   ["?", "This help", help],
 ].filter(([, , , kinds]) => kinds === undefined || kinds.includes(page.kind));
 
+/** The name in `shortcuts` of what was typed. */
+function keyOf(event) {
+  const isControl = event.ctrlKey || event.metaKey;
+  if (isControl && event.shiftKey && event.key.toLowerCase() === "z") return "^y";
+  if (isControl) return `^${event.key.toLowerCase()}`;
+  if (event.key === "Backspace") return "Delete";
+  if (event.key.length === 1 && !event.shiftKey) return event.key.toLowerCase();
+  return event.key;
+}
+
 addEventListener("keydown", event => {
   if (event.altKey || ($("help-dialog").open && event.key !== "?")) return;
-  const control = event.ctrlKey || event.metaKey,
-    typed = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
-  const again = control && event.shiftKey && typed.toLowerCase() === "z";
-  const key = again ? "^y" : control ? `^${typed.toLowerCase()}` : typed === "Backspace" ? "Delete" : typed;
+  const key = keyOf(event);
   if (key === "Escape") return stopCamera();
   if (key === "Enter" && event.target.closest?.("button, summary")) return;
   const shortcut = shortcuts.find(([name]) => name === key);
-  const colour = !control && /^[1-9]$/.test(key) && $("palette").children[key - 1];
+  const colour = /^[1-9]$/.test(key) && $("palette").children[key - 1];
   if (!shortcut && !colour) return;
   event.preventDefault();
-  if (colour) colour.click();
-  else shortcut[2]();
+  if (colour) {
+    colour.click();
+  } else {
+    const [, , action] = shortcut;
+    action();
+  }
 });
 
-document.body.dataset.kind = page.kind;
-for (const button of document.querySelectorAll("[data-tool]")) {
-  button.hidden = !tools.includes(button.dataset.tool);
-  button.onclick = () => pickTool(button.dataset.tool);
+function showTools() {
+  document.body.dataset.kind = page.kind;
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.hidden = !tools.includes(button.dataset.tool);
+    button.onclick = () => pickTool(button.dataset.tool);
+  }
+  if (page.kind === "lines") {
+    const button = document.querySelector("[data-tool=brush]");
+    Object.assign(button, {ariaLabel: "Pen", title: "Pen (B)"});
+    button.querySelector("use").setAttribute("href", "#pen");
+  }
 }
-if (page.kind === "lines") {
-  const button = document.querySelector("[data-tool=brush]");
-  Object.assign(button, {ariaLabel: "Pen", title: "Pen (B)"});
-  button.querySelector("use").setAttribute("href", "#pen");
+
+function showPalette() {
+  for (const [colour, name] of page.palette ?? []) {
+    const button = document.createElement("button");
+    const swatch = document.createElement("i");
+    Object.assign(button, {type: "button", className: "colour", onclick: () => pickColour(colour)});
+    button.dataset.colour = colour;
+    swatch.style.background = colour;
+    button.append(swatch, name);
+    $("palette").append(button);
+  }
 }
-for (const [colour, name] of page.palette ?? []) {
-  const button = document.createElement("button"),
-    swatch = document.createElement("i");
-  Object.assign(button, {type: "button", className: "colour", onclick: () => pickColour(colour)});
-  swatch.style.background = button.dataset.colour = colour;
-  button.append(swatch, name);
-  $("palette").append(button);
+
+/** The keys of a shortcut as a keyboard has them. */
+function keyNames(key) {
+  if (key === "S") return ["Shift", "S"];
+  if (key[0] === "^") return ["Ctrl", key[1].toUpperCase()];
+  return [key.length === 1 ? key.toUpperCase() : key];
 }
-for (const [key, name] of shortcuts) {
-  const term = document.createElement("dt"),
-    meaning = document.createElement("dd");
-  for (const part of key === "S"
-    ? ["Shift", "S"]
-    : key[0] === "^"
-      ? ["Ctrl", key[1].toUpperCase()]
-      : [key.length === 1 ? key.toUpperCase() : key])
-    term.append(Object.assign(document.createElement("kbd"), {textContent: part}));
-  meaning.textContent = name;
-  $("shortcuts").append(term, meaning);
+
+/** Adds a line to the help: keys, with texts such as "–" between them, and what they do. */
+function explain(keys, meaning) {
+  const term = document.createElement("dt");
+  const description = document.createElement("dd");
+  for (const key of keys) {
+    if (key === "–") term.append(key);
+    else term.append(Object.assign(document.createElement("kbd"), {textContent: key}));
+  }
+  description.textContent = meaning;
+  $("shortcuts").append(term, description);
 }
-if (page.palette) {
-  const term = document.createElement("dt"),
-    meaning = document.createElement("dd");
-  term.append(
-    ...["1", "–", "9"].map(text =>
-      text === "–" ? text : Object.assign(document.createElement("kbd"), {textContent: text}),
-    ),
-  );
-  meaning.textContent = "Colour";
-  $("shortcuts").append(term, meaning);
+
+function showHelp() {
+  for (const [key, name] of shortcuts) explain(keyNames(key), name);
+  if (page.palette) explain(["1", "–", "9"], "Colour");
+  if (!isPhoto) explain(["Arrows", "Space"], "In the drawing: move the cursor, begin and end a stroke");
 }
-if (!isPhoto) {
-  const term = document.createElement("dt"),
-    meaning = document.createElement("dd");
-  term.append(
-    Object.assign(document.createElement("kbd"), {textContent: "Arrows"}),
-    Object.assign(document.createElement("kbd"), {textContent: "Space"}),
-  );
-  meaning.textContent = "In the drawing: move the cursor, begin and end a stroke";
-  $("shortcuts").append(term, meaning);
-}
+
+showTools();
+showPalette();
+showHelp();
 
 $("undo-button").onclick = () => drawing.undo();
 $("redo-button").onclick = () => drawing.redo();
@@ -401,66 +434,89 @@ addEventListener("paste", event => {
 // -------------------------------------------------------------------------------------------------------------- start
 
 async function begin() {
-  const letters = {AtoB: "A to B", BtoA: "B to A"}[page.direction] ?? page.direction;
-  document.title = $("title").textContent = page.name;
-  $("subtitle").textContent =
-    `${{labels: "Draw with labels", lines: "Draw lines", photo: "Bring a photo"}[page.kind]}, and see it translated`;
+  showTexts();
+  prepareCanvases();
+  chooseTools();
+  const examples = await Promise.all(page.examples.map(readUrl));
+  examples.forEach(offerExample);
+  const [first] = examples;
+  showExample(first);
+  drawing.done = []; // nothing to undo yet
+  changed();
+  await startNetwork(first);
+}
+
+function showTexts() {
+  const tasks = {labels: "Draw with labels", lines: "Draw lines", photo: "Bring a photo"};
+  document.title = page.name;
+  $("title").textContent = page.name;
+  $("subtitle").textContent = `${tasks[page.kind]}, and see it translated`;
+}
+
+/** Gives the canvases the size of what the network takes, and clears them. */
+function prepareCanvases() {
   Object.assign(drawing.canvas, {width, height});
   Object.assign($("output"), {width, height});
-  drawing.canvas.getContext("2d").fillStyle = drawing.paper;
-  drawing.canvas.getContext("2d").fillRect(0, 0, width, height);
+  const context = drawing.canvas.getContext("2d");
+  context.fillStyle = drawing.paper;
+  context.fillRect(0, 0, width, height);
   if (isPhoto) drawing.canvas.setAttribute("aria-label", "Photo");
   if (isPhoto && innerWidth > 720) $("palette").after($("examples"));
-  for (const element of ["input-frame", "output-frame"]) frame($(element), drawing.canvas);
+  for (const id of ["input-frame", "output-frame"]) frame($(id), drawing.canvas);
+}
+
+/** The tool, width and colour to begin with. */
+function chooseTools() {
+  const parts = {labels: 4, lines: 21, photo: 4};
   $("width").max = widest;
-  setWidth(widest / {labels: 4, lines: 21, photo: 4}[page.kind]);
+  setWidth(widest / parts[page.kind]);
   pickTool(tools[0]);
   const colours = (page.palette ?? []).map(([colour]) => colour).filter(colour => colour !== page.paper);
   pickColour(colours[1] ?? colours[0] ?? page.ink ?? "#000000");
-  const examples = await Promise.all(page.examples.map(readUrl));
-  examples.forEach((image, index) => {
-    const button = document.createElement("button"),
-      thumbnail = document.createElement("canvas");
-    const small = shaped(image),
-      scale = Math.min(1, 160 / Math.min(small.width, small.height));
-    showImage(thumbnail, resize(small, [Math.round(small.height * scale), Math.round(small.width * scale)]));
-    Object.assign(button, {
-      type: "button",
-      className: "example",
-      ariaLabel: `Example ${index + 1}`,
-      onclick: () => {
-        stopCamera();
-        showExample(image);
-      },
-    });
-    button.append(thumbnail);
-    $("examples").append(button);
-  });
+}
+
+/** A button with a small copy of an example, which puts it into the drawing. */
+function offerExample(image, index) {
+  const button = document.createElement("button");
+  const thumbnail = document.createElement("canvas");
+  const small = shaped(image);
+  const scale = Math.min(1, 160 / Math.min(small.width, small.height));
+  showImage(thumbnail, resize(small, [Math.round(small.height * scale), Math.round(small.width * scale)]));
+  Object.assign(button, {type: "button", className: "example", ariaLabel: `Example ${index + 1}`});
+  button.onclick = () => {
+    stopCamera();
+    showExample(image);
+  };
+  button.append(thumbnail);
+  $("examples").append(button);
+}
+
+/** Starts the network, checks it against Python's translation of an example, and tries the GPU. */
+async function startNetwork(example) {
   const output = await readUrl(page.check);
-  showExample(examples[0]);
-  drawing.done = []; // nothing to undo yet
-  changed();
-  const check = {input: cutWindow(examples[0], 0, 0, height, width).data, output: output.data};
-  const measured = await translator.start(check);
+  const input = cutWindow(example, 0, 0, height, width);
+  const measured = await translator.start({input: input.data, output: output.data});
   showProgress(100);
   $("progress").classList.add("done");
-  const tolerance = page.difference + 0.5,
-    apart = `${measured.mean.toFixed(2)} of 255 levels`;
-  if (measured.mean <= tolerance)
-    say(`Ready. Checked: the first example comes out as in Python, ${apart} apart on average.`);
-  else
-    say(
-      `This browser's translations differ from Python's by ${apart} on average: do not trust them.`,
-      true,
-    );
-  const about = place =>
-    ($("about").textContent = `${page.algorithm}, ${letters} · ${page.weights} weights · ${place}`);
-  about(self.crossOriginIsolated ? "CPU, all cores" : "CPU");
+  const tolerance = page.difference + 0.5;
+  sayHowExact(measured.mean, tolerance);
+  showAbout(self.crossOriginIsolated ? "CPU, all cores" : "CPU");
   document.body.dataset.ready = "cpu";
   translator.next();
-  const gpu = await translator.tryGpu(measured, tolerance);
-  if (gpu) about("GPU");
-  document.body.dataset.ready = gpu ? "gpu" : "cpu-alone";
+  const hasGpu = await translator.tryGpu(measured, tolerance);
+  if (hasGpu) showAbout("GPU");
+  document.body.dataset.ready = hasGpu ? "gpu" : "cpu-alone";
+}
+
+function sayHowExact(mean, tolerance) {
+  const apart = `${mean.toFixed(2)} of 255 levels`;
+  if (mean <= tolerance) say(`Ready. Checked: the first example comes out as in Python, ${apart} apart on average.`);
+  else say(`This browser's translations differ from Python's by ${apart} on average: do not trust them.`, true);
+}
+
+function showAbout(place) {
+  const letters = {AtoB: "A to B", BtoA: "B to A"}[page.direction] ?? page.direction;
+  $("about").textContent = `${page.algorithm}, ${letters} · ${page.weights} weights · ${place}`;
 }
 
 /** An example has the size that the network takes, or any if that is what it takes. */

@@ -1,8 +1,9 @@
 // Runs before all else, in any browser, and so in the oldest JavaScript: takes the parts of runtime and model as they
 // arrive, shows how far that is, and says in a sentence what goes wrong before the rest of the page can.
 "use strict";
-var parts = {},
-  arrived = 0;
+var parts = {};
+var arrived = 0; // characters of the parts
+var expected = 0;
 
 function settings() {
   return JSON.parse(document.getElementById("settings").textContent);
@@ -21,10 +22,12 @@ function say(text, isError) {
 }
 
 function part(name, text) {
-  (parts[name] = parts[name] || []).push(text);
+  if (!parts[name]) parts[name] = [];
+  parts[name].push(text);
   arrived += text.length;
   document.currentScript.remove(); // its text is kept once
-  showProgress((90 * arrived) / (part.total = part.total || settings().total));
+  if (!expected) expected = settings().total;
+  showProgress((90 * arrived) / expected);
 }
 
 window.onerror = function (message) {
