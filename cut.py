@@ -765,6 +765,7 @@ class Training:
         self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
         self.find_images()
         self.restore(begin)
+        self.check_repeat(begin)
         self.signals = []  # that came
         self.unreadable = None  # a UserError that names a damaged image
         self.workers.check_agreement(self.step, self.paths)
@@ -795,13 +796,20 @@ class Training:
             "smoothed": self.saved_losses,
         }
         if begin:
-            restore_training(begin, self.saved_objects, self.model, self.args.saved)
+            restore_training(begin, self.saved_objects, self.model)
         if self.averages:
             self.averages.start(begin)
             self.saved_objects["averaged"] = weights_of(self.averages.model)
         self.first_step = int(self.saved_step)
         self.step = self.first_step  # steps done
         self.is_whole = True  # no step is half done
+
+    def check_repeat(self, begin):
+        """Raises UserError where a training without --checkpoint meets an unfinished one: only a
+        finished one of the same flags is left as it is, so that commands can be given twice."""
+        if begin and not self.args.checkpoint and self.step < self.total:
+            raise UserError(f"{begin} exists: continue it with --checkpoint {self.output_dir}, or "
+                            "choose another --output_dir")
 
     def open_output(self, begin):
         """Takes possession of --output_dir and says what will be trained."""
@@ -1144,12 +1152,27 @@ def find_beginning(args):
     there = find_checkpoint(args.output_dir)
     if not there or (begin and os.path.samefile(f"{begin}.index", f"{there}.index")):
         return begin
+    if not begin and has_same_options(args):
+        return there  # see Training.check_repeat()
     if begin and Path(begin).parent.samefile(args.output_dir):
         _, later = neighbours_of(begin)
         if all(is_damaged(path) for path in later):
             return begin
     raise UserError(f"{there} exists: continue it with --checkpoint {args.output_dir}, "
                     "or choose another --output_dir")
+
+
+def has_same_options(args):
+    """Whether the training in args.output_dir was given the same flags as this one."""
+    try:
+        text = (Path(args.output_dir) / "options.json").read_text(encoding="utf-8")
+        there = json.loads(text)
+        names = set(saved_options(args)) - {"device", "version"}
+        if "seed" not in args.given:
+            names.remove("seed")
+        return all(there[name] == getattr(args, name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def check_replicas(args):
@@ -2340,7 +2363,7 @@ def stored_names(path):
         return {name.split("/")[0] for name, _ in tf.train.list_variables(path)}
 
 
-def restore_training(path, objects, model, saved):
+def restore_training(path, objects, model):
     """Restores all of a training, except what only its precision needed: the scale of losses."""
     stored = stored_names(path)
     wanted = {}
@@ -2350,20 +2373,22 @@ def restore_training(path, objects, model, saved):
     for name, optimizer in model.optimizers.items():
         if f"{name}_optimizer" in stored:  # version 1
             del wanted[f"{name}_adam"]
-            wanted[f"{name}_optimizer"] = numbered_variables(optimizer, saved)
+            wanted[f"{name}_optimizer"] = numbered_variables(optimizer, path, f"{name}_optimizer")
     restore(path, wanted)
 
 
-def numbered_variables(optimizer, saved):
-    """An optimizer's variables as checkpoints of version 1 number them: those that scale losses of
-    float16 first."""
+def numbered_variables(optimizer, path, name):
+    """An optimizer's variables as checkpoints of version 1 number them: after four that scale the
+    losses, if the training was in float16."""
     adam = getattr(optimizer, "inner_optimizer", optimizer)
-    was_scaled = saved.get("mixed_precision") == "float16"
-    start = 2 if was_scaled else 0
+    prefix = f"{name}/"
+    stored = [key for key, _ in tf.train.list_variables(path) if key.startswith(prefix)]
+    was_scaled = len(stored) > len(adam.variables)
+    start = 4 if was_scaled else 0
     variables = {str(start + i): variable.value for i, variable in enumerate(adam.variables)}
     if was_scaled and optimizer is not adam:
-        variables["0"] = optimizer.step_counter.value
-        variables["1"] = optimizer.dynamic_scale.value
+        variables["2"] = optimizer.step_counter.value
+        variables["3"] = optimizer.dynamic_scale.value
     return variables
 
 

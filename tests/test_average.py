@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import TINY, assert_same, once, save_pairs, tensors
 from PIL import Image
 
@@ -58,12 +59,11 @@ def test_test_and_export_use_the_average(script, pairs, tmp_path):
     assert np.abs(output(tmp_path / "a") - output(tmp_path / "b")).mean() > 1
     sample = np.asarray(Image.open(tmp_path / "o" / "images" / "step-00000012-1-outputs.png"), int)
     np.testing.assert_array_equal(sample, output(tmp_path / "a"))
-    script(
-        "--mode", "export", "--checkpoint", tmp_path / "o", "--export_format", "keras", "--output_dir", tmp_path / "e"
-    )
-    serving = script.module.keras.models.load_model(tmp_path / "e" / "model.keras")
+    script("--mode", "export", "--checkpoint", tmp_path / "o", "--output_dir", tmp_path / "e")
+    serving = tf.saved_model.load(str(tmp_path / "e" / "saved_model")).signatures["serving_default"]
     image = np.asarray(Image.open(tmp_path / "a" / "images" / "1-inputs.png"))
-    assert np.abs(np.asarray(serving(image[None])[0], int) - output(tmp_path / "a")).max() <= 1
+    exported = serving(images=image[None])["images"][0].numpy().astype(int)
+    assert np.abs(exported - output(tmp_path / "a")).max() <= 1
     error = script.fails("--mode", "test", "--checkpoint", tmp_path / "plain", "--ema_decay", 0.9)
     assert "holds no averaged weights: leave --ema_decay out" in error
 

@@ -326,7 +326,6 @@ def test_tries_are_bounded_and_the_next_run_goes_on(server, tmp_path):
 
 @pytest.mark.parametrize("length", ["abc", "-5", "1e3"])
 def test_a_length_that_is_no_number_counts_as_unknown(server, tmp_path, length):
-    """R11: Content-Length: abc was a traceback."""
     server.files["facades.tar.gz"], server.length = FACADES_TAR, length
     result = get(server, tmp_path, "facades")
     assert (result.returncode, result.stderr) == (0, "") and "size unknown" in result.stdout
@@ -364,43 +363,46 @@ def test_a_part_of_another_mirror_is_not_stitched(server, tmp_path):
     assert "Range" not in server.requests[-1][1]
 
 
+LARGE = {f"facades/train/{i}.jpg": jpeg(i, (128, 128)) for i in range(6)}  # half of it is more than a buffer
+LARGE_TAR = tar_gz(LARGE)
+
+
 def interrupt_halfway(server, tmp_path, stop):
-    """Starts the download, sends the signal when half of the archive is on disk, returns (code, stderr)."""
-    server.pause = threading.Event()
+    """Starts the download, sends the signal when some of it is on disk, and no more than half. Returns (code, stderr)."""
+    server.files["facades.tar.gz"], server.pause = LARGE_TAR, threading.Event()
     arguments = command("facades", "--output_dir", tmp_path, "--url", server.url)
     # a shell that runs pytest in the background makes its children deaf to SIGINT, a terminal does not
     hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=hears)
-    while not server.requests:
+    part = tmp_path / "facades.tar.gz.part"
+    while not part.exists() or not part.stat().st_size:
         assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(0.5)  # for the half that was sent to arrive
+        time.sleep(0.01)
     process.send_signal(stop)
     _, stderr = process.communicate(timeout=30)
     server.pause.set()
     server.pause = None
+    assert 0 < part.stat().st_size <= len(LARGE_TAR) // 2
     return process.returncode, stderr
 
 
 def test_ctrl_c_keeps_the_part_and_says_how_to_go_on(server, tmp_path):
-    server.files["facades.tar.gz"] = FACADES_TAR
     code, stderr = interrupt_halfway(server, tmp_path, signal.SIGINT)
     assert code == 130 and stderr.count("\n") == 1 and "same command again" in stderr
     part = (tmp_path / "facades.tar.gz.part").read_bytes()
-    assert part == FACADES_TAR[: len(part)] and part
+    assert part == LARGE_TAR[: len(part)]
     assert not (tmp_path / "facades").exists()
     assert get(server, tmp_path, "facades").returncode == 0
     assert server.requests[-1][1]["Range"] == f"bytes={len(part)}-"
-    assert images(tmp_path / "facades") == PAIRS
+    assert images(tmp_path / "facades") == {name.removeprefix("facades/"): data for name, data in LARGE.items()}
 
 
 def test_a_kill_while_downloading_leaves_nothing_that_stops_the_next_run(server, tmp_path):
-    server.files["facades.tar.gz"] = FACADES_TAR
     (tmp_path / ".facades.incomplete/facades/train").mkdir(parents=True)  # as a kill while extracting leaves it
     (tmp_path / ".facades.incomplete/facades/train/stale.jpg").write_bytes(b"stale")
     assert interrupt_halfway(server, tmp_path, signal.SIGKILL)[0] == -signal.SIGKILL
     assert get(server, tmp_path, "facades").returncode == 0
-    assert images(tmp_path / "facades") == PAIRS
+    assert images(tmp_path / "facades") == {name.removeprefix("facades/"): data for name, data in LARGE.items()}
     assert [path.name for path in tmp_path.iterdir()] == ["facades"]
 
 

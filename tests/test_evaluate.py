@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import types
+import unicodedata
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 from run_tool import fails as assert_fails
 from run_tool import run_tool
 
-classify, common, evaluate = map(importlib.import_module, ("classify", "common", "evaluate"))
+classify, common, evaluate, image_files = map(importlib.import_module, ("classify", "common", "evaluate", "images"))
 
 
 def call(*arguments):
@@ -83,6 +84,33 @@ def test_pairs_of_two_folders_match_by_stem(tmp_path):
     b = save_all(tmp_path / "b", paintings(2), ".bmp")
     assert call("evaluate", "pairs", a, b, *PLAIN)["mean"] == {"l1": 0, "psnr": 100, "ssim": 1}
     assert list(call("evaluate", "pairs", a, b, "--metrics", "psnr")["mean"]) == ["psnr"]
+
+
+@pytest.mark.parametrize("first, second", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_pairs_match_however_their_unicode_is_composed(tmp_path, first, second):
+    """macOS may write the é of a name as two characters, other systems write it as one."""
+    images = {"été": paint(32, 32, 0), "größe": paint(32, 32, 1)}
+    folders = []
+    for form in (first, second):
+        renamed = {unicodedata.normalize(form, name): image for name, image in images.items()}
+        folders.append(save_all(tmp_path / form, renamed))
+    a, b = folders
+    assert {path.name for path in a.iterdir()}.isdisjoint(path.name for path in b.iterdir())
+    result = call("evaluate", "pairs", a, b, "--metrics", "l1")
+    assert result == {"mean": {"l1": 0}, "images": {name: {"l1": 0} for name in images}}
+    both = {unicodedata.normalize("NFC", "été"): paint(32, 32, 0), unicodedata.normalize("NFD", "été"): paint(32, 32, 1)}
+    assert "would both become" in fails("evaluate", "pairs", save_all(tmp_path / "both", both), b)
+
+
+def test_pairs_match_a_test_that_shortened_long_names(tmp_path):
+    """--mode test gives names over 180 bytes a shorter form, so that NAME-outputs.png fits into 255 bytes."""
+    names = ["x" * 250 + end for end in "12"]
+    targets = save_all(tmp_path / "targets", {name: paint(32, 32, seed) for seed, name in enumerate(names)}, ".bmp")
+    short = [image_files.shorten(name) for name in names]
+    outputs = {f"{name}-outputs": paint(32, 32, seed) for seed, name in enumerate(short)}
+    test = save_all(tmp_path / "x_test" / "images", outputs)
+    result = call("evaluate", "pairs", test.parent, targets, "--metrics", "l1")
+    assert result["images"] == {name: {"l1": 0} for name in short} and len(set(short)) == 2
 
 
 def test_psnr_and_ssim_as_scikit_image(tmp_path):
@@ -485,6 +513,13 @@ def test_fidelity_says_what_is_missing(tmp_path, torch_fidelity, monkeypatch):
     assert "pip install torchvision torch-fidelity" in fails("evaluate", "fidelity", a, a)
 
 
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
 def test_images_are_decoded_ahead_of_the_network():
     """While a batch is in use the next two are being loaded, in order, and no more than that."""
     started, lock = [], threading.Lock()
@@ -496,8 +531,9 @@ def test_images_are_decoded_ahead_of_the_network():
 
     batches = classify.load_batches(list(range(50)), load, 5)
     first = next(batches)
-    time.sleep(0.2)
     assert first[:, 0].tolist() == [0, 1, 2, 3, 4]
+    wait_for(lambda: len(started) >= 15)
+    time.sleep(0.05)  # in which one more would start
     assert sorted(started) == list(range(15))
     assert np.concatenate(list(batches))[:, 0].tolist() == list(range(5, 50))
 
@@ -691,7 +727,7 @@ def test_report_of_tests_of_which_one_lacks_an_image(runs, tmp_path):
 
 @pytest.mark.parametrize("side", [300, 200])
 def test_report_of_tests_of_different_images_of_the_same_names(runs, tmp_path, side):
-    """R20: images of different data shared a row, and one test was called the better. Scaled inputs are the same."""
+    """They do not share a row, and none is called the better. Inputs that differ in size alone are the same."""
     for path in (runs[2] / "images").glob("*-inputs.png"):
         Image.open(path).resize([side, side // 2], Image.Resampling.BICUBIC).save(path)
     assert call("report", *runs, "--output", tmp_path / "page.html")["images"] == 3
@@ -703,7 +739,6 @@ def test_report_of_tests_of_different_images_of_the_same_names(runs, tmp_path, s
 
 
 def test_report_marks_no_best_of_means_over_different_images(runs, tmp_path):
-    """R20: a test of fewer images was called the better by its mean."""
     out = tmp_path / "page.html"
     call("report", *runs, "--output", out)
     assert 'class="best"' in out.read_text() and "best of a row is bold" in out.read_text()
@@ -722,14 +757,14 @@ def test_report_of_a_real_training(trained_of, tmp_path):
 
 
 def test_names_with_digits_that_are_no_decimals(tmp_path):
-    """R6: 10²3.png was a traceback, as ² is a digit to isdigit(), but not to int()."""
-    a = save_all(tmp_path / "a", {name: paint(16, 16, 0) for name in ("10²3", "10²20", "٣", "②")})  # ٣ is a 3
-    assert [path.stem for path in common.find_images(a)] == ["٣", "10²3", "10²20", "②"]
+    """² is a digit to str.isdigit(), but not to int(); ٣ is a 3 to both."""
+    a = save_all(tmp_path / "a", {name: paint(16, 16, 0) for name in ("10²3", "10²20", "٣", "②")})
+    assert [path.stem for path in image_files.find_images(a)] == ["٣", "10²3", "10²20", "②"]
     assert call("evaluate", "pairs", a, a, *PLAIN)["mean"]["l1"] == 0
 
 
 def test_seams_at_an_offset_of_any_size(tmp_path):
-    """R11: --offset 10^22 was a traceback: too large for numpy. Offsets count modulo the tile."""
+    """Offsets count modulo the tile, also those that are too large for NumPy."""
     a = save_all(tmp_path / "a", paintings(1))
     for offset, same in ((10**22, 10**22 % 16), (-(10**22), -(10**22) % 16), (-3, 13), (16, 0)):
         found = [call("evaluate", "seams", a, "--tile", 16, "--offset", given) for given in (offset, same)]
@@ -741,7 +776,6 @@ def test_seams_at_an_offset_of_any_size(tmp_path):
     "line", ["evaluate seams a\0b --tile 8", "report a\0b", "split --dir a --output_dir a\0b", "fix_copies --source \0"]
 )
 def test_a_nul_character_in_an_argument(line):
-    """R11: it was a traceback, ValueError: embedded null byte."""
     assert "NUL" in fails(*line.split(" "))
 
 

@@ -47,7 +47,7 @@ def test_stored_generators_are_recognised_and_exported_unchanged(name, script, f
 
 @pytest.mark.parametrize(("script", "norm", "size"), [("pix2pix", "instance", 64), ("cyclegan", "batch", 32)])
 def test_a_training_step_with_the_other_norm_is_that_of_pytorch(script, norm, size):
-    """W7: with a batch of 2, whose statistics batch norm shares, and the discriminators with the same norm."""
+    """With a batch of 2, whose statistics batch norm shares, and the discriminators with the same norm."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     differences = parity.compare_steps(script, size, 1, 8, n_blocks=1, calm=True, norm=norm, batch_size=2)[1]
     assert differences["losses"][0] < 1e-5 and differences["weights"][0] < 1e-4, differences

@@ -3,12 +3,15 @@
 import contextlib
 import importlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
+import filelock
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, save_image
@@ -39,10 +42,10 @@ def threads():
     signal.signal(signal.SIGTERM, handler)
 
 
-def process(*arguments, code=0, as_user=False):
+def process(*arguments, code=0, as_user=False, **options):
     """Runs the command, checks its exit code, gives (stdout, stderr). as_user: with processes."""
     if as_user:
-        done = subprocess.run(command(*arguments), capture_output=True, text=True)
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, **options)
     else:
         with threads():
             done = run_tool("process", *words(*arguments))
@@ -50,9 +53,9 @@ def process(*arguments, code=0, as_user=False):
     return done.stdout, done.stderr
 
 
-def fails(*arguments, code=2, as_user=False):
+def fails(*arguments, code=2, **options):
     """Runs a command that the user got wrong; gives its message, which has to be one line."""
-    _, message = process(*arguments, code=code, as_user=as_user)
+    _, message = process(*arguments, code=code, **options)
     assert_one_line(message)
     return message
 
@@ -266,6 +269,67 @@ def test_every_kind_of_image_is_read(inp, out):
         np.testing.assert_allclose(load(out / f"{name}.png"), pixels, atol=3 if name == "cmyk" else 0, err_msg=name)
 
 
+def test_dark_16_bit_images_are_warned_of_once(inp, out):
+    """Scaled as all others, though a camera of 12 bits leaves them nearly black."""
+    for name in "ab":
+        save(inp / f"{name}.png", Image.fromarray(np.full((8, 8), 4095, np.uint16)))
+    images = importlib.import_module("images")
+    images.WARNED.clear()
+    _, message = process("resize", inp, out, "--size", "8")
+    assert message.count("\n") == 1 and message.startswith(f"warning: {inp / 'a.png'}: ")
+    assert "4095 of 65535" in message
+    for name in "ab":
+        assert (load(out / f"{name}.png") == 16).all()
+
+
+@pytest.mark.parametrize("tag", ["unspecified", "absent"])
+def test_a_fourth_band_that_is_not_transparency_is_refused(inp, out, tag):
+    """Near infrared of a satellite, say: it is neither laid over white nor left out in silence."""
+    path = inp / "nir.tif"
+    save(path, np.full((8, 8, 4), 100, np.uint8))
+    transparent = path.read_bytes()
+    extra_samples = b"\x52\x01\x03\x00\x01\x00\x00\x00\x02"  # the tag 338: one short, 2 for alpha
+    assert transparent.count(extra_samples) == 1
+    other = extra_samples[:-1] + b"\x00" if tag == "unspecified" else b"\xf0\xff" + extra_samples[2:]
+    path.write_bytes(transparent.replace(extra_samples, other))
+    assert f"{path}: its fourth band is not transparency" in fails("resize", inp, out, code=1)
+    assert list(out.iterdir()) == []
+    path.write_bytes(transparent)
+    process("resize", inp, out, "--size", "8")
+    assert (load(out / "nir.png") == 194).all()  # 100 over white, opaque to 100 / 255
+
+
+@pytest.mark.parametrize("other", ["NFC", "NFD"])
+def test_combine_matches_names_however_their_unicode_is_composed(inp, out, tmp_path, other):
+    """macOS may write the é of a name as two characters, other systems write it as one."""
+    name = "été 2"
+    first = unicodedata.normalize("NFD" if other == "NFC" else "NFC", name)
+    second = unicodedata.normalize(other, name)
+    assert first != second
+    save(inp / f"{first}.png", noise(8, 8))
+    save(tmp_path / "b" / f"{second}.png", noise(8, 8))
+    said, _ = process("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "1 made" in said
+    assert [path.name for path in out.iterdir()] == [unicodedata.normalize("NFC", f"{name}.png")]
+    save(inp / f"{second}.jpg", noise(8, 8))
+    assert "would both become" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+
+
+def test_long_names_are_shortened_and_stay_apart(inp, out, tmp_path):
+    """A result has more in its name than its source, and no file system takes over 255 bytes."""
+    names = ["x" * 250 + end for end in "12"] + ["ü" * 100, "short"]
+    for name in names:
+        save(inp / f"{name}.png", noise(8, 8))
+        save(tmp_path / "b" / f"{name}.bmp", noise(8, 8))
+    for _ in range(2):  # the second run finds all of them
+        said, _ = process("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "0 made, 4 there already" in said
+    made = sorted(path.name for path in out.iterdir())
+    assert len(made) == 4 and made[0] == "short.png"
+    assert max(len(os.fsencode(name)) for name in made) <= 184
+    assert sum(name.startswith("x" * 150) and "~" in name for name in made) == 2
+
+
 def test_jpeg_output(inp, out):
     save(inp / "a.png", np.full((32, 32, 3), (200, 30, 60)))
     process("resize", inp, out, "--size", "32", "--format", "jpg")
@@ -307,14 +371,16 @@ def test_stopped_in_the_middle_leaves_whole_images_and_goes_on(inp, out, sent):
     _, message = running.communicate(timeout=20)  # returns when the workers too have closed stderr
     assert running.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
     assert "Traceback" not in message
-    made = list(out.iterdir())
+    made = [path for path in out.iterdir() if path.name != ".process.lock"]
     assert 2 <= len(made) < 60
+    assert sent == signal.SIGKILL or len(made) == len(list(out.iterdir()))
     for path in made:
         assert load(path).shape == (700, 700, 3)  # whole, and nothing else lies there
     for number in range(10, 60):
         (inp / f"{number}.bmp").unlink()
     process("resize", inp, out, "--size", "700")
     assert {f"{number}.png" for number in range(10)} <= {path.name for path in out.iterdir()}
+    assert all(path.suffix == ".png" for path in out.iterdir())
 
 
 def test_killed_amid_a_file_leaves_nothing_under_its_name(inp, out):
@@ -322,7 +388,7 @@ def test_killed_amid_a_file_leaves_nothing_under_its_name(inp, out):
     running = subprocess.Popen(
         command("resize", inp, out, "--size", "2500"), stderr=subprocess.DEVNULL, start_new_session=True
     )
-    while not out.exists() or not any(path.stat().st_size for path in out.iterdir()):
+    while not any(path.stat().st_size for path in out.glob(".a.png.*.part")):
         assert running.poll() is None
         time.sleep(0.001)
     os.killpg(running.pid, signal.SIGKILL)  # the worker too
@@ -331,6 +397,29 @@ def test_killed_amid_a_file_leaves_nothing_under_its_name(inp, out):
     process("resize", inp, out, "--size", "2500")
     assert [path.name for path in out.iterdir()] == ["a.png"]  # the remains are cleared away
     assert load(out / "a.png").shape == (2500, 2500, 3)
+
+
+def test_a_folder_is_written_by_one_run_at_a_time(inp, out):
+    """And the lock of a run that was killed keeps nobody out."""
+    save(inp / "a.png", noise(8, 8))
+    out.mkdir()
+    with filelock.FileLock(out / ".process.lock"):
+        message = fails("resize", inp, out)
+        assert f"another process.py writes to {out}" in message and "--output_dir" in message
+        assert not list(out.glob("*.png"))
+    (out / ".process.lock").touch()
+    process("resize", inp, out)
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+
+
+def test_only_its_own_remains_are_removed(inp, out):
+    save(inp / "a.png", noise(8, 8))
+    out.mkdir()
+    for name in (".a.png.123.part", ".b.png.123.part", ".a.part", "a.png.part", ".process.part"):
+        (out / name).write_text("half")
+    process("resize", inp, out)
+    left = {"a.png", ".b.png.123.part", ".a.part", "a.png.part", ".process.part"}
+    assert {path.name for path in out.iterdir()} == left
 
 
 def test_workers_give_the_same_pixels(inp, out, tmp_path):
@@ -426,10 +515,16 @@ def test_wrong_folders(inp, out, tmp_path):
     assert not out.exists()
 
 
-def test_output_that_cannot_be_written(inp):
-    """/proc/self/fd is a folder in which nobody, not even root, can make a file."""
-    save(inp / "a.png", noise(8, 8))
-    assert "cannot write /proc/self/fd/a.png" in fails("resize", inp, "/proc/self/fd", as_user=True)
+def test_output_that_cannot_be_written(inp, out):
+    """A file of more bytes than are allowed stands for a full disk: it is named, and nothing of it is left."""
+    save(inp / "a.png", noise(64, 64))
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    message = fails("resize", inp, out, as_user=True, preexec_fn=limit)
+    assert f"cannot write {out / 'a.png'}: File too large" in message and "--output_dir" in message
+    assert list(out.iterdir()) == []
 
 
 def test_help_has_a_line_for_every_option():

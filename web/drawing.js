@@ -3,17 +3,17 @@ import {toImageData} from "./images.js";
 
 /** Copies only what two states of a canvas do not share, so that a long history stays small. */
 function changedArea(before, after) {
-  const {width, height} = before,
-    a = new Uint32Array(before.data.buffer),
-    b = new Uint32Array(after.data.buffer);
-  let top = height,
-    bottom = -1,
-    left = width,
-    right = -1;
+  const {width, height} = before;
+  const a = new Uint32Array(before.data.buffer);
+  const b = new Uint32Array(after.data.buffer);
+  let top = height;
+  let bottom = -1;
+  let left = width;
+  let right = -1;
   for (let i = 0; i < a.length; i++)
     if (a[i] !== b[i]) {
-      const x = i % width,
-        y = (i - x) / width;
+      const x = i % width;
+      const y = (i - x) / width;
       top = Math.min(top, y);
       bottom = y;
       left = Math.min(left, x);
@@ -42,8 +42,8 @@ export class Drawing {
 
   /** Adds what changed since `before` to the history. */
   commit(before, source = this.source) {
-    const after = this.pixels(),
-      previous = this.source;
+    const after = this.pixels();
+    const previous = this.source;
     this.source = source;
     if (before.width !== after.width || before.height !== after.height) {
       this.done.push({before: {pixels: before, source: previous}, after: {pixels: after, source}});
@@ -51,9 +51,9 @@ export class Drawing {
       const area = changedArea(before, after);
       if (!area) return;
       const part = pixels => {
-        const cut = new ImageData(area.width, area.height),
-          from = new Uint32Array(pixels.data.buffer),
-          to = new Uint32Array(cut.data.buffer);
+        const cut = new ImageData(area.width, area.height);
+        const from = new Uint32Array(pixels.data.buffer);
+        const to = new Uint32Array(cut.data.buffer);
         for (let y = 0; y < area.height; y++) {
           const start = (area.y + y) * pixels.width + area.x;
           to.set(from.subarray(start, start + area.width), y * area.width);
@@ -122,8 +122,8 @@ export class Drawing {
 
   move(x, y, pressure = 1) {
     if (!this.stroke) return;
-    const {context, stroke} = this,
-      erasing = this.tool === "eraser";
+    const {context, stroke} = this;
+    const erasing = this.tool === "eraser";
     const width = this.width * pressure * (erasing ? 2 : 1);
     context.fillStyle = context.strokeStyle = erasing ? this.paper : this.colour;
     if (this.tool === "rect" || this.tool === "line") context.putImageData(stroke.before, 0, 0);
@@ -155,14 +155,14 @@ export class Drawing {
       context.lineTo(x1, y1);
       return context.stroke();
     }
-    const radius = Math.max(0.5, width / 2),
-      steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0)));
+    const radius = Math.max(0.5, width / 2);
+    const steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0)));
     for (let i = 0; i <= steps; i++) {
-      const x = x0 + ((x1 - x0) * i) / steps,
-        y = y0 + ((y1 - y0) * i) / steps;
+      const x = x0 + ((x1 - x0) * i) / steps;
+      const y = y0 + ((y1 - y0) * i) / steps;
       for (let row = Math.ceil(y - radius - 0.5); row <= y + radius - 0.5; row++) {
-        const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2)),
-          left = Math.round(x - half);
+        const half = Math.sqrt(Math.max(0, radius ** 2 - (row + 0.5 - y) ** 2));
+        const left = Math.round(x - half);
         context.fillRect(left, row, Math.max(1, Math.round(x + half) - left), 1);
       }
     }
@@ -170,13 +170,13 @@ export class Drawing {
 
   /** Gives the area around a pixel the colour. Up to 32 levels of difference belong to it: JPEG examples are noisy. */
   fill(x, y) {
-    const image = this.pixels(),
-      {width, height, data} = image,
-      start = (y * width + x) * 4;
-    const from = data.slice(start, start + 3),
-      to = [1, 3, 5].map(i => parseInt(this.colour.slice(i, i + 2), 16));
-    const seen = new Uint8Array(width * height),
-      todo = [y * width + x];
+    const image = this.pixels();
+    const {width, height, data} = image;
+    const start = (y * width + x) * 4;
+    const from = data.slice(start, start + 3);
+    const to = [1, 3, 5].map(i => parseInt(this.colour.slice(i, i + 2), 16));
+    const seen = new Uint8Array(width * height);
+    const todo = [y * width + x];
     while (todo.length) {
       const at = todo.pop();
       if (seen[at]) continue;

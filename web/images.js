@@ -4,8 +4,8 @@ export const MOST_PIXELS = 16e6; // what canvases of every browser hold
 
 /** The pixels of a canvas. */
 export function readCanvas(canvas) {
-  const {width, height} = canvas,
-    rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+  const {width, height} = canvas;
+  const rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data;
   const data = new Uint8Array(height * width * 3);
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
     data[to++] = rgba[from];
@@ -46,8 +46,8 @@ export function grab(source, size, area = {x: 0, y: 0, ...size}) {
 /** A file => its image, upright, reduced to MOST_PIXELS. Throws if the browser cannot read it. */
 export async function readFile(file) {
   const bitmap = await createImageBitmap(file);
-  const {width, height} = bitmap,
-    scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
+  const {width, height} = bitmap;
+  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
   const size = {width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale))};
   const image = grab(bitmap, size, {x: 0, y: 0, width, height});
   bitmap.close();
@@ -64,8 +64,8 @@ export async function readUrl(url) {
 
 /** The largest area in the middle of `height` x `width` with an aspect (width / height). */
 export function middle(height, width, aspect) {
-  const w = Math.max(1, Math.min(width, Math.round(height * aspect))),
-    h = Math.max(1, Math.min(height, Math.round(width / aspect)));
+  const w = Math.max(1, Math.min(width, Math.round(height * aspect)));
+  const h = Math.max(1, Math.min(height, Math.round(width / aspect)));
   return {x: Math.floor((width - w) / 2), y: Math.floor((height - h) / 2), width: w, height: h};
 }
 
@@ -79,15 +79,21 @@ export function crop(image, {x, y, width, height}) {
   return {height, width, data};
 }
 
+/** The cubic kernel of Pillow, a = -0.5, at a distance x >= 0. */
+function cubic(x) {
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  if (x < 2) return ((-0.5 * x + 2.5) * x - 4) * x + 2;
+  return 0;
+}
+
 /** Where each of `size` pixels looks at `from` pixels, with what weights: as Pillow's bicubic does. */
 function bicubic(from, size) {
-  const scale = from / size,
-    stretch = Math.max(1, scale),
-    support = 2 * stretch;
-  const cubic = x => (x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0);
+  const scale = from / size;
+  const stretch = Math.max(1, scale);
+  const support = 2 * stretch;
   return Array.from({length: size}, (_, i) => {
-    const centre = (i + 0.5) * scale,
-      start = Math.max(0, Math.floor(centre - support + 0.5));
+    const centre = (i + 0.5) * scale;
+    const start = Math.max(0, Math.floor(centre - support + 0.5));
     const length = Math.min(from, Math.floor(centre + support + 0.5)) - start;
     const weights = Array.from({length}, (_, k) => cubic(Math.abs((start + k - centre + 0.5) / stretch)));
     const sum = weights.reduce((a, b) => a + b);
@@ -98,15 +104,15 @@ function bicubic(from, size) {
 /** Resizes as Pillow does, and so as training and test do: first the rows, then the columns, 8 bits between. */
 export function resize(image, [height, width]) {
   if (image.width !== width) {
-    const data = new Uint8ClampedArray(image.height * width * 3),
-      looks = bicubic(image.width, width);
+    const data = new Uint8ClampedArray(image.height * width * 3);
+    const looks = bicubic(image.width, width);
     for (let y = 0, to = 0; y < image.height; y++)
       for (let x = 0; x < width; x++) {
         const {start, weights} = looks[x];
-        let r = 0,
-          g = 0,
-          b = 0,
-          from = (y * image.width + start) * 3;
+        let r = 0;
+        let g = 0;
+        let b = 0;
+        let from = (y * image.width + start) * 3;
         for (const weight of weights) {
           r += weight * image.data[from++];
           g += weight * image.data[from++];
@@ -119,8 +125,8 @@ export function resize(image, [height, width]) {
     image = {height: image.height, width, data};
   }
   if (image.height !== height) {
-    const data = new Uint8ClampedArray(height * width * 3),
-      row = width * 3;
+    const data = new Uint8ClampedArray(height * width * 3);
+    const row = width * 3;
     bicubic(image.height, height).forEach(({start, weights}, y) => {
       const sums = new Float32Array(row);
       weights.forEach((weight, k) => {
@@ -149,8 +155,8 @@ export function toGrey(image) {
 
 /** Images of one height => one next to the other. */
 export function join(images) {
-  const height = images[0].height,
-    width = images.reduce((sum, image) => sum + image.width, 0);
+  const height = images[0].height;
+  const width = images.reduce((sum, image) => sum + image.width, 0);
   const data = new Uint8Array(height * width * 3);
   for (let y = 0, to = 0; y < height; y++)
     for (const image of images) {

@@ -7,8 +7,8 @@ const RELAXED_SIMD = new Uint8Array([
 
 function decode(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
-  const text = atob(base64),
-    data = new Uint8Array(text.length);
+  const text = atob(base64);
+  const data = new Uint8Array(text.length);
   for (let i = 0; i < data.length; i++) data[i] = text.charCodeAt(i);
   return data;
 }

@@ -3,8 +3,8 @@
 
 /** The index that reflection at both ends, without repeating them, gives for any position; as numpy's "reflect". */
 export function reflect(position, side) {
-  const period = Math.max(1, 2 * side - 2),
-    index = ((position % period) + period) % period;
+  const period = Math.max(1, 2 * side - 2);
+  const index = ((position % period) + period) % period;
   return Math.min(index, period - index);
 }
 
@@ -26,8 +26,8 @@ export function cutWindow(image, top, left, height, width) {
 
 /** The windows along a side: their starts, and the weights of their pixels, which add up to 1 at every place. */
 function cover(side, length, overlap) {
-  const shared = Math.round(length * overlap),
-    starts = [];
+  const shared = Math.round(length * overlap);
+  const starts = [];
   for (let start = 0; start === 0 || start < side - shared; start += length - shared) starts.push(start);
   const ramp = Array.from({length}, (_, i) => Math.sin((Math.min(1, (i + 0.5) / shared) * Math.PI) / 2) ** 2);
   const window = ramp.map((value, i) => value * ramp[length - 1 - i]);
@@ -46,18 +46,18 @@ export async function translateWindows(run, image, [height, width], overlap, rep
     const out = await run((whole ? image : cutWindow(image, 0, 0, height, width)).data);
     return whole ? {...image, data: out} : cutWindow({height, width, data: out}, 0, 0, image.height, image.width);
   }
-  const rows = cover(image.height, height, overlap),
-    columns = cover(image.width, width, overlap);
-  const right = columns.starts.at(-1) + width,
-    data = new Uint8Array(image.height * image.width * 3);
+  const rows = cover(image.height, height, overlap);
+  const columns = cover(image.width, width, overlap);
+  const right = columns.starts.at(-1) + width;
+  const data = new Uint8Array(image.height * image.width * 3);
   let band = new Float32Array(height * right * 3); // the rows that windows are added to
   const total = rows.starts.length * columns.starts.length;
   for (let i = 0; i < rows.starts.length; i++) {
-    const top = rows.starts[i],
-      next = rows.starts[i + 1] ?? top + height;
+    const top = rows.starts[i];
+    const next = rows.starts[i + 1] ?? top + height;
     for (let j = 0; j < columns.starts.length; j++) {
-      const left = columns.starts[j],
-        out = await run(cutWindow(image, top, left, height, width).data);
+      const left = columns.starts[j];
+      const out = await run(cutWindow(image, top, left, height, width).data);
       for (let y = 0, from = 0; y < height; y++) {
         let to = (y * right + left) * 3;
         for (let x = 0; x < width; x++) {
@@ -70,8 +70,8 @@ export async function translateWindows(run, image, [height, width], overlap, rep
       if (!(await report(i * columns.starts.length + j + 1, total))) return null;
     }
     for (let y = top; y < Math.min(next, image.height); y++) {
-      const from = (y - top) * right * 3,
-        to = y * image.width * 3;
+      const from = (y - top) * right * 3;
+      const to = y * image.width * 3;
       for (let k = 0; k < image.width * 3; k++) data[to + k] = Math.round(band[from + k]);
     }
     const rest = band.subarray((next - top) * right * 3);

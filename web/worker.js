@@ -42,8 +42,8 @@ async function start({wasm, file, accelerator, check}) {
   model = await loadAndCompile(file, {accelerator});
   if (accelerator === "webgpu" && !model.isFullyAccelerated) throw new Error("not all of the network runs on the GPU");
   const output = await run(check.input);
-  let sum = 0,
-    most = 0;
+  let sum = 0;
+  let most = 0;
   for (let i = 0; i < output.length; i++) {
     const difference = Math.abs(output[i] - check.output[i]);
     sum += difference;
@@ -67,8 +67,8 @@ async function answer(data) {
       settings = data.start.settings;
       return postMessage({ready: await start(data.start)});
     }
-    const {id, image} = data,
-      begin = performance.now();
+    const {id, image} = data;
+    const begin = performance.now();
     const report = async (done, total) => {
       postMessage({id, done, total});
       await breath();
