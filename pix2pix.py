@@ -1435,6 +1435,7 @@ def main(argv, algorithm):
     args = None
     try:
         prepare_streams()
+        check_working_directory()
         values = copy.deepcopy(FLAGS)
         unused = values(argv)[1:]
         if values.help:
@@ -1488,6 +1489,14 @@ def prepare_streams():
             stream.reconfigure(errors="backslashreplace")
 
 
+def check_working_directory():
+    """Raises UserError if the working directory has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory has been removed: change to another one") from None
+
+
 def turn_off(stream):
     """Sends what is still to be printed nowhere, or Python would complain at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -1527,24 +1536,10 @@ def explain(error, args):
 
 def explain_os_error(error, args):
     """What a user can do about a file that cannot be read or written."""
-    if not is_there(os.curdir):
-        return "the working directory has been removed: change to another one"
     place = error.filename or "stdout"
     if args and re.match(r"part-\d+-|training\.lock", os.path.basename(str(place))):
         place = args.output_dir  # the user knows the folder, not these files in it
     return f"{place}: {error.strerror}; free some space or choose another --output_dir"
-
-
-def is_there(folder):
-    """Whether a folder has not been removed while programs are in it."""
-    try:
-        os.listdir(folder)
-        os.getcwd()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def show_help(values):

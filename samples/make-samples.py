@@ -27,7 +27,7 @@ AVERAGED = 3  # and so many of its pixels are averaged to one, so that edges are
 # The 12 classes of CMP Facades in the colours they have in the pix2pix data set. background is sky
 # and street, cornice
 # the hood over one window, molding a band across the whole facade.
-PALETTE = json.loads(Path(__file__).with_name("facades.json").read_text())
+PALETTE = json.loads(Path(__file__).with_name("facades.json").read_text(encoding="utf-8"))
 CLASSES = list(PALETTE)
 
 

@@ -282,23 +282,6 @@ def test_dark_16_bit_images_are_warned_of_once(inp, out):
         assert (load(out / f"{name}.png") == 16).all()
 
 
-@pytest.mark.parametrize("tag", ["unspecified", "absent"])
-def test_a_fourth_band_that_is_not_transparency_is_refused(inp, out, tag):
-    """Near infrared of a satellite, say: it is neither laid over white nor left out in silence."""
-    path = inp / "nir.tif"
-    save(path, np.full((8, 8, 4), 100, np.uint8))
-    transparent = path.read_bytes()
-    extra_samples = b"\x52\x01\x03\x00\x01\x00\x00\x00\x02"  # the tag 338: one short, 2 for alpha
-    assert transparent.count(extra_samples) == 1
-    other = extra_samples[:-1] + b"\x00" if tag == "unspecified" else b"\xf0\xff" + extra_samples[2:]
-    path.write_bytes(transparent.replace(extra_samples, other))
-    assert f"{path}: its fourth band is not transparency" in fails("resize", inp, out, code=1)
-    assert list(out.iterdir()) == []
-    path.write_bytes(transparent)
-    process("resize", inp, out, "--size", "8")
-    assert (load(out / "nir.png") == 194).all()  # 100 over white, opaque to 100 / 255
-
-
 @pytest.mark.parametrize("other", ["NFC", "NFD"])
 def test_combine_matches_names_however_their_unicode_is_composed(inp, out, tmp_path, other):
     """macOS may write the é of a name as two characters, other systems write it as one."""

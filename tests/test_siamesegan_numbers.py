@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import SCRIPTS, paint, pngs, save_image
+from PIL import Image
 from reference.parity import draw_images
 
 import siamesegan
@@ -169,7 +170,7 @@ def test_a_step_is_that_of_the_formulas(combo, patch_weight):
     """Losses, and the weights of all networks after a step, from formulas written out again."""
     weights = {"gan_weight": 0.7, "content_weight": 3.0, "overlap_weight": 20.0, "patch_weight": patch_weight}
     model = make_model(combo=combo, margin=1.5, **weights)
-    G, D = model.generator, model.discriminator
+    G, D = model.generator, model.networks["discriminator"]
     real_A, real_B = tf.constant(draw_images(7, 3, 64, 64, 3)), tf.constant(draw_images(8, 3, 64, 64, 3))
     for layer in D.layers:
         if hasattr(layer, "u"):  # start the power iteration where it converges to
@@ -241,8 +242,14 @@ def test_each_network_learns_at_its_own_rate_only(rates):
         ((100, 100), 640, (128, 128)),
     ],
 )
-def test_reduced_size(size, train_size, expected):
-    assert tuple(siamesegan.reduced_size(tf.constant(size), train_size, 128).numpy()) == expected
+def test_images_are_reduced_in_one_step(tmp_path, size, train_size, expected):
+    """Bicubically, from the pixels of the file."""
+    image = paint(*size, 0)
+    path = save_image(tmp_path / "1.png", image, compress_level=1)
+    reduced = siamesegan.read_reduced(path, train_size, 128)
+    assert reduced.dtype == np.uint8 and reduced.shape == (*expected, 3)
+    in_pillow = Image.fromarray(image).resize(expected[::-1], Image.Resampling.BICUBIC)
+    assert np.abs(reduced - np.asarray(in_pillow).astype(int)).max() <= 1
 
 
 CROPS = {"crop": 64, "train_size": 0, "crops_per_image": 4, "min_contrast": 0, "cache_images": 500, "batch_size": 2}
@@ -295,16 +302,16 @@ def test_any_step_can_be_the_first(images, cache_images):
 @pytest.mark.parametrize(("cache_images", "reads"), [(500, 5), (2, 20)])
 def test_images_are_decoded_once_not_for_each_crop(images, monkeypatch, cache_images, reads):
     """For 80 crops: each of the five images once or, with two at a time, once for every four crops."""
-    count, load = [], siamesegan.load_image
+    paths, read = [], siamesegan.read_reduced
 
-    def counted(path):
-        image = load(path)
-        with tf.control_dependencies([tf.py_function(lambda: count.append(1), [], [])]):
-            return tf.identity(image)
+    def counted(path, *sizes):
+        paths.append(path)
+        return read(path, *sizes)
 
-    monkeypatch.setattr(siamesegan, "load_image", counted)
+    monkeypatch.setattr(siamesegan, "read_reduced", counted)
     take(images, 40, cache_images=cache_images)
-    assert reads <= len(count) <= reads + 8  # some are read ahead
+    assert set(paths) == set(map(str, images))
+    assert reads <= len(paths) <= reads + 8  # some are read ahead
 
 
 def test_crops_without_contrast_are_drawn_again(tmp_path):

@@ -1,7 +1,6 @@
 """tools/translate.py: the pixels of --mode test, shards, what a stop or an error leaves, videos; docs/scale.md."""
 
 import contextlib
-import fcntl
 import functools
 import importlib
 import itertools
@@ -14,14 +13,16 @@ import sys
 import threading
 import time
 import types
+from fractions import Fraction
 
+import filelock
 import numpy as np
 import pytest
 from conftest import ROOT, SCRIPTS, each_training, once, paint, pngs, read_png, save_image, truncate
 from PIL import Image
 from run_tool import fails, run_tool
 
-translate = importlib.import_module("translate")
+common, translate, video = map(importlib.import_module, ("common", "translate", "video"))
 SIZES = [(64, 64), (40, 100), (150, 70)]
 
 
@@ -41,7 +42,8 @@ def network(tmp_path_factory):
             weight.assign(weight * 4)  # stronger than at the start, so that images have contrasts
         manager = tf.train.CheckpointManager(tf.train.Checkpoint(**weights), folder, 3, checkpoint_name="model")
         manager.save(checkpoint_number=1)
-        (folder / "options.json").write_text(json.dumps({"script": name, **vars(model.args)}))
+        options = {"script": name, **script.module.saved_options(model.args)}
+        (folder / "options.json").write_text(json.dumps(options))
         return folder
 
     return make
@@ -50,8 +52,16 @@ def network(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def models_are_kept():
     """A model that was made once, with its traces, serves all runs with the same options."""
+    made = {}
+
+    def load_trained(checkpoint, output_dir=None, **options):
+        key = (str(checkpoint), *sorted(options.items()))
+        if key not in made:
+            made[key] = common.load_trained(checkpoint, output_dir=output_dir, **options)
+        return made[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translate, "load_model", functools.cache(translate.load_model))
+        patch.setattr(translate, "load_trained", load_trained)
         yield
 
 
@@ -184,6 +194,41 @@ def test_folders_neighbours_and_lists(network, tmp_path):
     assert files(tmp_path / "cwd") == files(tmp_path / "list")
 
 
+NAMES_THAT_MEET = {  # without their extension; each list with the names of the translations
+    "an extension": (["a.jpg", "a.bmp"], ["a.jpg.png", "a.bmp.png"]),
+    "a name within a name": (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg.png", "a.png.png", "a.jpg.png.png"]),
+    "a name that is another's target": (["b.jpg.png", "b.jpg"], ["b.jpg.png.png", "b.png"]),
+    "case": (["a.Jpg", "a.Png"], ["a.Jpg.png", "a.Png.png"]),
+    "none": (["a.jpg", "b.png", "c.d.png"], ["a.png", "b.png", "c.d.png"]),
+}
+
+
+@pytest.mark.parametrize("names, targets", NAMES_THAT_MEET.values(), ids=NAMES_THAT_MEET)
+def test_no_two_images_have_one_target(network, tmp_path, names, targets):
+    """And each gets the same one, whichever shard or list it is in."""
+    kinds = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP"}
+    for seed, name in enumerate(names):
+        save_image(tmp_path / "in" / name, paint(32, 32, seed), format=kinds[os.path.splitext(name)[1].lower()])
+    run(network("siamesegan"), tmp_path / "in", "--output_dir", tmp_path / "all")
+    whole = files(tmp_path / "all")
+    assert sorted(whole) == sorted(targets) and len(set(whole.values())) == len(names)
+    for name, target in zip(names, targets, strict=True):
+        run(network("siamesegan"), tmp_path / "in" / name, "--output_dir", tmp_path / name)
+        assert files(tmp_path / name) == {target: whole[target]}
+
+
+def test_long_names_are_shortened_and_stay_apart(network, tmp_path):
+    names = ["x" * 250 + end for end in "12"] + ["ü" * 120]
+    for seed, name in enumerate(names):
+        save_image(tmp_path / "in" / f"{name}.png", paint(32, 32, seed))
+    for flags in ([], ["--skip_existing"]):
+        out = run(network("siamesegan"), tmp_path / "in", "--output_dir", tmp_path / "out", *flags).stdout
+    assert "0 images, 3 there already" in out
+    made = [os.fsencode(name) for name in files(tmp_path / "out")]
+    assert len(made) == 3 and max(map(len, made)) <= 184
+    assert sum(name.startswith(b"x" * 150) for name in made) == 2
+
+
 def test_shards_together_are_one_run(network, photos, tmp_path):
     run(network("cyclegan"), photos, "--output_dir", tmp_path / "one")
     shards = {number: tmp_path / str(number) for number in (1, 2, 3)}
@@ -231,7 +276,7 @@ def test_skip_existing_makes_only_what_is_missing(network, photos, tmp_path):
         (tmp_path / name).unlink()
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     out = run(*command, "--skip_existing").stdout
-    assert "2 images, 5 there already" in out
+    assert re.search(r"^done: 2 images, 5 there already, [\d.]+ per second; see ", out, re.MULTILINE)
     assert files(tmp_path) == whole
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     assert before == {name: after[name] for name in before}
@@ -244,11 +289,10 @@ def test_a_shard_is_written_by_one_run_at_a_time(network, photos, tmp_path):
     folder.mkdir()
     (folder / "half.png").write_bytes(b"half")
     command = [network("siamesegan"), photos, "--output_dir", tmp_path, "--shard"]
-    lock = os.open(folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    assert "shard 1/2" in fails(run(*command, "1/2", code=2))
-    run(*command, "2/2")
-    os.close(lock)
+    with filelock.FileLock(f"{folder}.lock"):
+        assert "shard 1/2" in fails(run(*command, "1/2", code=2))
+        assert (folder / "half.png").exists()
+        run(*command, "2/2")
     run(*command, "1/2")
     assert len(files(tmp_path)) == 7 and not list(tmp_path.glob(".*"))
 
@@ -348,18 +392,19 @@ def test_bounded_and_complete(monkeypatch, sizes, batch_size, memory):
         shapes.append(images.shape)
         return images + 1
 
-    progress = types.SimpleNamespace(update=lambda count=1: None)
-    done, skipped, failed = translate.translate_all(source, network, batch_size, progress)
-    assert (done, skipped) == (80, 10) and sorted(source.written) == [i for i in range(100) if i % 10 not in (7, 8)]
-    assert failed == dict.fromkeys(range(7, 100, 10), "seven")
+    counts = []
+    progress = types.SimpleNamespace(update=lambda count=1: counts.append(count))
+    pipeline = translate.Pipeline(source, network, batch_size, progress)
+    pipeline.run()
+    assert (pipeline.done, pipeline.skipped, sum(counts)) == (80, 10, 90)
+    assert sorted(source.written) == [i for i in range(100) if i % 10 not in (7, 8)]
+    assert pipeline.failed == dict.fromkeys(range(7, 100, 10), "seven")
     assert ({shape[0] for shape in shapes} <= {1, batch_size} and (batch_size, 8, 8, 3) in shapes) or sizes == 40
     ahead = batch_size + 3 if memory > 600 else 3
     assert source.most <= 2 * (ahead + 1) + 4 * batch_size + batch_size + 3
 
 
 def test_names_are_not_held_in_memory(tmp_path):
-    names = translate.names_listed("/dev/stdin") and (f"{number}.png" for number in itertools.count())
-    assert next(iter(names)) == "0.png"
     listing = tmp_path / "pipe"
     os.mkfifo(listing)
     writer = subprocess.Popen(["bash", "-c", f"yes name.png > {listing}"])  # never ends
@@ -390,7 +435,7 @@ def make_clip(ffmpeg, path, size="96x64", rate="30000/1001", seconds=1, sound=Tr
 
 def frames_of(ffmpeg, path):
     """uint8 [n, h, w, 3]."""
-    info = importlib.import_module("video").describe(path)
+    info = video.describe(path)
     command = [ffmpeg, "-v", "error", "-i", str(path), "-f", "image2pipe", "-c:v", "ppm", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     width, height = map(int, raw.split(b"\n", 2)[1].split())
@@ -406,7 +451,7 @@ def test_a_video_keeps_rate_size_and_sound(ffmpeg, network, tmp_path):
     info, found = frames_of(ffmpeg, tmp_path / "out" / "clip.mp4")
     _, frames = frames_of(ffmpeg, clip)
     assert (str(info.rate), info.sound, found.shape) == ("30000/1001", "aac", (30, 64, 97, 3))
-    _, model = translate.load_model(str(network("siamesegan")))
+    _, model = common.load_trained(network("siamesegan"), input_dir=".", output_dir=tmp_path)
     expected = model.translate_images(frames, "AtoB")
     near, far = (np.abs(found.astype(int) - other).mean() for other in (expected, frames))
     assert near < 2.5 and far > 1.6 * near, (near, far)
@@ -419,6 +464,26 @@ def test_a_video_keeps_rate_size_and_sound(ffmpeg, network, tmp_path):
     assert (tmp_path / "part" / "clip.mp4").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    "printed, rate",
+    [
+        ("25 fps, 25 tbr", Fraction(25)),
+        ("29.97 fps, 29.97 tbr", Fraction(30000, 1001)),
+        ("23.98 fps", Fraction(24000, 1001)),
+        ("12.5 fps", Fraction(25, 2)),
+        ("30 tbr", Fraction(30)),
+    ],
+)
+def test_the_frame_rate_that_ffmpeg_prints(printed, rate):
+    assert video.find_rate("a.mp4", f"h264, yuv420p, 96x64, 10 kb/s, {printed}, 90k tbn") == rate
+
+
+@pytest.mark.parametrize("printed", ["90k tbn", "0 fps, 90k tbn"])
+def test_a_video_without_a_frame_rate(printed):
+    with pytest.raises(common.UserError, match="does not say its frame rate"):
+        video.find_rate("a.mp4", f"h264, yuv420p, 96x64, {printed}")
+
+
 def test_rotated_and_varying_videos(ffmpeg, network, tmp_path):
     plain = make_clip(ffmpeg, tmp_path / "plain.mp4", sound=False)
     turned, varying = tmp_path / "turned.mp4", tmp_path / "varying.mp4"
@@ -429,7 +494,7 @@ def test_rotated_and_varying_videos(ffmpeg, network, tmp_path):
         run(network("siamesegan"), clip, "--output_dir", tmp_path / "out")
     info, found = frames_of(ffmpeg, tmp_path / "out" / "turned.mp4")
     assert found.shape == (30, 96, 64, 3) and info.sound is None
-    before, after = (translate.video.describe(path) for path in (varying, tmp_path / "out" / "varying.mp4"))
+    before, after = (video.describe(path) for path in (varying, tmp_path / "out" / "varying.mp4"))
     assert abs(before.seconds - after.seconds) < 0.2 and abs(before.rate - after.rate) < 0.01
 
 
@@ -514,7 +579,7 @@ def test_recipe_for_ray(network, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(data=types.SimpleNamespace(
         read_images=lambda *paths, **options: data)))  # fmt: skip
     monkeypatch.chdir(ROOT)
-    exec(recipe.replace("horse2zebra_train", str(network("cyclegan"))), {})
+    exec(re.sub(r"horse2zebra\w*_train", str(network("cyclegan")), recipe), {})
     run(network("cyclegan"), photos, "--output_dir", tmp_path)
     for row in data.rows:
         np.testing.assert_array_equal(row["image"], read_png(tmp_path / row["path"]))

@@ -34,6 +34,8 @@ def run(main):
     """Calls main() and ends the process as a command should: an error is one line on stderr and
     exit code 2."""
     try:
+        prepare_streams()
+        check_working_directory()
         if "\0" in "".join(sys.argv):  # open() and the like would raise ValueError
             raise UserError("a NUL character in the command line, which no name of a file can hold")
         sys.exit(main())
@@ -43,6 +45,25 @@ def run(main):
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def prepare_streams():
+    """Opens streams that were closed, as after `>&-`. Lets terminals that know only ASCII show
+    other letters as escapes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):  # a GUI may have replaced it
+            stream.reconfigure(errors="backslashreplace")
+
+
+def check_working_directory():
+    """Raises UserError if the working directory has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory has been removed: change to another one") from None
 
 
 def load_algorithm(name):

@@ -172,11 +172,25 @@ def state_of(archive):
 
 
 def read_state(archive):
+    """The state of a download as a dict; empty, so that it starts over, if it was cut short by a
+    crash."""
     try:
-        return json.loads(state_of(archive).read_text())
-    # ValueError: cut short by a crash; then the download starts over
-    except (FileNotFoundError, ValueError):
+        state = json.loads(state_of(archive).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return state if isinstance(state, dict) else {}
+
+
+def read_marker(folder):
+    """Where a folder that this tool completed came from: a dict with "url" and "sha256"."""
+    try:
+        made = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return {name: str(made[name]) for name in ("url", "sha256")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(
+            f"{folder / MARKER} is damaged, so that nothing says whether {folder} is complete: "
+            "move or remove the folder"
+        ) from None
 
 
 def fetch(url, archive, retries):
@@ -192,7 +206,8 @@ def fetch(url, archive, retries):
             print(f"{error}; trying again in {2**tried} s", file=sys.stderr)
             time.sleep(2**tried)
     os.replace(partial, archive)
-    state_of(archive).write_text(json.dumps(read_state(archive) | {"complete": True}))
+    state = read_state(archive) | {"complete": True}
+    state_of(archive).write_text(json.dumps(state), encoding="utf-8")
 
 
 def open_url(url, headers):
@@ -237,7 +252,7 @@ def transfer(url, archive, partial):
         return
     headers = {"User-Agent": "download-dataset.py", "Accept-Encoding": "identity"}
     # without a validator the file may have changed: start over
-    resuming = have and size and known["validator"]
+    resuming = have and size and known.get("validator")
     if resuming:
         headers |= {"Range": f"bytes={have}-", "If-Range": known["validator"]}
     response = open_url(url, headers)
@@ -259,7 +274,7 @@ def transfer(url, archive, partial):
             # after the old part was emptied, so that a crash here cannot mix two versions
             if not have:
                 state = {"url": url, "validator": validator(response.headers), "size": size}
-                state_of(archive).write_text(json.dumps(state))
+                state_of(archive).write_text(json.dumps(state), encoding="utf-8")
             about = "size unknown" if size is None else f"{size / 1e6:.1f} MB"
             print(f"{'continuing' if have else 'downloading'} {url} ({about})", flush=True)
             copy_body(response, out, None if size is None else size - have)
@@ -587,7 +602,7 @@ def obtain(name, dataset, folder, args):
             )
         counts = {path.name: count(path) for path in sorted(content.iterdir())}
         marker = {"name": name, "url": url, "sha256": digest, "images": counts}
-        (content / MARKER).write_text(json.dumps(marker, indent=1))
+        (content / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         content.rename(folder)
     except (BadArchive, *BROKEN) as error:
         broken = f"{archive} is not a whole archive ({error}); is the address right?"
@@ -651,7 +666,7 @@ def main():
     dataset = lookup(args.name)
     folder = Path(args.output_dir) / args.name
     if (folder / MARKER).exists():
-        made = json.loads((folder / MARKER).read_text())
+        made = read_marker(folder)
         if args.sha256 not in (None, made["sha256"]):
             raise UserError(
                 f"{folder} exists, made from another archive (sha256 {made['sha256']}); move or "

@@ -108,11 +108,18 @@ def read_scores(folder):
     ):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read as JSON ({error}); remove it") from None
         if isinstance(content, dict):
-            scores |= content.get("mean", {}) | content.get("scores", {})
+            scores |= numbers_in(content.get("mean")) | numbers_in(content.get("scores"))
     return scores
+
+
+def numbers_in(values):
+    """The numbers of a dict; none of anything else, such as a file of another program."""
+    if not isinstance(values, dict):
+        return {}
+    return {name: value for name, value in values.items() if type(value) in (int, float)}
 
 
 def numbers_table(scores, names, same):

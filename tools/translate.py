@@ -522,7 +522,7 @@ def translate(args, unfinished):
             raise UserError(
                 "the network needs more memory: give a lower --batch_size or --tile_size"
             ) from None
-    seconds = time.perf_counter() - start
+    seconds = max(time.perf_counter() - start, 1e-9)  # a clock may stand still
     if args.video:
         pipeline.skipped = 0  # the end of the video counted as one
     if source.damage:
