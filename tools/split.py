@@ -143,44 +143,72 @@ def parse():
     return parser.parse_args()
 
 
+def find_parts(args):
+    """{folder name: paths} of the split that the command line asks for. Raises UserError."""
+    fractions = shares(args.train_frac, args.val_frac, args.test_frac, paired=not args.unpaired)
+    if not args.unpaired:
+        parts = split(images_for_training(args.dir), fractions, args.seed)
+        return {name: paths for name, paths in parts.items() if paths}
+    a, b = args.unpaired
+    if a.resolve() == b.resolve():
+        raise UserError(f"--unpaired {a} {b}: both are the same folder; give one for each domain")
+    domains = {}
+    for domain, folder in (("A", a), ("B", b)):
+        domains[domain] = split(images_for_training(folder), fractions, args.seed)
+    parts = {}
+    for name in ("train", "test"):
+        for domain in ("A", "B"):
+            if domains[domain][name]:
+                parts[f"{name}{domain}"] = domains[domain][name]
+    return parts
+
+
+def is_made(parts, output):
+    """Whether a folder holds this split and nothing else: files of the same names and sizes."""
+    wanted = {}
+    for name, paths in parts.items():
+        for path in paths:
+            wanted[Path(name, path.name)] = path.stat().st_size
+    there = {}
+    for path in output.rglob("*"):
+        if path.is_file():
+            there[path.relative_to(output)] = path.stat().st_size
+    return there == wanted
+
+
+def check_output(output, parts):
+    """Whether there is something to do. Raises UserError if the output folder is in the way."""
+    if not os.path.lexists(output):
+        return True
+    if output.is_dir() and not output.is_symlink():
+        if not any(output.iterdir()):
+            return True
+        if is_made(parts, output):
+            return False
+    raise UserError(
+        f"{output} exists and is not an empty folder; nothing was written: move it, or give "
+        "another --output_dir"
+    )
+
+
 def main():
     args = parse()
-    output = args.output_dir
-    fractions = shares(args.train_frac, args.val_frac, args.test_frac, paired=not args.unpaired)
-    is_new = not os.path.lexists(output)
-    is_empty = output.is_dir() and not output.is_symlink() and not any(output.iterdir())
-    if not is_new and not is_empty:
-        raise UserError(
-            f"{output} exists and is not an empty folder; nothing was written: move it, or give "
-            "another --output_dir"
-        )
-    if args.unpaired:
-        a, b = args.unpaired
-        if a.resolve() == b.resolve():
-            raise UserError(
-                f"--unpaired {a} {b}: both are the same folder; give one for each domain"
-            )
-        found = {"A": images_for_training(a), "B": images_for_training(b)}
-        domains = {domain: split(paths, fractions, args.seed) for domain, paths in found.items()}
-        parts = {
-            f"{name}{domain}": domains[domain][name]
-            for name in ("train", "test")
-            for domain in "AB"
-        }
-    else:
-        parts = split(images_for_training(args.dir), fractions, args.seed)
-    parts = {name: paths for name, paths in parts.items() if paths}
+    parts = find_parts(args)
+    counts = ", ".join(f"{len(paths)} {name}" for name, paths in parts.items())
+    if not check_output(args.output_dir, parts):
+        print(f"{args.output_dir}: {counts} (there already)")
+        return
     try:
-        place(parts, output, args.link)
+        place(parts, args.output_dir, args.link)
     except OSError as error:
         reason = error.strerror or error
         if error.errno == errno.EXDEV:
             reason = "a hard link cannot reach another disk; leave out --link"
         elif error.errno == errno.ENOSPC:
             reason = "the disk is full; make room, or use --link"
-        raise UserError(f"{error.filename or output}: {reason} (nothing was written)") from error
-    counts = ", ".join(f"{len(paths)} {name}" for name, paths in parts.items())
-    print(f"{output}: {counts} ({'linked' if args.link else 'copied'}, seed {args.seed})")
+        where = error.filename or args.output_dir
+        raise UserError(f"{where}: {reason} (nothing was written)") from error
+    print(f"{args.output_dir}: {counts} ({'linked' if args.link else 'copied'}, seed {args.seed})")
 
 
 if __name__ == "__main__":
