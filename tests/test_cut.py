@@ -152,6 +152,39 @@ def test_take_and_mirrored_take():
     expected = np.stack([image.reshape(35, 4)[where] for image, where in zip(maps, places.numpy(), strict=True)])
     np.testing.assert_array_equal(cut.take(maps, places), expected)
     np.testing.assert_array_equal(cut.take(maps[:, :, ::-1], places, mirror=True), expected)
+    for mirror, given in ((False, maps), (True, maps[:, :, ::-1])):
+        found = cut.take_all([given, 2 * given], [places, places[:, :4]], mirror)
+        np.testing.assert_array_equal(found[0], expected)
+        np.testing.assert_array_equal(found[1], 2 * expected[:, :4])
+
+
+def test_vectors_are_divided_by_their_lengths():
+    """As PyTorch's Normalize in the authors' code: those of nearly no length stay short, and have a gradient."""
+    vectors = tf.Variable([[3.0, 4.0], [0.0, 0.0], [3e-8, 4e-8]])
+    with tf.GradientTape() as tape:
+        units = cut.to_unit_length(vectors)
+    np.testing.assert_allclose(units, [[0.6, 0.8], [0, 0], [0.2, 4 / 15]], rtol=1e-4)
+    assert np.isfinite(tape.gradient(units, vectors)).all()
+
+
+def test_places_of_a_step_are_those_of_its_features():
+    """All different, new ones in each step and for each of the feature maps."""
+    model = make_model(batch_size=2)
+    maps = [np.zeros([4, 20, 30, 1], np.float32)] * 2 + [np.zeros([4, 3, 5, 1], np.float32)]
+    first, again, other = (model.draw_places(tf.constant(step, tf.int64), maps, 2) for step in (7, 7, 8))
+    assert [where.shape for where in first] == [(4, 256), (4, 256), (4, 15)]
+    for one, two, three in zip(first[:2], again, other, strict=False):
+        np.testing.assert_array_equal(one, two)
+        assert (one.numpy() != three.numpy()).any()
+        assert all(len(set(row)) == 256 for row in one.numpy().tolist())
+    assert (first[0].numpy() != first[1].numpy()).any()
+
+
+@pytest.mark.parametrize(("flag", "share"), [(False, 0.0), (True, 0.5)])
+def test_half_of_the_steps_mirror_their_inputs(flag, share):
+    model = make_model(flip_equivariance=flag)
+    mirrored = [bool(model.draw_mirror(tf.constant(step, tf.int64))) for step in range(400)]
+    assert abs(np.mean(mirrored) - share) < (0.1 if flag else 1e-9)
 
 
 # -------------------------------------------------------------------------------------------------------------- a step

@@ -151,7 +151,8 @@ def checkpoints(data_of, tmp_path_factory):
     folders = {kind: tmp_path_factory.mktemp("checkpoints") / f"{kind}_train" for kind in KINDS}
     for kind, folder in folders.items():
         args = SCRIPT.options(generator=kind, input_dir=str(data_of("ganilla")))
-        parity.load_tool().write_checkpoint(ganilla, vars(args), ganilla.Ganilla(args, training=False), folder)
+        model = ganilla.Ganilla(args, training=False)
+        parity.load_tool().write_checkpoint(ganilla, ganilla.saved_options(args), model, folder)
     return folders
 
 

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import io
 import json
+import pwd
 import re
 import shutil
 import sys
@@ -172,16 +173,8 @@ def test_direction_and_examples_are_chosen(trained_of, cache, tmp_path):
     for name in ("a", "b"):
         save_image(tmp_path / "mine" / f"{name}.png", paint(40, 40, ord(name)))
     for name, flags, expected in (("cyclegan", ["--which_direction", "BtoA"], "BtoA"), ("pix2pix", [], "AtoB")):
-        flags += [
-            "--quantize",
-            "none",
-            "--examples",
-            tmp_path / "mine",
-            "--output",
-            tmp_path / "a.html",
-            "--title",
-            "My </script> page",
-        ]
+        flags += ["--quantize", "none", "--examples", tmp_path / "mine"]
+        flags += ["--output", tmp_path / "a.html", "--title", "My </script> page"]
         assert run_tool("make_page", trained_of(name).folder, *flags).returncode == 0
         _, settings, _ = read_page(tmp_path / "a.html")
         assert settings["direction"] == expected and settings["name"] == "My </script> page"
@@ -218,8 +211,8 @@ def test_int8_that_is_wrong_gives_way_to_float16(script, trained, cache, tmp_pat
     message = fails(run_tool("make_page", *flags, "--quantize", "int8"), "--quantize int8", "take float16")
     assert re.search(r"by (2\.[5-9]|3\.0)\d of 255, over 1", message)
     assert (tmp_path / "a.html").read_bytes() == before
-    export = ["--mode", "export", "--checkpoint", trained.folder, "--export_format", "litert", "--quantize", "int8"]
-    assert "take float16" in script.fails(*export, "--output_dir", tmp_path / "e")
+    export = ["--format", "litert", "--quantize", "int8", "--output_dir", tmp_path / "e"]
+    fails(run_tool("export", trained.folder, *export), "take float16")
     assert list((tmp_path / "e").iterdir()) == []
     result = run_tool("make_page", *flags)
     assert result.returncode == 0 and "take float16\n" in result.stdout and "float16 weights" in result.stdout
@@ -369,6 +362,19 @@ def test_a_cache_that_cannot_be_written(npm, cache, tmp_path, monkeypatch):
     npm("exit 1")
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
     fails(run_tool("make_page", "any", "--output", tmp_path / "a.html"), "/proc/make-page", "XDG_CACHE_HOME")
+
+
+def test_without_a_home_there_is_no_cache(npm, tmp_path, monkeypatch):
+    """As in a container whose user has no entry in /etc/passwd."""
+
+    def unknown(_):
+        raise KeyError
+
+    npm("exit 1")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    fails(run_tool("make_page", "any", "--output", tmp_path / "a.html"), "HOME", "XDG_CACHE_HOME", "no home folder")
 
 
 def test_the_runtime_is_fetched_once_and_a_damaged_copy_again(npm, cache, tmp_path):

@@ -1,5 +1,4 @@
-"""Downloads a data set by name: the pix2pix pairs, the CycleGAN sets (by tensorflow-datasets), the
-AnimeGAN styles.
+"""Downloads a data set by name: pix2pix pairs, CycleGAN sets, AnimeGAN styles.
 
     python tools/download-dataset.py --list
     python tools/download-dataset.py facades                  # -> facades/{train,val,test}

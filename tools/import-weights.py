@@ -1,5 +1,6 @@
-"""Converts weights of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT to a checkpoint, and a
-checkpoint to a .pth file.
+"""Converts .pth weights of the PyTorch originals to a checkpoint, and a checkpoint to a .pth file.
+
+Of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT:
 
     python tools/import-weights.py ab.pth ba.pth --script cyclegan --output_dir horse2zebra
     python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos

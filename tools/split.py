@@ -1,5 +1,4 @@
-"""Splits a folder of images into train, val and test, or two folders into trainA, trainB, testA and
-testB.
+"""Splits a folder of images into train, val and test, or two into trainA, trainB, testA, testB.
 
     python tools/split.py --dir pairs --output_dir facades --train_frac 0.8 --test_frac 0.1
     python tools/split.py --unpaired photos paintings --output_dir photo2painting --train_frac 0.9

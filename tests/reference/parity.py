@@ -300,12 +300,10 @@ def drawn_by(model, step, images):
     """What a training step of cut.py draws: the places of each feature, int64, and whether it mirrors its inputs."""
     import tensorflow as tf
 
-    module, seed = importlib.import_module("cut"), tf.constant([model.args.seed, step], tf.int64)
-    fold_in = functools.partial(tf.random.experimental.stateless_fold_in, seed)
-    mirror = model.args.flip_equivariance and float(tf.random.stateless_uniform([], fold_in(2))) < 0.5
-    maps = model.encode(tf.concat(tuple(images), 0) if model.args.nce_identity else images[0])
-    places = [module.random_places(256, feature, fold_in(3 + i)).numpy() for i, feature in enumerate(maps)]
-    return [where.astype(np.int64) for where in places], bool(mirror)
+    step = tf.constant(step, tf.int64)
+    inputs = np.concatenate(images) if model.args.nce_identity else images[0]
+    places = model.draw_places(step, model.encode(inputs), len(inputs) // len(images[0]))
+    return [where.numpy().astype(np.int64) for where in places], bool(model.draw_mirror(step))
 
 
 def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", batch_size=1):
@@ -329,7 +327,8 @@ def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", bat
         theirs = single.train_step(first, second, *drawn)
         with mock.patch.object(torch.Tensor, "float", lambda self: self):  # reference_torch.py rounds to float32
             truth = double.train_step(first.double(), second.double(), *drawn)
-        losses = model.train_step(tf.constant(step, tf.int64), tuple(tf.constant(image) for image in images)).numpy()
+        batch = tf.concat(list(images), -1) if script == "pix2pix" else tuple(tf.constant(image) for image in images)
+        losses = model.train_step(tf.constant(step, tf.int64), batch).numpy()
         ours = dict(zip(model.losses, losses, strict=True))
         for number, losses in enumerate((ours, theirs)):
             worst[number] = max(worst[number], *(abs(float(losses[name]) / truth[name] - 1) for name in truth))
