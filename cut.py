@@ -46,6 +46,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # another project may have chosen an
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if sys.stderr is None:  # as after `2>&-`, which would give its number 2 to the next file
     sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    os.dup2(sys.stderr.fileno(), 2)
 
 
 def has_avx():
@@ -1596,15 +1597,17 @@ def with_saved(values, saved, argv, algorithm):
         names = {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
     if values["max_steps"].present or values["max_epochs"].present:  # one given replaces both saved
         names -= {"max_steps", "max_epochs"}
+    folder = folder_of(values.checkpoint)
     options = []
-    for name, value in saved.items():
-        if name in names and value is not None:
-            options.append(f"--{name}={value}")
+    for name in names & set(saved):
+        if saved[name] is not None:
+            options.append(f"--{name}={saved[name]}")
+        elif FLAGS[name].default is not None:
+            raise UserError(f"options.json of {folder}: {name} has no value; put it back")
     both = copy.deepcopy(FLAGS)
     try:
         both([argv[0], *options])
     except flags.Error as error:
-        folder = folder_of(values.checkpoint)
         raise UserError(f"options.json of {folder}: {error}; put it back") from None
     both(argv)
     return both

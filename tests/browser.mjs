@@ -28,19 +28,28 @@ const browser = await puppeteer.launch({
     "browser.download.always_ask_before_handling_new_types": false,
   },
 });
-let page, log;
+let page;
+let log;
 
 async function open(url, {width = 1000, height = 760, phone = false, before = ""} = {}) {
   await page?.close();
   page = await browser.newPage();
   log = {console: [], errors: [], requests: []};
-  const {console: printed, errors, requests} = log;
-  page.on("console", message => printed.push(`${message.type()}: ${message.text()}`));
-  page.on("pageerror", error => errors.push(String(error)));
-  page.on("request", request => /^(data|blob):/.test(request.url()) || requests.push(request.url()));
-  await page.setViewport({width, height, ...(phone && name === "chrome" ? {isMobile: true, hasTouch: true} : {})});
+  record(page, log);
+  const viewport = {width, height};
+  if (phone && name === "chrome") Object.assign(viewport, {isMobile: true, hasTouch: true});
+  await page.setViewport(viewport);
   if (before) await page.evaluateOnNewDocument(before);
   await page.goto(url, {waitUntil: "domcontentloaded", timeout: 120000});
+}
+
+function record(page, log) {
+  page.on("console", message => log.console.push(`${message.type()}: ${message.text()}`));
+  page.on("pageerror", error => log.errors.push(String(error)));
+  page.on("request", request => {
+    const isInside = /^(data|blob):/.test(request.url());
+    if (!isInside) log.requests.push(request.url());
+  });
 }
 
 for await (const line of readline.createInterface({input: process.stdin})) {

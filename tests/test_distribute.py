@@ -1,4 +1,5 @@
-"""Several replicas and several workers: equal numbers, faults, what a user can get wrong; docs/distribute.md.
+"""Several replicas and several workers: equal numbers, faults, what a user can get wrong; tools/cluster.py, which starts
+workers; docs/distribute.md.
 
 Replicas need their own process, whose CPU is divided before TensorFlow starts: `measured` runs compute() there.
 """
@@ -6,6 +7,7 @@ Replicas need their own process, whose CPU is divided before TensorFlow starts: 
 import contextlib
 import copy
 import functools
+import importlib
 import json
 import os
 import pickle
@@ -31,6 +33,7 @@ from conftest import (
     save_pairs,
     tensors,
 )
+from run_tool import fails, run_tool
 
 STEPS = ["--seed", 3, "--max_steps", 3, "--display_freq", 0, "--lr", 0.002, "--decay_epochs", 0, "--save_freq", 1]
 SMALL = ["--ngf", 4, "--ndf", 4, "--crop_size", 32, "--scale_size", 36]
@@ -135,10 +138,16 @@ def check_replicas(measured, names, name):
         np.testing.assert_array_equal(first, second)
     one, two = (tensors(folder / f"{name}-{n}" / "model-1") for n in (1, 2))
     assert one.keys() == two.keys()
-    length = {key: np.linalg.norm(value) for key, value in one.items() if "optimizer" in key}
-    for key in length:  # biases before a norm have no gradient but rounding
-        longest = max(value for other, value in length.items() if other.split("/")[0] == key.split("/")[0])
-        assert np.linalg.norm(one[key] - two[key]) <= 1e-3 * (length[key] + longest), key
+    averages = {}  # {(optimizer, "momentums" or "velocities"): {key: length}}
+    for key, value in one.items():
+        optimizer, kind, *_ = key.split("/")
+        if kind in ("momentums", "velocities"):
+            averages.setdefault((optimizer, kind), {})[key] = np.linalg.norm(value)
+    assert len(averages) >= 4
+    for lengths in averages.values():  # biases before a norm have no gradient but rounding
+        longest = max(lengths.values())
+        for key, length in lengths.items():
+            assert np.linalg.norm(one[key] - two[key]) <= 1e-3 * (length + longest), key
     one, two = (tensors(folder / f"{name}-{n}" / "model-2") for n in (1, 2))
     for key in [key for key in one if key.startswith(("smoothed", "pool"))]:
         assert np.linalg.norm(one[key] - two[key]) <= 0.02 * np.linalg.norm(one[key]), key
@@ -189,13 +198,13 @@ def test_workers_have_the_parts_of_each_batch(tmp_path, cache_mb):
     """Of 2 workers with 2 replicas each; from a step on that is not the first."""
     module = SCRIPTS["pix2pix"].module
     paths = [str(path) for path in sorted(save_pairs(tmp_path, [f"{i}.png" for i in range(5)]).iterdir())]
-    flags = paths, module.load_pair, (36, 36), (32, 32), 4, True, 3, 2, cache_mb
+    flags = paths, module.read_pair, 6, (36, 36), (32, 32), 4, True, 3, 2, cache_mb
     whole = list(module.random_batches(*flags).take(2).as_numpy_iterator())
     parts = [list(module.random_batches(*flags, share).take(4).as_numpy_iterator()) for share in shares(2)]
     for step, batch in enumerate(whole):
-        of_step = [part for worker in parts for part in worker[2 * step : 2 * step + 2]]
-        for images, pieces in zip(batch, zip(*of_step, strict=True), strict=True):
-            np.testing.assert_array_equal(images, np.concatenate(pieces))
+        pieces = [piece for part in parts for piece in part[2 * step : 2 * step + 2]]
+        assert batch.shape == (4, 32, 32, 6)
+        np.testing.assert_array_equal(batch, np.concatenate(pieces))
 
 
 def test_workers_have_the_parts_of_each_batch_of_crops(tmp_path):
@@ -219,12 +228,14 @@ def test_a_worker_reads_only_its_own_part(tmp_path):
     found = []
     for index in range(2):
         share = tf.distribute.InputContext(2, index, 2)
-        batches = module.random_batches(paths, module.load_pair, (36, 36), (32, 32), 4, True, 3, 0, 0, share)
+        flags = paths, module.read_pair, 6, (36, 36), (32, 32), 4, True, 3, 0, 0, share
         try:
-            found.append(len(list(batches.take(1))))
-        except tf.errors.NotFoundError:
-            found.append("missing")
-    assert sorted(map(str, found)) == ["1", "missing"]
+            with module.naming_unreadable(paths, module.read_pair):
+                found.append(str(len(list(module.random_batches(*flags).take(1)))))
+        except module.UserError as error:
+            found.append(str(error))
+    read, message = sorted(found)
+    assert read == "1" and message.startswith(f"{paths[2]} ")
 
 
 # ------------------------------------------------------------------------------------------------- several machines
@@ -240,12 +251,22 @@ def tf_config(ports, index):
     return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
 
 
-def fails_at_once(patch, tmp_path, config, *flags):
-    script = SCRIPTS["pix2pix"]
+CLUSTER = ROOT / "tools" / "cluster.py"
+
+
+def launcher_fails(patch, config, *words):
+    """tools/cluster.py with a TF_CONFIG, which it does not like: the one line on stderr."""
     patch.setenv("TF_CONFIG", config)
+    return fails(run_tool("cluster", ROOT / "pix2pix.py", "--mode", "train", "--seed", 1), *words)
+
+
+def test_the_script_alone_asks_for_tf_config(monkeypatch, tmp_path):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
     data = save_pairs(tmp_path / "in", ["0.png", "1.png"])
-    flags = ["--input_dir", data, "--output_dir", tmp_path / "o", *flags]
-    return script.fails("--mode", "train", *SMALL, "--seed", 1, "--cluster", *flags)
+    flags = ["--input_dir", data, "--output_dir", tmp_path / "o", "--seed", 1, "--cluster"]
+    message = SCRIPTS["pix2pix"].fails("--mode", "train", *SMALL, *flags)
+    assert "--cluster needs TF_CONFIG" in message and "tools/cluster.py" in message
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(
@@ -260,24 +281,84 @@ def fails_at_once(patch, tmp_path, config, *flags):
         '{"cluster": {"worker": ["localhost:99999"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["localhost:2222"]}, "task": {"type": "chief", "index": 0}}',
         '{"cluster": {"chief": ["a:1"], "worker": ["localhost:2222"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": {"localhost:2222": 0}}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["localhost:2222", "localhost:99999"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+        pytest.param("[" * 100_000, id="deeply nested"),
+        pytest.param('{"cluster":' * 50_000, id="deeply nested objects"),
     ],
 )
-def test_a_broken_tf_config_is_one_line(monkeypatch, tmp_path, config):
-    assert "TF_CONFIG" in fails_at_once(monkeypatch, tmp_path, config)
+def test_a_broken_tf_config_is_one_line(monkeypatch, config):
+    launcher_fails(monkeypatch, config, "TF_CONFIG", '"index": 0')
 
 
-def test_a_port_in_use_is_one_line(monkeypatch, tmp_path):
+def test_a_missing_tf_config_is_one_line(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    fails(run_tool("cluster", ROOT / "pix2pix.py", "--mode", "train"), "TF_CONFIG", '"index": 0')
+
+
+def test_an_address_that_stands_twice_in_tf_config_is_named(monkeypatch):
+    """Each of them would take the other for itself, and wait for ever."""
+    ports = free_ports(2)
+    launcher_fails(monkeypatch, tf_config([*ports, ports[1]], 0), f"localhost:{ports[1]} is twice")
+
+
+def test_a_port_in_use_is_one_line(monkeypatch):
     with socket.create_server(("", 0)) as used:
         port = used.getsockname()[1]
-        message = fails_at_once(monkeypatch, tmp_path, tf_config([port, *free_ports(1)], 0))
-    assert f"port {port}" in message and "in use" in message
+        launcher_fails(monkeypatch, tf_config([port, *free_ports(1)], 0), f"port {port}", "in use")
 
 
-def test_a_worker_that_never_comes_is_named(monkeypatch, tmp_path):
-    ports, module = free_ports(2), SCRIPTS["pix2pix"].module
+@pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid", "a..b"])
+def test_a_worker_that_never_comes_is_named(monkeypatch, host):
+    ports, module = free_ports(2), importlib.import_module("cluster")
     monkeypatch.setattr(module, "wait_for_workers", functools.partial(module.wait_for_workers, 1))
-    message = fails_at_once(monkeypatch, tmp_path, tf_config(ports, 0))
-    assert f"no answer from localhost:{ports[1]} in 1 s" in message
+    config = json.loads(tf_config(ports, 0))
+    config["cluster"]["worker"][1] = f"{host}:{ports[1]}"
+    launcher_fails(monkeypatch, json.dumps(config), f"no answer from {host}:{ports[1]} in 1 s")
+
+
+@pytest.mark.parametrize("words", [["no such.py"], ["--mode", "train"], [ROOT], [ROOT / "README.md"]])
+def test_the_launcher_wants_a_script(words):
+    fails(run_tool("cluster", *words), str(words[0]), "pix2pix.py")
+
+
+def test_the_launcher_explains_itself():
+    for words, code in (([], 2), (["--help"], 0), (["-h"], 0)):
+        result = run_tool("cluster", *words)
+        assert result.returncode == code and "TF_CONFIG" in result.stdout + result.stderr
+
+
+STUB = """
+import json, os, socket, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+address = config["cluster"]["worker"][config["task"]["index"]]
+with socket.create_server(("", int(address.split(":")[1]))):  # as TensorFlow does
+    time.sleep(2)
+print(os.getpid(), json.dumps(sys.argv[1:]))
+sys.exit(7)
+"""
+
+
+def test_the_launcher_waits_for_all_and_then_becomes_the_script(tmp_path):
+    """With the same process id, which signals of a cluster go to, with its flags and --cluster, and its exit code."""
+    ports, workers, script = free_ports(2), [], tmp_path / "script.py"
+    script.write_text(STUB)
+    for index in range(2):
+        environment = plain_environment() | {"TF_CONFIG": tf_config(ports, index)}
+        command = [sys.executable, CLUSTER, script, "--mode", "train", "--name=two words"]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        workers.append(subprocess.Popen(command, env=environment, **options))
+        if index == 0:
+            assert workers[0].stdout.readline() == (
+                f"waiting for the workers localhost:{ports[0]}, localhost:{ports[1]}, 300 s at most\n"
+            )
+            time.sleep(1)
+            assert workers[0].poll() is None  # it waits
+    for worker in workers:
+        out, err = worker.communicate(timeout=60)
+        flags = '["--mode", "train", "--name=two words", "--cluster"]'
+        assert (worker.returncode, err) == (7, "") and out.splitlines()[-1] == f"{worker.pid} {flags}"
 
 
 class Cluster:
@@ -288,7 +369,8 @@ class Cluster:
         self.workers = []
         for index, more in enumerate(per_worker):
             environment = plain_environment() | {"TF_CONFIG": tf_config(ports, index)}
-            command = command_line(["--mode", "train", "--cluster", *flags, *more], script)
+            _, *words = command_line(["--mode", "train", *flags, *more], script)
+            command = [sys.executable, CLUSTER, *words]
             options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             self.workers.append(subprocess.Popen(command, env=environment, **options))
 

@@ -19,11 +19,13 @@ from conftest import (
     paint,
     plain_environment,
     read_png,
+    save_domains,
     save_image,
     save_pairs,
     tensors,
     truncate,
 )
+from run_tool import run_tool
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -121,7 +123,7 @@ def served(folder, kind, image):
         ("unet-8", (256, 256), None),
         ("resnet-2", (92, 140), "keras"),
         ("resnet-6", (64, 64), None),
-        ("unet-6-instance", (64, 128), "keras"),  # W7
+        ("unet-6-instance", (64, 128), "keras"),
         ("resnet-2-batch", (92, 140), "saved_model"),
         ("ganilla", (96, 64), None),
         ("cut-2", (92, 140), "keras"),
@@ -136,9 +138,12 @@ def test_images_of_test_and_export_are_those_of_pytorch(imported, tmp_path, name
     flags += ["--nopaired"] * (script == "pix2pix")
     SCRIPTS[script]("--mode", "test", "--checkpoint", checkpoint, *flags)
     assert np.abs(read_png(tmp_path / "test/images/one-outputs.png") - expected).max() <= 1
+    if kind == "saved_model":
+        SCRIPTS[script]("--mode", "export", "--checkpoint", checkpoint, "--output_dir", tmp_path / "export")
+    if kind == "keras":
+        done = run_tool("export", checkpoint, "--format", kind, "--output_dir", tmp_path / "export")
+        assert done.returncode == 0, done
     if kind:
-        flags = ["--checkpoint", checkpoint, "--output_dir", tmp_path / "export", "--export_format", kind]
-        SCRIPTS[script]("--mode", "export", *flags)
         assert np.abs(served(tmp_path / "export", kind, image) - expected).max() <= 1
 
 
@@ -149,7 +154,7 @@ def test_test_without_images_says_what_to_give(imported):
 
 
 def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
-    """W3: a file imported as BtoA gave grey images, and "done", in a test without --which_direction."""
+    """It is asked for by name in vain; a file cannot be imported as BtoA, whose test would be grey by default."""
     checkpoint, module = imported("resnet-2")
     image = paint(64, 64, 0)
     flags = ["--checkpoint", checkpoint, "--input_dir", save_image(tmp_path / "one.png", image), "--native_size"]
@@ -157,8 +162,13 @@ def test_the_direction_without_a_file_is_grey(imported, refuses, tmp_path):
     outputs, recovered = (read_png(tmp_path / f"test/images/one-{kind}.png") for kind in ("outputs", "recovered"))
     assert np.abs(outputs - translate(module, image)).max() <= 1
     assert (recovered == 128).all()
-    for mode, direction in (("test", "BtoA"), ("test", "both"), ("export", "BtoA")):
-        more = ["--which_direction", direction, "--output_dir", tmp_path / "other"]
+    both = save_domains(tmp_path / "data", {"testA": ["1.png"], "testB": ["1.png"]})
+    for mode, direction, more in (
+        ("test", "BtoA", []),
+        ("test", "both", ["--input_dir", both]),
+        ("export", "BtoA", []),
+    ):
+        more = [*more, "--which_direction", direction, "--output_dir", tmp_path / "other"]
         assert "no weights for BtoA" in SCRIPTS["cyclegan"].fails("--mode", mode, *flags, *more)
         assert not list((tmp_path / "other").glob("*"))
     error = refuses(checkpoint, "--export", tmp_path / "back.pth", "--which_direction", "BtoA")
@@ -234,6 +244,20 @@ def test_export_of_a_training(call, tmp_path):
     assert np.abs(read_png(tmp_path / "test/images/one-outputs.png") - expected).max() <= 1
 
 
+def test_export_gives_the_averages_of_a_training_that_made_them(call, tmp_path):
+    """As test and export do."""
+    script = SCRIPTS["pix2pix"]
+    flags = ["--input_dir", save_pairs(tmp_path / "data", ["1.png"]), "--output_dir", tmp_path / "t", "--max_steps", 3]
+    script("--mode", "train", *script.tiny, *flags, "--display_freq", 0, "--lr", 0.01, "--ema_decay", 0.9)
+    call(tmp_path / "t", "--export", tmp_path / "back.pth")
+    kernel = torch.load(tmp_path / "back.pth", weights_only=True)["model.model.0.weight"].numpy()
+    stored = {name: value for name, value in tensors(tmp_path / "t").items() if "encoder_1." in name}
+    averaged, last = (stored[f"{prefix}generator/encoder_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"].transpose(3, 2, 0, 1)
+                      for prefix in ("averaged/", ""))  # fmt: skip
+    np.testing.assert_array_equal(kernel, averaged)
+    assert np.abs(averaged - last).max() > 1e-3
+
+
 # ------------------------------------------------------------------------------------------------------------- forms
 
 
@@ -247,7 +271,7 @@ def with_statistics(state):
 
 FORMS = {
     "DataParallel": {"change": lambda state: {f"module.{key}": value for key, value in state.items()}},
-    "W5: torch.compile within DataParallel, twice, within a model": {
+    "torch.compile within DataParallel, twice, within a model": {
         "change": lambda state: {f"netG.module.module._orig_mod.{key}": value for key, value in state.items()}
     },
     "running statistics": {"change": with_statistics},
@@ -408,23 +432,23 @@ def spoiled(name, value):
         ("resnet-2", lambda state: {"state_dict": dict(state)}, ["1 entries, with 'state_dict' of type dict, not a"]),
         ("resnet-2", lambda state: list(state.values()), ["a list, not a state dict"]),
         ("resnet-2", lambda state: dict(state) | {"epoch": 3}, ["with 'epoch' of type int, not a state dict"]),
-        # R11: no filters, or more than the file holds
+        # no filters, or more than the file holds
         ("resnet-2", changed("model.1.weight", [0, 3, 7, 7]), ["a ResNet generator, but with 0 filters"]),
         ("resnet-2", changed("model.1.weight", [10**6, 3, 1, 1]), ["1000000 filters", "do not fit"]),
         ("unet-5", changed("model.model.0.weight", [20000, 3, 1, 1]), ["20000 filters", "do not fit"]),
         ("ganilla", changed("conv1.weight", [0, 3, 7, 7]), ["GANILLA generator of ngf 0"]),
         ("resnet-2", repeated("model.1.weight", [10**6, 10**6, 7, 7]), ["model.1.weight", "larger than what the file"]),
-        # W2: GANILLA's own code at ngf 32
+        # GANILLA's own code at ngf 32
         ("ganilla", changed("conv1.weight", [32, 3, 7, 7]), ["ngf 32", "only those of ngf 64"]),
-        # W4: of a training that failed
+        # of a training that failed
         ("resnet-2", spoiled("model.10.conv_block.1.weight", float("nan")), ["conv_block.1.weight holds NaN"]),
         ("unet-5", spoiled("model.model.3.bias", float("-inf")), ["model.model.3.bias holds NaN or infinity"]),
-        # W5: two networks in one
+        # two networks in one
         ("resnet-2", lambda state: {**state, **{f"module.{key}": state[key] for key in state}}, ["save one network"]),
     ],
 )
 def test_other_networks_are_refused(refuses, tmp_path, name, change, words):
-    """W8: and one line says what the file is, without a list of its names."""
+    """One line says what the file is, without a list of its names."""
     script = SCRIPT_OF.get(name.split("-")[0], "cyclegan")
     path = save(tmp_path / "bad.pth", name, change=change)
     error = refuses(path, "--script", script, "--output_dir", tmp_path / "out")
@@ -500,7 +524,7 @@ def test_exports_that_are_refused(refuses, imported, tmp_path):
     assert (tmp_path / "there.pth").read_text() == "mine"
     target = ["--export", tmp_path / "new.pth"]
     assert "not by ganilla.py" in refuses(checkpoint, *target, "--script", "ganilla")
-    assert "options.json" in refuses(tmp_path / "nothing", *target)
+    assert "no training in" in refuses(tmp_path / "nothing", *target)
     options = json.loads((checkpoint / "options.json").read_text())
     for change, words in (
         ({"upsample": "resize"}, "--upsample resize"),
@@ -517,7 +541,7 @@ def test_exports_that_are_refused(refuses, imported, tmp_path):
     assert "damaged" in refuses(checkpoint, *target)
     assert_one_line(process(checkpoint, *target).stderr, "damaged")
     ganilla, _ = imported("ganilla")
-    assert "--ngf 64" in refuses(ganilla, *target)  # W2: GANILLA could not load it
+    assert "--ngf 64" in refuses(ganilla, *target)  # GANILLA could not load it
     unet, _ = imported("unet-5")
     assert "AtoB" in refuses(unet, *target, "--which_direction", "BtoA")
     assert not (tmp_path / "new.pth").exists()

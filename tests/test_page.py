@@ -237,7 +237,7 @@ def test_it_opens_and_checks_itself(browser, make, server, how):
     quiet(browser.node("return log"))
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "ganilla", "siamesegan"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_algorithm(browser, make, name):
     page, _ = make(name, "--quantize", "float16")
     browser.open(page.as_uri())

@@ -5,10 +5,13 @@ import importlib
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
+import types
 import unicodedata
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import filelock
@@ -167,14 +170,63 @@ def test_combine_puts_a_left_and_matches_by_stem(inp, out, tmp_path):
     np.testing.assert_array_equal(load(out / "x.png"), np.hstack([left, right]))
 
 
-def test_combine_compares_sizes_as_they_are_seen(inp, out, tmp_path):
-    """A phone's upright image is stored sideways: 48x32 in the file, 32x48 to the eye."""
+def append_exif(path, data):
+    """Puts EXIF data at the end of a PNG, before IEND."""
+    contents, chunk = path.read_bytes(), b"eXIf" + data
+    chunk = struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(contents[:-12] + chunk + contents[-12:])
+
+
+@pytest.mark.parametrize("name", ["first.jpg", "last.png"])
+def test_combine_compares_sizes_as_they_are_seen(inp, out, tmp_path, name):
+    """A phone's upright image is stored sideways: 48x32 in the file, 32x48 to the eye. A PNG may say so at its end."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    save(inp / "x.jpg", np.full((32, 48, 3), RED), exif=exif)
-    save(tmp_path / "b" / "x.png", np.full((48, 32, 3), BLUE))
+    save(inp / name, np.full((32, 48, 3), RED), **({"exif": exif} if name == "first.jpg" else {}))
+    if name == "last.png":
+        append_exif(inp / name, exif.tobytes().removeprefix(b"Exif\0\0"))
+    save(tmp_path / "b" / name, np.full((48, 32, 3), BLUE))
     process("combine", inp, out, "--b_dir", tmp_path / "b")
-    assert load(out / "x.png").shape == (48, 64, 3)
+    assert load((out / name).with_suffix(".png")).shape == (48, 64, 3)
+
+
+BROKEN_EXIF = {
+    "no EXIF": b"garbage",
+    "a text for a number": b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0abc\0",
+    "no such orientation": b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("data", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
+def test_combine_compares_sizes_of_images_with_broken_exif(inp, out, tmp_path, data):
+    """They are read as they are, so equal sizes make a pair, and others are refused."""
+    save(inp / "a.png", noise(12, 8))
+    append_exif(inp / "a.png", data)
+    save(tmp_path / "b" / "a.png", noise(10, 8))
+    assert "a.png 8x12 / a.png 8x10" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert not out.exists()
+    save(tmp_path / "b" / "a.png", noise(12, 8))
+    process("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert load(out / "a.png").shape == (12, 16, 3)
+
+
+def test_combine_compares_sizes_of_heic(inp, out, tmp_path, monkeypatch):
+    """With a stand-in for pillow-heif, which teaches Pillow the format when the first file is read."""
+
+    def accept(prefix):
+        return prefix[4:12] == b"ftypheic"
+
+    def decode(file, _):
+        return Image.new("RGB", (8, file.read()[-1]), RED)
+
+    heif = types.SimpleNamespace(register_heif_opener=lambda: Image.register_open("HEIF", decode, accept))
+    monkeypatch.setitem(sys.modules, "pillow_heif", heif)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    (inp / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes([10]))
+    save(tmp_path / "b" / "a.png", noise(12, 8))
+    assert "a.heic 8x10 / a.png 8x12" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert not out.exists()
 
 
 def test_edges_are_thin_black_lines_on_white(inp, out):
