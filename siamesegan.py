@@ -695,6 +695,8 @@ string("output_dir", None,
        "folder to write to; default: after the data's or the checkpoint's name, and it is printed")
 string("checkpoint", None,
        "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
+string("init_from", None,
+       "begin a new training with the networks of another one, of the same script: its folder")
 integer("max_steps", None, "training steps in total, instead of --max_epochs", 1)
 integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
 boolean("deterministic", None,
@@ -711,6 +713,8 @@ integer("summary_freq", 100, "steps between TensorBoard scalars, 0: none", 0)
 integer("progress_freq", 50, "steps between progress lines, 0: none", 0)
 integer("display_freq", 500, "steps between samples in index.html and TensorBoard, 0: none", 0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", 0)
+integer("keep_freq", 0,
+        "steps between checkpoints that are kept for good, for test alone, in kept/; 0: none", 0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", 0)
 integer("replicas", 1,
         "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
@@ -720,7 +724,10 @@ boolean("cluster", False,
 VERSION = 2  # of trainings, in options.json; 1 had another order of images, and of its checkpoints
 
 # Not kept in options.json:
-RUN_FLAGS = ("help", "mode", "checkpoint", "output_dir", "no_flip", "saved", "given", "strategy")
+RUN_FLAGS = (
+    "help", "mode", "checkpoint", "output_dir", "no_flip", "given", "saved", "networks_of",
+    "strategy",
+)
 AUTOTUNE = tf.data.AUTOTUNE
 
 
@@ -785,6 +792,8 @@ class Training:
         }
         if begin:
             restore_training(begin, self.saved_objects, self.model)
+        elif self.args.init_from:
+            init_networks(self.model, self.args.init_from)
         if self.averages:
             self.averages.start(begin)
             self.saved_objects["averaged"] = weights_of(self.averages.model)
@@ -860,6 +869,8 @@ class Training:
             self.report()
             if self.is_due(self.args.save_freq):
                 self.save()
+            if self.is_due(self.args.keep_freq):
+                self.keep()
 
     def own_batches(self, share):
         """The batches of this machine."""
@@ -924,6 +935,22 @@ class Training:
         self.saved_step.assign(self.step)
         self.saved_losses.assign(self.progress.losses)
         self.manager.save(checkpoint_number=self.step)
+
+    def keep(self):
+        """Writes what test needs, the generators and their averages, to kept/model-N, for good."""
+        folder = self.output_dir / "kept"
+        folder.mkdir(exist_ok=True)
+        generators = {}
+        for name, weights in weights_of(self.model).items():
+            if name.startswith("generator"):
+                generators[name] = weights
+        if self.averages:
+            generators = {"averaged": weights_of(self.averages.model)}
+        options = {"script": self.model.name, **saved_options(self.args)}
+        write_file(folder / "options.json", options)
+        checkpoint = tf.train.Checkpoint(**generators)
+        checkpoint.save_counter.assign(1)  # restore() asks for it
+        checkpoint.write(str(folder / f"model-{self.step}"))
 
     def check_finite(self, values):
         """Raises NotFinite for infinities and NaNs in {name: array, or a nest of arrays}."""
@@ -1532,15 +1559,20 @@ def complete(values, argv, algorithm):
     is_training = values.mode == "train"
     given = {name for name in values if values[name].present}
     saved = {}
+    source = {}  # the flags of --init_from
     if values.checkpoint:
         saved = read_options(values.checkpoint, algorithm)
         check_fixed_flags(values, saved, algorithm)
         values = with_saved(values, saved, argv, algorithm)
+    elif is_training and values.init_from:
+        source = read_options(values.init_from, algorithm)
+        values = with_networks(values, source, argv, algorithm)
     elif not is_training:
         example = default_folder(algorithm, algorithm.default_data.split("/")[0], "train")
         raise UserError(f"--mode {values.mode} needs --checkpoint, the --output_dir of a training, "
                         f"e.g. {example}")
-    args = types.SimpleNamespace(**values.flag_values_dict(), saved=saved, given=given)
+    args = types.SimpleNamespace(**values.flag_values_dict(), given=given, saved=saved)
+    args.networks_of = saved or source
     check_numbers(args)
     if args.mode != "export" and not args.input_dir:
         args.input_dir = default_input_dir(args, algorithm)
@@ -1606,6 +1638,25 @@ def folder_of(checkpoint):
     return path if path.is_dir() else path.parent
 
 
+def with_networks(values, source, argv, algorithm):
+    """The flags that shape the networks of --init_from, and then those given. Raises UserError if
+    one of those would shape other networks; the sizes of images and pools may change."""
+    free = {"crop_size", "pool_size"}
+    if "crop_size" in values and not values["crop_size"].present:
+        free.add("scale_size")
+    options = []
+    for name in {*algorithm.network_flags, *(free & set(source))}:
+        flag = values[name]
+        if flag.present and flag.value != source[name] and name not in free:
+            raise UserError(f"--init_from {values.init_from}: its networks have --{name} "
+                            f"{source[name]}, not {flag.value}: leave --{name} out")
+        options.append(f"--{name}={source[name]}")
+    both = copy.deepcopy(FLAGS)
+    both([argv[0], *options])
+    both(argv)
+    return both
+
+
 def check_numbers(args):
     """Raises UserError for infinities, NaNs and integers that TensorFlow cannot take."""
     for name, value in vars(args).items():
@@ -1639,6 +1690,9 @@ def default_output_dir(args, algorithm):
     if args.mode == "train":
         return str(folder)
     name = folder.resolve().name.removesuffix("_train")
+    if name == "kept":  # of --keep_freq
+        training = folder.resolve().parent.name.removesuffix("_train")
+        name = f"{training}_{Path(args.checkpoint).name}"
     is_free = "which_direction" in FLAGS and "which_direction" not in algorithm.network_flags
     return f"{name}_{args.which_direction}_{args.mode}" if is_free else f"{name}_{args.mode}"
 
@@ -1694,7 +1748,7 @@ def open_image(path):
                 raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
                                 "megapixels: resize it or cut it into parts")
             image.load()
-            return to_rgb(turn_upright(image), path)
+            return convert_to_rgb(turn_upright(image), path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except MemoryError:
@@ -1739,7 +1793,7 @@ def turn_upright(image):
     return image
 
 
-def to_rgb(image, path):
+def convert_to_rgb(image, path):
     """Image of Pillow in any mode => in RGB, with transparency over white. Raises UserError."""
     if image.mode.startswith("I;16"):
         return grey_to_rgb(image, path)
@@ -2360,6 +2414,25 @@ def restore_training(path, objects, model):
             del wanted[f"{name}_adam"]
             wanted[f"{name}_optimizer"] = numbered_variables(optimizer, path, f"{name}_optimizer")
     restore(path, wanted)
+
+
+def init_networks(model, source):
+    """Gives a new training the networks of another one: the averages of its generators where it has
+    them, since these are what it shows. Says which networks are not there and start anew."""
+    path = find_checkpoint(source)
+    stored = stored_names(path)
+    has_averages = "averaged" in stored
+    weights = weights_of(model)
+    found = {name: weights[name] for name in weights if name in stored}
+    generators = {name: weights[name] for name in weights if name.startswith("generator")}
+    restore(path, found)
+    if has_averages:
+        restore(path, {"averaged": generators})
+    anew = [name for name in weights if name not in found]
+    if has_averages:
+        anew = [name for name in anew if name not in generators]
+    note = f"; new: {', '.join(anew)}" if anew else ""
+    print(f"networks from {path}{note}")
 
 
 def numbered_variables(optimizer, path, name):

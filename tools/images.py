@@ -44,7 +44,7 @@ def open_image(path):
                 raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
                                 "megapixels: resize it or cut it into parts")
             image.load()
-            return to_rgb(turn_upright(image), path)
+            return convert_to_rgb(turn_upright(image), path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except MemoryError:
@@ -89,7 +89,7 @@ def turn_upright(image):
     return image
 
 
-def to_rgb(image, path):
+def convert_to_rgb(image, path):
     """Image of Pillow in any mode => in RGB, with transparency over white. Raises UserError."""
     if image.mode.startswith("I;16"):
         return grey_to_rgb(image, path)
