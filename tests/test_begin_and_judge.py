@@ -1,0 +1,132 @@
+"""--init_from, --keep_freq and `evaluate.py curve`: trainings that begin from others, and are judged step by step."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import NAMES, SCRIPTS, checkpoints, only, pngs
+from run_tool import fails, run_tool
+
+SHORT = ["--mode", "train", "--summary_freq", "0", "--progress_freq", "0", "--display_freq", "0"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A training of pix2pix with an average of the weights, three steps of which are kept."""
+    script = SCRIPTS["pix2pix"]
+    folder = tmp_path_factory.mktemp("source")
+    data = script.save_data(folder / "data")
+    flags = ["--max_steps", 6, "--keep_freq", 2, "--ema_decay", 0.9, "--seed", 1]
+    script(*SHORT, *script.tiny, *flags, "--input_dir", data, "--output_dir", folder / "a_train")
+    return folder
+
+
+def test_kept_checkpoints_are_tested_like_any(source, tmp_path):
+    """The last one gives the images of the training's own checkpoint, an earlier one others."""
+    script = SCRIPTS["pix2pix"]
+    kept = source / "a_train" / "kept"
+    assert checkpoints(kept) == [2, 4, 6]
+    tests = {}
+    for name, checkpoint in (("whole", kept.parent), ("last", kept / "model-6"), ("first", kept / "model-2")):
+        script("--mode", "test", "--checkpoint", checkpoint, "--output_dir", tmp_path / name)
+        tests[name] = pngs(tmp_path / name)
+    for name, pixels in tests["whole"].items():
+        assert np.array_equal(pixels, tests["last"][name])
+    assert any(not np.array_equal(pixels, tests["first"][name]) for name, pixels in tests["whole"].items())
+    size = sum(path.stat().st_size for path in kept.glob("model-6*"))
+    assert size < sum(path.stat().st_size for path in kept.parent.glob("model-6*")) / 3  # no optimizers, no D
+
+
+@pytest.mark.parametrize("part", ["", "kept/model-6"])
+def test_a_new_training_begins_with_the_images_of_the_source(source, tmp_path, part):
+    """Its averages, which test shows: with a learning rate of 0 they stay, whatever the new data, seed and optimizer."""
+    script = SCRIPTS["pix2pix"]
+    data = script.save_data(tmp_path / "other")
+    begin = source / "a_train" / part
+    out = script(
+        *SHORT, "--init_from", begin, "--max_steps", 1, "--lr", 0, "--input_dir", data, "--output_dir", tmp_path / "b"
+    )
+    assert "networks from" in out and ("new: discriminator" in out) == bool(part)
+    options = json.loads((tmp_path / "b" / "options.json").read_text())
+    assert (options["ngf"], options["crop_size"], options["ema_decay"]) == (4, "64", 0)
+    images = ["--input_dir", source / "data" / "val"]
+    script("--mode", "test", "--checkpoint", begin, "--output_dir", tmp_path / "before", *images)
+    script("--mode", "test", "--checkpoint", tmp_path / "b", "--output_dir", tmp_path / "after", *images)
+    before, after = pngs(tmp_path / "before"), pngs(tmp_path / "after")
+    assert list(before) == list(after)
+    for name in before:
+        assert np.array_equal(before[name], after[name]), name
+
+
+def test_a_training_that_began_from_another_continues_exactly(source, tmp_path):
+    script = SCRIPTS["pix2pix"]
+    flags = ["--init_from", source / "a_train", "--seed", 3, "--input_dir", source / "data" / "train"]
+    script(*SHORT, *flags, "--max_steps", 4, "--output_dir", tmp_path / "whole")
+    script(*SHORT, *flags, "--max_steps", 2, "--output_dir", tmp_path / "parts")
+    script(*SHORT, "--checkpoint", tmp_path / "parts", "--max_steps", 4)
+    import tensorflow as tf
+
+    whole, parts = (tf.train.load_checkpoint(str(tmp_path / name / "model-4")) for name in ("whole", "parts"))
+    for name in whole.get_variable_to_shape_map():
+        if "OBJECT_GRAPH" not in name and "save_counter" not in name:
+            assert np.array_equal(whole.get_tensor(name), parts.get_tensor(name)), name
+
+
+def test_what_cannot_be_begun_from_is_said(source, tmp_path):
+    script = SCRIPTS["pix2pix"]
+    begin = [*SHORT, "--output_dir", tmp_path / "b", "--input_dir", source / "data" / "train", "--init_from"]
+    assert "--ngf 4, not 8" in script.fails(*begin, source / "a_train", "--ngf", 8)
+    assert "U-Net takes" in script.fails(*begin, source / "a_train", "--crop_size", 32, "--scale_size", 36)
+    assert "no checkpoint in" in script.fails(*begin, tmp_path / "nothing")
+    assert "pix2pix.py" in SCRIPTS["cyclegan"].fails(*begin, source / "a_train")
+    assert not (tmp_path / "b").exists()
+
+
+@only("cyclegan", "siamesegan")
+def test_other_scripts_begin_from_their_own(script, tmp_path):
+    data = script.save_data(tmp_path / "data")
+    flags = [*SHORT, "--input_dir", data, "--max_steps", 1]
+    script(*flags, *script.tiny, "--output_dir", tmp_path / "a", "--keep_freq", 1)
+    batch = ["--batch_size", 2] if script.name == "siamesegan" else []
+    assert "networks from" in script(*flags, *batch, "--init_from", tmp_path / "a", "--output_dir", tmp_path / "b")
+    assert "new: discriminator" in script(
+        *flags, *batch, "--init_from", tmp_path / "a" / "kept" / "model-1", "--output_dir", tmp_path / "c"
+    )
+
+
+def test_curve_measures_each_checkpoint_once(source):
+    folder = source / "a_train"
+    result = run_tool("evaluate", "curve", folder, "--images", "3", "--json").out
+    found = json.loads(result[result.index("{") :])
+    assert found["checkpoints"] == 3
+    curve = json.loads((folder / "curve.json").read_text())
+    assert list(curve["steps"]) == ["2", "4", "6"]
+    values = {step: row["l1"] for step, row in curve["steps"].items()}
+    assert curve["best"]["l1"]["step"] == int(min(values, key=values.get))
+    steps = list(values.values())
+    assert curve["best"]["l1"]["noise"] == pytest.approx(np.abs(np.diff(steps)).mean())
+    page = (folder / "curve.html").read_text()
+    assert page.count("<svg") == len(curve["steps"]["2"]) and "step 4" in page
+    for source_of_image in ("curve/inputs-", "curve/model-2-", "curve/targets-"):
+        assert source_of_image in page
+    before = (folder / "curve" / "model-2.json").stat().st_mtime_ns
+    run_tool("evaluate", "curve", folder, "--images", "3")
+    assert (folder / "curve" / "model-2.json").stat().st_mtime_ns == before
+    run_tool("evaluate", "curve", folder, "--images", "2")
+    assert (folder / "curve" / "model-2.json").stat().st_mtime_ns != before
+
+
+def test_curve_agrees_with_the_metrics_of_test(source, tmp_path):
+    script = SCRIPTS["pix2pix"]
+    folder = source / "a_train"
+    run_tool("evaluate", "curve", folder, "--images", "100")
+    script("--mode", "test", "--checkpoint", folder / "kept" / "model-4", "--output_dir", tmp_path / "t")
+    mean = json.loads((tmp_path / "t" / "metrics.json").read_text())["mean"]
+    row = json.loads((folder / "curve.json").read_text())["steps"]["4"]
+    assert len(NAMES) == 4
+    for metric in ("l1", "psnr", "ssim"):
+        assert row[metric] == pytest.approx(mean[metric])
+
+
+def test_curve_of_what_is_no_training_is_one_line(tmp_path):
+    fails(run_tool("evaluate", "curve", tmp_path), "no checkpoints in")
