@@ -96,7 +96,7 @@ def test_other_scripts_begin_from_their_own(script, tmp_path):
 
 def test_curve_measures_each_checkpoint_once(source):
     folder = source / "a_train"
-    result = run_tool("evaluate", "curve", folder, "--images", "3", "--json").out
+    result = run_tool("evaluate", "curve", folder, "--images", "3", "--json").stdout
     found = json.loads(result[result.index("{") :])
     assert found["checkpoints"] == 3
     curve = json.loads((folder / "curve.json").read_text())

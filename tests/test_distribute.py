@@ -255,9 +255,11 @@ CLUSTER = ROOT / "tools" / "cluster.py"
 
 
 def launcher_fails(patch, config, *words):
-    """tools/cluster.py with a TF_CONFIG, which it does not like: the one line on stderr."""
+    """tools/cluster.py with a TF_CONFIG that it cannot take: one line with these words. It waits for 1 second at most."""
+    module = importlib.import_module("cluster")
     patch.setenv("TF_CONFIG", config)
-    return fails(run_tool("cluster", ROOT / "pix2pix.py", "--mode", "train", "--seed", 1), *words)
+    patch.setattr(module, "wait_for_workers", functools.partial(module.wait_for_workers, 1))
+    fails(run_tool("cluster", ROOT / "pix2pix.py", "--mode", "train", "--seed", 1), *words)
 
 
 def test_the_script_alone_asks_for_tf_config(monkeypatch, tmp_path):
@@ -309,10 +311,10 @@ def test_a_port_in_use_is_one_line(monkeypatch):
         launcher_fails(monkeypatch, tf_config([port, *free_ports(1)], 0), f"port {port}", "in use")
 
 
-@pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid", "a..b"])
+@pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid", "a..b", "a" * 300])
 def test_a_worker_that_never_comes_is_named(monkeypatch, host):
-    ports, module = free_ports(2), importlib.import_module("cluster")
-    monkeypatch.setattr(module, "wait_for_workers", functools.partial(module.wait_for_workers, 1))
+    """Also one whose name no network can have."""
+    ports = free_ports(2)
     config = json.loads(tf_config(ports, 0))
     config["cluster"]["worker"][1] = f"{host}:{ports[1]}"
     launcher_fails(monkeypatch, json.dumps(config), f"no answer from {host}:{ports[1]} in 1 s")
@@ -486,8 +488,8 @@ def test_recipes_set_tf_config(tmp_path):
     pod = re.search(r"- \|\n(.*?)\n        resources", page, re.DOTALL)[1]
     for done in (False, True):
         if done:
-            (tmp_path / "horse2zebra_train").mkdir()
-            (tmp_path / "horse2zebra_train" / "checkpoint").touch()
+            (tmp_path / "horse2zebra_cyclegan_train").mkdir()
+            (tmp_path / "horse2zebra_cyclegan_train" / "checkpoint").touch()
         pods = [configurations(pod, tmp_path, JOB_COMPLETION_INDEX=index)[0] for index in "01"]
         nodes = configurations(slurm, tmp_path, SLURM_JOB_NODELIST="node[07-08]")
         runs = {"node0{}:2222": (nodes, 7), "train-{}.train:2222": (pods, 0)}
@@ -496,7 +498,8 @@ def test_recipes_set_tf_config(tmp_path):
             hosts = {"worker": [host.format(first), host.format(first + 1)]}
             assert all(config["cluster"] == hosts for config, _ in found)
             for _, words in found:
-                assert words[0] == "cyclegan.py" and {"--cluster", "--seed", "--batch_size"} <= set(words)
+                assert words[:2] == ["tools/cluster.py", "cyclegan.py"]
+                assert {"--seed", "--batch_size"} <= set(words)
                 values = copy.deepcopy(SCRIPTS["cyclegan"].module.FLAGS)
-                assert values(words)[1:] == []  # all of them are flags
+                assert values(words[1:])[1:] == []  # all of them are flags
                 assert bool(values.checkpoint) == (done and host.startswith("node"))

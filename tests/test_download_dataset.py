@@ -368,7 +368,7 @@ LARGE_TAR = tar_gz(LARGE)
 
 
 def interrupt_halfway(server, tmp_path, stop):
-    """Starts the download, sends the signal when some of it is on disk, and no more than half. Returns (code, stderr)."""
+    """Starts the download and sends the signal when some of it, at most half, is on disk. Returns (code, stderr)."""
     server.files["facades.tar.gz"], server.pause = LARGE_TAR, threading.Event()
     arguments = command("facades", "--output_dir", tmp_path, "--url", server.url)
     # a shell that runs pytest in the background makes its children deaf to SIGINT, a terminal does not
@@ -541,6 +541,11 @@ def test_a_folder_in_the_way_is_left_alone(server, tmp_path):
 def test_an_output_dir_that_is_a_file(server, tmp_path):
     (tmp_path / "file").write_text("")
     assert fails(get(server, tmp_path / "file", "facades"), str(tmp_path / "file"))
+
+
+def test_an_output_dir_that_cannot_be_looked_into(server, tmp_path):
+    """A name that is too long stands for all that a system refuses, such as a folder of another user."""
+    assert fails(get(server, tmp_path / ("x" * 300), "facades"), "x" * 300, "File name too long")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

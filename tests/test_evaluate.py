@@ -98,7 +98,10 @@ def test_pairs_match_however_their_unicode_is_composed(tmp_path, first, second):
     assert {path.name for path in a.iterdir()}.isdisjoint(path.name for path in b.iterdir())
     result = call("evaluate", "pairs", a, b, "--metrics", "l1")
     assert result == {"mean": {"l1": 0}, "images": {name: {"l1": 0} for name in images}}
-    both = {unicodedata.normalize("NFC", "été"): paint(32, 32, 0), unicodedata.normalize("NFD", "été"): paint(32, 32, 1)}
+    both = {
+        unicodedata.normalize("NFC", "été"): paint(32, 32, 0),
+        unicodedata.normalize("NFD", "été"): paint(32, 32, 1),
+    }
     assert "would both become" in fails("evaluate", "pairs", save_all(tmp_path / "both", both), b)
 
 

@@ -25,7 +25,7 @@ from conftest import (
     tensors,
     truncate,
 )
-from run_tool import run_tool
+from run_tool import fails, run_tool
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -479,6 +479,14 @@ def test_other_files_are_refused(refuses, tmp_path):
     assert "no such file" in refuses(tmp_path / "missing.pth", *flags)
     assert "no such file" in refuses(tmp_path, *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_be_looked_at(tmp_path):
+    """A name that is too long stands for all that a system refuses, such as a folder of another user."""
+    long, flags = tmp_path / ("x" * 300), ["--script", "cyclegan", "--output_dir"]
+    fails(run_tool("import-weights", long, *flags, tmp_path / "out"), f"{long}: File name too long")
+    fails(run_tool("import-weights", save(tmp_path / "a.pth"), *flags, long), "File name too long")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
 
 
 def test_files_of_different_networks(refuses, tmp_path):

@@ -167,7 +167,7 @@ def test_the_styles_are_far_apart_but_learnable(name):
     ],
 )
 def test_what_a_user_can_get_wrong(monkeypatch, capsys, arguments, words):
-    """R11: a folder that cannot be made was a traceback, a flag two lines."""
+    """A folder that cannot be made, and a flag: one line each, no traceback."""
     monkeypatch.setattr(tool, "images", lambda *_: {"testA/1.jpg": lambda: np.zeros([8, 8, 3], np.uint8)})
     with pytest.raises(SystemExit) as caught:
         tool.main(arguments)

@@ -203,7 +203,7 @@ def test_combine_compares_sizes_of_images_with_broken_exif(inp, out, tmp_path, d
     save(inp / "a.png", noise(12, 8))
     append_exif(inp / "a.png", data)
     save(tmp_path / "b" / "a.png", noise(10, 8))
-    assert "a.png 8x12 / a.png 8x10" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "a.png 8x12 / 8x10" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
     assert not out.exists()
     save(tmp_path / "b" / "a.png", noise(12, 8))
     process("combine", inp, out, "--b_dir", tmp_path / "b")
@@ -221,11 +221,12 @@ def test_combine_compares_sizes_of_heic(inp, out, tmp_path, monkeypatch):
 
     heif = types.SimpleNamespace(register_heif_opener=lambda: Image.register_open("HEIF", decode, accept))
     monkeypatch.setitem(sys.modules, "pillow_heif", heif)
+    Image.init()  # or the formats that are found meanwhile would be lost with the copies
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     (inp / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes([10]))
     save(tmp_path / "b" / "a.png", noise(12, 8))
-    assert "a.heic 8x10 / a.png 8x12" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
+    assert "a.heic 8x10 / 8x12" in fails("combine", inp, out, "--b_dir", tmp_path / "b")
     assert not out.exists()
 
 
@@ -547,6 +548,16 @@ def test_wrong_folders(inp, out, tmp_path):
     assert (tmp_path / "file").read_text() == "here first"
     save(inp / "a.jpg", noise(8, 8))
     assert "would both become a" in fails("resize", inp, out)
+    assert not out.exists()
+
+
+def test_folders_that_cannot_be_looked_into(inp, out, tmp_path):
+    """A name that is too long stands for all that a system refuses, such as a folder of another user."""
+    save(inp / "a.png", noise(8, 8))
+    long = tmp_path / ("x" * 300)
+    assert f"{long}: File name too long" in fails("resize", long, out)
+    assert "File name too long" in fails("resize", inp, long)
+    assert f"{long}: File name too long" in fails("combine", inp, out, "--b_dir", long)
     assert not out.exists()
 
 

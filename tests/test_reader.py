@@ -18,8 +18,17 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, assert_one_line, once, paint, pngs, read_png, save_image
-from conftest import truncate
+from conftest import (
+    ROOT,
+    SCRIPTS,
+    assert_one_line,
+    once,
+    paint,
+    pngs,
+    read_png,
+    save_image,
+    truncate,
+)
 from PIL import Image
 from run_tool import run_tool
 
@@ -264,11 +273,11 @@ def kinds():
     black_and_white = np.uint8(np.stack([bits] * 3, -1) * 255)
     la = np.stack([GREY, RGBA[..., 3]], -1)
     la_over_white = over_white(np.concatenate([grey, RGBA[..., 3:]], -1))
-    clear_grey = np.where((GREY == GREY[2, 5])[..., None], 255, grey)
-    clear_rgb = np.where((RGB == RGB[2, 5]).all(-1, keepdims=True), 255, RGB)
+    clear_grey = np.where((GREY[2, 5] == GREY)[..., None], 255, grey)
+    clear_rgb = np.where((RGB[2, 5] == RGB).all(-1, keepdims=True), 255, RGB)
     deep = RGB.astype(np.uint16) * 257
     cmyk = Image.fromarray(SMOOTH).convert("CMYK")
-    clear_16 = np.where(GREY_16 == GREY_16[2, 5], 65535, GREY_16)
+    clear_16 = np.where(GREY_16[2, 5] == GREY_16, 65535, GREY_16)
     text = b"Comment\0Exif of a microscope"
     first_of_two = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
     smooth_colours = Image.fromarray(SMOOTH).quantize(8)
@@ -641,8 +650,10 @@ def test_orientations_that_mean_nothing(orientation, tmp_path):
     np.testing.assert_array_equal(read(path), RGB)
 
 
-@pytest.mark.parametrize("name", ["rgb.jpg", "rgb.png", "rgb.bmp", "palette.gif", "rgb.webp",
-                                  "rgb.tif", "rgb.avif", "grey16.png", "animated.webp"])
+@pytest.mark.parametrize(
+    "name",
+    ["rgb.jpg", "rgb.png", "rgb.bmp", "palette.gif", "rgb.webp", "rgb.tif", "rgb.avif", "grey16.png", "animated.webp"],
+)
 def test_truncated_files(name, tmp_path):
     contents, _ = all_files()[name]
     path = written(tmp_path, name, contents)
@@ -650,8 +661,9 @@ def test_truncated_files(name, tmp_path):
     refused(path, "cannot be read", "repair or remove it")
 
 
-@pytest.mark.parametrize("contents", [b"", b"this is text\n", b"<!DOCTYPE html>", bytes(100)],
-                         ids=["empty", "text", "html", "zeros"])
+@pytest.mark.parametrize(
+    "contents", [b"", b"this is text\n", b"<!DOCTYPE html>", bytes(100)], ids=["empty", "text", "html", "zeros"]
+)
 def test_what_is_no_image(contents, tmp_path):
     refused(written(tmp_path, "a.png", contents), "cannot be read", "damaged, or another format")
 
@@ -818,14 +830,23 @@ def mixed(tmp_path_factory):
 @once
 def test_a_test_and_translate_see_these_pixels(script, checkpoint, mixed, tmp_path):
     right, folder = mixed
-    script("--mode", "test", "--nopaired", "--native_size", "--checkpoint", checkpoint,
-           "--input_dir", folder, "--output_dir", tmp_path / "test")
+    script(
+        "--mode",
+        "test",
+        "--nopaired",
+        "--native_size",
+        "--checkpoint",
+        checkpoint,
+        "--input_dir",
+        folder,
+        "--output_dir",
+        tmp_path / "test",
+    )
     tested = pngs(tmp_path / "test")
     for name, pixels in right.items():
         np.testing.assert_array_equal(tested[f"{name}-inputs.png"], pixels, name)
     assert len(tested) == 2 * len(right)
-    done = run_tool("translate", checkpoint, folder, "--native_size",
-                    "--output_dir", tmp_path / "translated")
+    done = run_tool("translate", checkpoint, folder, "--native_size", "--output_dir", tmp_path / "translated")
     assert done.returncode == 0 and done.stderr == "", done
     for name in right:
         translation = read_png(tmp_path / "translated" / f"{name}.png")
@@ -835,8 +856,7 @@ def test_a_test_and_translate_see_these_pixels(script, checkpoint, mixed, tmp_pa
 @once
 def test_a_test_at_the_size_of_training(script, checkpoint, mixed, tmp_path):
     right, folder = mixed
-    script("--mode", "test", "--nopaired", "--checkpoint", checkpoint, "--input_dir", folder,
-           "--output_dir", tmp_path)
+    script("--mode", "test", "--nopaired", "--checkpoint", checkpoint, "--input_dir", folder, "--output_dir", tmp_path)
     tested = pngs(tmp_path)
     for name, pixels in right.items():
         np.testing.assert_array_equal(tested[f"{name}-inputs.png"], resized(pixels, (64, 64)), name)
@@ -888,7 +908,7 @@ def test_a_pair_is_turned_before_it_is_cut(script, tmp_path):
 
 @once
 def test_unreadable_images_do_not_stop_a_test(script, checkpoint, tmp_path):
-    """The others are translated; the last line names the first of them, in a process of its own."""
+    """The others are translated; the one line names the first of them, and counts them."""
     folder = tmp_path / "in"
     save_image(folder / "good.png", RGB)
     written(folder, "bands.tif", tiff(RGBA, 2))

@@ -188,6 +188,15 @@ def test_what_a_user_can_get_wrong(pairs, tmp_path, arguments, words):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other", "pairs"]
 
 
+def test_folders_that_cannot_be_looked_into(pairs, tmp_path):
+    """A name that is too long stands for all that a system refuses, such as a folder of another user."""
+    long = tmp_path / ("x" * 300)
+    fails(tool("--dir", long, "--output_dir", tmp_path / "out"), f"{long}: File name too long")
+    fails(tool("--unpaired", pairs, long, "--output_dir", tmp_path / "out"), f"{long}: File name too long")
+    fails(tool("--dir", pairs, "--output_dir", long), "File name too long")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
 def test_help_has_a_line_for_every_option():
     result = tool("--help")
     assert result.returncode == 0

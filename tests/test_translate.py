@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from fractions import Fraction
 import filelock
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, each_training, once, paint, pngs, read_png, save_image, truncate
+from conftest import ROOT, SCRIPTS, once, paint, plain_environment, pngs, read_png, save_image, truncate
 from PIL import Image
 from run_tool import fails, run_tool
 
@@ -93,12 +94,14 @@ def summary(folder, name="summary.json"):
 # --------------------------------------------------------------------------------------------------------------- pixels
 
 
-@each_training
-@pytest.mark.parametrize("flags", [[], ["--native_size", "--tile_size", 64], ["--which_direction", "BtoA"]])
+NATIVE = ["--native_size", "--tile_size", 64]
+RUNS = [("pix2pix", []), ("pix2pix", NATIVE), ("cut", []), ("cut", NATIVE), ("siamesegan", NATIVE)]
+RUNS += [("cyclegan", []), ("cyclegan", NATIVE), ("cyclegan", ["--which_direction", "BtoA"])]
+
+
+@pytest.mark.parametrize("script, flags", RUNS, indirect=["script"])
 def test_pixels_are_those_of_test(script, flags, network, photos, tmp_path):
     """Bit for bit one by one; in batches within 1 of 255."""
-    if ("BtoA" in flags and script.name != "cyclegan") or (flags == [] and script.name == "siamesegan"):
-        pytest.skip("a training of one direction, or always of native size")
     checkpoint = network(script.name)
     own = flags[1:] if script.name == "siamesegan" else flags
     test = ["--mode", "test", "--checkpoint", checkpoint, "--input_dir", photos, "--output_dir", tmp_path / "test"]
@@ -281,6 +284,32 @@ def test_skip_existing_makes_only_what_is_missing(network, photos, tmp_path):
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     assert before == {name: after[name] for name in before}
     assert summary(tmp_path)["skipped"] == 5
+
+
+def test_ctrl_c_leaves_whole_files_and_the_same_command_goes_on(network, photos, tmp_path):
+    """In a process of its own, interrupted when the first files are there."""
+    for number in range(2000):
+        os.link(photos / "i0.png", tmp_path / f"{number}.png")
+    command = [sys.executable, ROOT / "tools" / "translate.py", network("pix2pix"), tmp_path]
+    command += ["--output_dir", tmp_path / "out"]
+    # a shell that runs pytest in the background makes its children deaf to SIGINT, a terminal does not
+    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(command, **pipes, env=plain_environment(), preexec_fn=hears)
+    while not list(tmp_path.glob("out/*.png")):
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, message = running.communicate(timeout=60)
+    assert (running.returncode, message) == (130, "interrupted\n")
+    made = files(tmp_path / "out")
+    assert 0 < len(made) < 2000 and len(set(made.values())) == 1
+    for number in range(20, 2000):
+        (tmp_path / f"{number}.png").unlink()
+    run(network("pix2pix"), tmp_path, "--output_dir", tmp_path / "out", "--skip_existing")
+    again = files(tmp_path / "out")
+    assert {f"{number}.png" for number in range(20)} | made.keys() == again.keys()
+    assert set(again.values()) == set(made.values())
 
 
 def test_a_shard_is_written_by_one_run_at_a_time(network, photos, tmp_path):
