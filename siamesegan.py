@@ -37,6 +37,7 @@ import threading
 import time
 import types
 import urllib.parse
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -1431,6 +1432,7 @@ def main(argv, algorithm):
     """The command line. Returns the exit code."""
     args = None
     try:
+        warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF data
         prepare_streams()
         check_working_directory()
         values = copy.deepcopy(FLAGS)
@@ -1799,9 +1801,8 @@ def convert_to_rgb(image, path):
         return grey_to_rgb(image, path)
     if image.mode in ("I", "F"):
         raise UserError("32 bits per channel have no agreed white: save it with 8 or 16 bits")
-    bands_beyond_rgb = image.tag_v2.get(338, (0,)) if image.format == "TIFF" else (2,)
-    if image.mode == "RGBX" or (image.mode == "RGBA" and bands_beyond_rgb[0] == 0):
-        raise UserError("its fourth band is not transparency: save it as RGB")
+    if image.format == "TIFF":
+        check_bands(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -1809,6 +1810,15 @@ def convert_to_rgb(image, path):
     if image.mode != "RGB":  # or it would be copied
         image = image.convert("RGB")
     return image
+
+
+def check_bands(image):
+    """Raises UserError for a TIFF image with more bands than colours and transparency."""
+    bands = image.tag_v2.get(277, 1)  # SamplesPerPixel
+    extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
+    is_alpha = image.mode == "RGBA" and extra != 0
+    if bands > 3 and image.mode != "CMYK" and not is_alpha:
+        raise UserError(f"it has {bands} bands, and the fourth is not transparency: save it as RGB")
 
 
 def grey_to_rgb(image, path):

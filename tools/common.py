@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,7 @@ def run(main):
     """Calls main() and ends the process as a command should: an error is one line on stderr and
     exit code 2."""
     try:
+        warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF data
         prepare_streams()
         check_working_directory()
         if "\0" in "".join(sys.argv):  # open() and the like would raise ValueError
@@ -41,6 +43,11 @@ def run(main):
         sys.exit(main())
     except UserError as error:
         print("error:", str(error).replace("\n", " "), file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

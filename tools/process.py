@@ -24,7 +24,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 from common import Parser, UserError, count_cores, positive_integer, run, written_whole
-from images import by_stem, check_pairs, first_ten, open_image
+from images import by_stem, check_pairs, first_ten, open_file, open_image
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -35,10 +35,14 @@ WRITING = threading.Lock()  # held while a worker writes a file
 
 
 def size_upright(path):
-    """(width, height) after EXIF rotation, from the header alone."""
-    with Image.open(path) as image:
-        sideways = image.getexif().get(0x0112, 1) >= 5  # the Orientation tag: 5 to 8 swap the axes
-        return image.size[::-1] if sideways else image.size
+    """(width, height) of the image that open_image() gives, from the header alone."""
+    with open_file(path) as image:
+        width, height = image.size
+        orientation = 1
+        with contextlib.suppress(Exception):  # broken EXIF data turn no image
+            orientation = image.getexif().get(0x0112, 1)
+    is_sideways = orientation in (5, 6, 7, 8)
+    return (height, width) if is_sideways else (width, height)
 
 
 def resize(image, size, pad):
@@ -60,6 +64,8 @@ def blank(image):
 
 def combine(a, b):
     """A pair in one image, A on the left."""
+    if a.size != b.size:
+        raise UserError(f"{a.width}x{a.height} and {b.width}x{b.height}: resize them first")
     pair = Image.new("RGB", (a.width + b.width, a.height))
     pair.paste(a, (0, 0))
     pair.paste(b, (a.width, 0))
