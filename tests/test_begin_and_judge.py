@@ -39,7 +39,7 @@ def test_kept_checkpoints_are_tested_like_any(source, tmp_path):
 
 @pytest.mark.parametrize("part", ["", "kept/model-6"])
 def test_a_new_training_begins_with_the_images_of_the_source(source, tmp_path, part):
-    """Its averages, which test shows: with a learning rate of 0 they stay, whatever the new data, seed and optimizer."""
+    """Its averages, which test shows: with a learning rate of 0 they stay, whatever the new data and seed."""
     script = SCRIPTS["pix2pix"]
     data = script.save_data(tmp_path / "other")
     begin = source / "a_train" / part
