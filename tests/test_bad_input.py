@@ -182,7 +182,7 @@ def test_each_kind_of_damage_is_recognised(script, tmp_path):
         with pytest.raises(module.UserError, match=damaged):
             read(path)
         dataset = tf.data.Dataset.from_tensor_slices(module.names_of([good, path]))
-        dataset = dataset.map(lambda name: module.read_in_graph(read, name, (8, 8), channels))  # noqa: B023
+        dataset = dataset.map(lambda name: module.read_in_graph(read, name, (8, 8), channels))
         with pytest.raises(module.UserError, match=damaged), module.naming_unreadable([good, path, good], read):
             list(dataset)
 
@@ -334,7 +334,7 @@ def test_images_of_many_kinds_train_together(script, trained, tmp_path):
     grey, alpha = rgb[..., :1], rgb[..., 1:2]
     images = {"grey.png": grey[..., 0], "grey.jpg": grey[..., 0], "rgba.png": np.concatenate([rgb, alpha], -1)}
     images |= {"la.png": np.concatenate([grey, alpha], -1), "16.png": grey[..., 0].astype(np.uint16) * 257}
-    images |= {name: rgb for name in ("rgb.GIF", "rgb.webp", "rgb.tif", "rgb.TIFF", "rgb.avif")}
+    images |= dict.fromkeys(("rgb.GIF", "rgb.webp", "rgb.tif", "rgb.TIFF", "rgb.avif"), rgb)
     for name, pixels in images.items():
         save_image(tmp_path / name, pixels)
     paths = [path for _, path in script.module.list_images(tmp_path)]

@@ -25,8 +25,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
-
 from conftest import (
     NAMES,
     ROOT,
@@ -50,6 +48,7 @@ from conftest import (
     tensors,
     truncate,
 )
+from PIL import Image
 
 ON_GPU = bool(tf.config.list_physical_devices("GPU"))
 

@@ -1,5 +1,5 @@
-"""Several replicas and several workers: equal numbers, faults, what a user can get wrong; tools/cluster.py, which starts
-workers; docs/distribute.md.
+"""Several replicas and several workers: equal numbers, faults, what a user can get wrong; tools/cluster.py, which
+starts workers; docs/distribute.md.
 
 Replicas need their own process, whose CPU is divided before TensorFlow starts: `measured` runs compute() there.
 """
@@ -234,7 +234,7 @@ def test_a_worker_reads_only_its_own_part(tmp_path):
                 found.append(str(len(list(module.random_batches(*flags).take(1)))))
         except module.UserError as error:
             found.append(str(error))
-    read, message = sorted(found)
+    message, read = sorted(found)
     assert read == "1" and message.startswith(f"{paths[2]} ")
 
 
@@ -255,7 +255,7 @@ CLUSTER = ROOT / "tools" / "cluster.py"
 
 
 def launcher_fails(patch, config, *words):
-    """tools/cluster.py with a TF_CONFIG that it cannot take: one line with these words. It waits for 1 second at most."""
+    """tools/cluster.py, waiting 1 second at most, with a TF_CONFIG that it cannot take: one line with the words."""
     module = importlib.import_module("cluster")
     patch.setenv("TF_CONFIG", config)
     patch.setattr(module, "wait_for_workers", functools.partial(module.wait_for_workers, 1))

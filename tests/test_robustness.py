@@ -10,10 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pix2pix
 import pytest
-from PIL import Image
-
 from conftest import (
     SCRIPTS,
     TINY,
@@ -30,6 +27,9 @@ from conftest import (
     tensors,
     truncate,
 )
+from PIL import Image
+
+import pix2pix
 
 TRAIN = ["--mode", "train", *TINY, "--max_steps", 3, "--display_freq", 0]
 
@@ -97,14 +97,15 @@ def test_an_export_that_fails_leaves_the_last_one(script, trained, tmp_path, mon
         script(*flags)
         assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
     before = contents(tmp_path)
-    save, replace = script.module.tf.saved_model.save, Path.replace
+    save, replace, refused = script.module.tf.saved_model.save, Path.replace, []
 
     def full(*arguments, **options):
         save(*arguments, **options)
         raise OSError(28, "No space left on device")
 
     def refuse(path, target):
-        if path.name.startswith("part-") and Path(target).name == "saved_model":
+        if Path(target).name == "saved_model" and not refused:
+            refused.append(target)
             raise OSError(5, "Input/output error")
         return replace(path, target)
 
@@ -181,8 +182,8 @@ def test_names_that_meet(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("which_direction", "XtoY"), ("ngf", "many"), ("ngf", None), ("ngf", 4.5), ("ngf", [4]), ("ngf", -1), ("ngf", {}),
-     ("crop_size", 64), ("crop_size", None), ("crop_size", ["64"]), ("scale_size", "1e9x"), ("seed", -3),
-     ("seed", 2**40), ("separable_conv", "maybe"), ("separable_conv", [True]),
+     ("input_dir", 3), ("input_dir", None), ("crop_size", None), ("crop_size", ["64"]), ("scale_size", "1e9x"),
+     ("seed", -3), ("seed", 2**40), ("separable_conv", "maybe"), ("separable_conv", [True]),
      ("aspect_ratio", "wide"), ("aspect_ratio", float("nan")), ("ngf", 1e30), ("ngf", 10**400),
      ("aspect_ratio", 10**400), ("crop_size", "99999999999x99999999999"), ("scale_size", "1" * 99),
      ("seed", 10**4000)],
@@ -193,6 +194,16 @@ def test_an_edited_options_json(script, trained, tmp_path, name, value):
     (folder / "options.json").write_text(json.dumps(options))
     message = script.fails("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
     assert name in message and not (tmp_path / "t").exists()
+
+
+@once
+def test_a_size_in_options_json_that_is_a_number(script, trained, tmp_path):
+    """As a person writes it, 64 and not "64": it is taken so, or named."""
+    folder = copied(trained, tmp_path / "o")
+    options = json.loads((folder / "options.json").read_text()) | {"crop_size": 64}
+    (folder / "options.json").write_text(json.dumps(options))
+    code, _, err = script.run("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
+    assert code == 0 or (code == 2 and "crop_size" in err)
 
 
 @once
