@@ -1453,7 +1453,9 @@ def serving_function(serving, multiple):
         n, height, width, _ = tf.unstack(tf.shape(images))
         is_possible = (n > 0) & (height % multiple == 0) & (width % multiple == 0)
         message = f"give one image or more, with sides that are multiples of {multiple}, not"
-        tf.debugging.Assert(is_possible, [message, tf.shape(images)])
+        check = tf.debugging.Assert(is_possible, [message, tf.shape(images)])
+        with tf.control_dependencies([check]):  # or the network may run first, and fail first
+            images = tf.identity(images)
         return {"images": serving(images)}
 
     return translate
@@ -1757,6 +1759,7 @@ def check_names(args):
 IMAGE_TYPES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif",
 )
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for others
 MOST_PIXELS = 2**29  # 1.5 GiB of RGB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
 
@@ -1778,6 +1781,7 @@ def open_image(path):
     """Path => RGB image of Pillow, as read_image() describes it. Raises UserError."""
     try:
         with open_file(path) as image:
+            image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
@@ -1807,7 +1811,7 @@ def describe_fault(path, error):
 def open_file(path):
     """Opens an image with Pillow, HEIC with the optional package pillow-heif."""
     try:
-        return Image.open(path)
+        return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             start = file.read(12)
@@ -1833,9 +1837,12 @@ def convert_to_rgb(image, path):
     if image.mode.startswith("I;16"):
         return grey_to_rgb(image, path)
     if image.mode in ("I", "F"):
-        raise UserError("32 bits per channel have no agreed white: save it with 8 or 16 bits")
+        raise UserError("values of 32 bits, or below 0, have no agreed white: save it with 8 or 16 "
+                        "bits")
     if image.format == "TIFF":
         check_bands(image)
+    if image.mode == "La":  # multiplied by its transparency
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -1849,15 +1856,21 @@ def check_bands(image):
     """Raises UserError for a TIFF image with more bands than colours and transparency."""
     bands = image.tag_v2.get(277, 1)  # SamplesPerPixel
     extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
-    is_alpha = image.mode == "RGBA" and extra != 0
-    if bands > 3 and image.mode != "CMYK" and not is_alpha:
-        raise UserError(f"it has {bands} bands, and the fourth is not transparency: save it as RGB")
+    known = len(image.getbands())
+    if image.mode == "RGBA" and extra == 0:
+        known = 3
+    if bands > known:
+        place = {2: "second", 4: "fourth"}.get(known + 1, "last")
+        raise UserError(f"it has {bands} bands, and the {place} is not transparency: save it "
+                        "without")
 
 
 def grey_to_rgb(image, path):
     """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
     range, as those of many cameras and scanners do."""
     values = np.asarray(image)
+    if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
+        values = 65535 - values
     grey = np.uint8(np.round(values / 257))
     transparent = image.info.get("transparency")
     if transparent is not None:
@@ -1895,7 +1908,8 @@ WARNED = set()  # the kinds of warnings that were printed
 def is_image(path):
     """Whether a file, or a link, has the name of an image, and is not hidden."""
     is_named = path.name.lower().endswith(IMAGE_TYPES) and not path.name.startswith(".")
-    return is_named and (path.is_file() or path.is_symlink())
+    is_broken_link = path.is_symlink() and not path.exists()  # reading it says so
+    return is_named and (path.is_file() or is_broken_link)
 
 
 def natural_order(path):

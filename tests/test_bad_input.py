@@ -256,23 +256,26 @@ def test_pair_of_odd_width(script, trained, tmp_path, case):
     assert str(bad) in message and "161" in message and "even" in message
 
 
-@only("cyclegan")
-def test_truncated_image_met_late_is_saved_first(script, trained, data, tmp_path):
+@once
+def test_truncated_image_met_late_is_saved_first(script, tmp_path):
     """Without a cache it is read in mid-training: the steps before are saved, and with the file repaired the training
     ends as if nothing had happened. In a process of its own."""
-    folder = Path(shutil.copytree(data, tmp_path / "in"))
-    order = [int(script.module.shuffled_index(np.int64(place), 5, 3)) for place in range(5)]
-    victim = folder / "trainA" / f"{order[4]}.png"
+    folder = save_pairs(tmp_path / "in", [f"{n}.png" for n in range(18)])  # the first 16 are looked at before
+    order = [int(script.module.shuffled_index(np.int64(place), 18, 3)) for place in range(18)]
+    late = max(order.index(16), order.index(17))
+    step, victim = late // 2, folder / f"{order[late]}.png"
+    flags = ["--mode", "train", "--input_dir", folder, *script.tiny, "--seed", 3, "--batch_size", 2, "--cache_mb", 0]
+    flags += ["--display_freq", 0, "--max_steps", step + 2, "--output_dir"]
+    script(*flags, tmp_path / "whole")
     good = victim.read_bytes()
     truncate(victim)
-    flags = [*trained.flags, "--input_dir", folder, "--output_dir", tmp_path / "o"]
-    done = process(*flags, "--cache_mb", 0, "--display_freq", 0, script="cyclegan")
-    assert done.returncode == 2, done
-    assert_one_line(done.stderr, victim, f"step 2 is saved: continue with --checkpoint {tmp_path / 'o'}")
+    done = process(*flags, tmp_path / "o")
+    assert done.returncode == 2 and step > 0, done
+    assert_one_line(done.stderr, victim, f"step {step} is saved: continue with --checkpoint {tmp_path / 'o'}")
     assert "Traceback" not in done.stdout
     victim.write_bytes(good)
     script("--mode", "train", "--checkpoint", tmp_path / "o")
-    resumed, expected = tensors(tmp_path / "o" / "model-20"), tensors(trained.folder / "model-20")
+    resumed, expected = (tensors(tmp_path / part / f"model-{step + 2}") for part in ("o", "whole"))
     for found in (resumed, expected):
         del found["save_counter/.ATTRIBUTES/VARIABLE_VALUE"]
     assert_same(resumed, expected)

@@ -162,11 +162,13 @@ def few_steps(steps):
 
 
 def tiny_training(name, words):
-    """Flags that make a training tiny. One that is continued has them from its options.json, but for its length."""
+    """Flags that make a training tiny. One that begins from another has them from there, but for its length."""
     values = copy.deepcopy(SCRIPTS[name].module.FLAGS)
     values([name, *words])
     steps = few_steps(values.max_steps) if values.max_steps else math.ceil(values.max_epochs / 100)
     flags = {"max_steps": steps}
+    if values.init_from:
+        return as_words(flags)
     if values.checkpoint:
         is_longer = values["max_steps"].present or values["max_epochs"].present
         return as_words(flags) if is_longer else []
@@ -225,16 +227,16 @@ def make_pairs(path):
 
 
 def make_split_pairs(path):
-    """Pairs in train and val."""
-    save_pairs(path / "train", ["1.png", "2.png", "3.png"])
-    save_pairs(path / "val", ["4.png", "5.png"])
+    """Pairs in train and val, of the size of facades."""
+    save_pairs(path / "train", ["1.png", "2.png", "3.png"], 256, 256)
+    save_pairs(path / "val", ["4.png", "5.png"], 256, 256)
 
 
 def make_domains(path):
     """trainA, trainB, testA, testB."""
     parts = {"trainA": ["1.png", "2.png"], "trainB": ["1.png", "2.png", "3.png"]}
     parts |= {"testA": ["4.png"], "testB": ["5.png"]}
-    save_domains(path, parts, size=(100, 150))
+    save_domains(path, parts, size=(100, 300))
 
 
 def make_image(path):
@@ -477,7 +479,7 @@ class Files:
         for folder in {*map(folder_of, new), *output_folders(words)}:
             owner = self.owners.get(folder, command)
             is_known = owner == command or owner in others
-            if not is_known and not is_continued(words, folder) and not is_export(words):
+            if not is_known and not is_continued(words, folder) and not is_guest(words):
                 faults.append(f"wrote into {folder} of: {owner}")
         self.belong_to(command)
         return faults
@@ -506,9 +508,12 @@ def is_continued(words, path):
     return checkpoint is not None and value_of("--mode", words) == "train" and path.parts[0] == checkpoint.split("/")[0]
 
 
-def is_export(words):
-    """Exports of one checkpoint share a folder: their files have different names."""
-    return words[0] == "tools/export.py" or value_of("--mode", words) == "export"
+def is_guest(words):
+    """Whether a command is known to put files of its own names into a folder of another's: exports of a checkpoint
+    stand together, and the curve of a training in its folder."""
+    is_export = words[0] == "tools/export.py" or value_of("--mode", words) == "export"
+    is_curve = words[:2] == ["tools/evaluate.py", "curve"]
+    return is_export or is_curve
 
 
 # ---------------------------------------------------------------------------------------------------------------- tests

@@ -12,13 +12,13 @@ import sys
 import types
 from pathlib import Path
 
-import pix2pix
 import pytest
+from conftest import ROOT, SCRIPTS, TINY, checkpoints, plain_environment, pngs, save_image, save_pairs
 from packaging.requirements import Requirement
 from packaging.version import Version
-
-from conftest import ROOT, SCRIPTS, TINY, checkpoints, plain_environment, pngs, save_image, save_pairs
 from run_tool import fails, run_tool
+
+import pix2pix
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 SOURCES = sorted(path for folder in (".", "tools", "samples", "web/demo") for path in (ROOT / folder).glob("*.py"))

@@ -158,8 +158,9 @@ TOOLS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tools").glob("*.
 
 @pytest.mark.parametrize("name", FILES + TOOLS)
 def test_no_line_is_longer_than_100_columns(name):
-    lines = read(name).splitlines()
-    assert [(number, len(line)) for number, line in enumerate(lines, start=1) if len(line) > 100] == []
+    lines = enumerate(read(name).splitlines(), start=1)
+    long = [(number, len(line)) for number, line in lines if len(line) > 100 and not line.endswith("# noqa: E501")]
+    assert long == []
 
 
 def find(body, name):

@@ -9,6 +9,7 @@ LiteRT, ONNX and Keras models take and give uint8 RGB; `encoded` is for TensorFl
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,14 @@ def run_litert(module, contents):
 
 def write_onnx(module, model, path):
     """Writes the generator for images of model.crop."""
-    serving = model.build_serving_model(*model.crop)
-    serving(np.zeros([1, *model.crop, 3], np.uint8))  # Keras exports to ONNX what was called before
     try:
-        serving.export(str(path), format="onnx", verbose=False)
+        import onnx  # noqa: F401
+        import tf2onnx  # noqa: F401
     except ImportError:
         raise UserError("--format onnx needs two more packages: pip install onnx tf2onnx") from None
+    serving = model.build_serving_model(*model.crop)
+    serving(np.zeros([1, *model.crop, 3], np.uint8))  # Keras exports to ONNX what was called before
+    serving.export(str(path), format="onnx", verbose=False)
 
 
 def write_encoded(module, model, path):
@@ -117,15 +120,25 @@ def write_encoded(module, model, path):
 def decode(tf, contents):
     """Bytes of a JPEG, PNG, BMP or GIF => uint8 [h, w, 3]. Grey becomes RGB, transparency is laid
     over white. Another format is an error: TensorFlow would overrun its memory with some."""
-    start = tf.strings.substr(contents, 0, 8)
+    start = tf.strings.substr(contents, 0, 2**16)
     is_jpeg = tf.io.is_jpeg(contents)
-    is_known = is_jpeg | tf.strings.regex_full_match(start, r"\C?PNG\C*|BM\C*|GIF8\C*")
-    tf.debugging.Assert(is_known, ["not a JPEG, PNG, BMP or GIF file"])
+    bmp = r"BM\C{26}[\x18\x20]\C*"  # of 24 or 32 bits: TensorFlow misreads palettes
+    is_known = is_jpeg | tf.strings.regex_full_match(start, rf"\C?PNG\C*|GIF8\C*|{bmp}")
+    message = "not a JPEG, PNG, BMP or GIF file, or a BMP with a palette"
+    check = tf.debugging.Assert(is_known, [message])
+    with tf.control_dependencies([check]):
+        contents = tf.identity(contents)
+    # colour type 4 or 6, or a chunk with transparency; without, four channels of few bits would
+    # be misread
+    has_alpha = tf.strings.regex_full_match(start, r"\C?PNG(?:\C{21}[\x04\x06]\C*|\C*tRNS\C*)")
     if is_jpeg:
         # as Pillow; CMYK is inverted where an Adobe marker says so, which TensorFlow does not ask
         image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(image, [None, None, 3])
-    image = tf.io.decode_image(contents, channels=4, expand_animations=False)
+    if not has_alpha:
+        image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+        return tf.ensure_shape(image, [None, None, 3])
+    image = tf.io.decode_png(contents, channels=4)
     colour = tf.cast(image[:, :, :3], tf.float32)
     alpha = tf.cast(image[:, :, 3:], tf.float32) / 255
     image = tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
@@ -173,7 +186,9 @@ def translate_whole(tf, serving, image, multiple, window):
     the size of a window. Larger ones, which test covers with windows, are an error."""
     height, width, _ = tf.unstack(tf.shape(image))
     message = f"larger than {window} pixels, the --tile_size: reduce it, or use tools/translate.py"
-    tf.debugging.Assert((height <= window) & (width <= window), [message])
+    check = tf.debugging.Assert((height <= window) & (width <= window), [message])
+    with tf.control_dependencies([check]):
+        image = tf.identity(image)
 
     def reflected(side):  # indices of the rows or columns of the padded image, as np.pad does it
         period = tf.maximum(2 * side - 2, 1)
@@ -214,16 +229,25 @@ def main():
     options = {name: getattr(args, name) for name in flags}
     module, model = load_trained(args.checkpoint, mode="export", **options)
     target = Path(model.args.output_dir, FILES[args.format])
-    with in_our_words(module):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(module, model, target, args)
+    try:
+        with in_our_words(module):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(module, model, target, args)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}: make room, or choose "
+                        "another --output_dir") from None
     print(f"done: {target}")
 
 
 def write(module, model, target, args):
     """Writes the file or folder `target`, whole or not at all."""
-    if args.format == "encoded" and target.is_dir() and not (target / "saved_model.pb").exists():
-        raise UserError(f"{target} is there and no SavedModel: choose another --output_dir")
+    is_ours = target.is_file()
+    if args.format == "encoded":
+        is_ours = (target / "saved_model.pb").is_file()
+    if os.path.lexists(target) and not is_ours:
+        raise UserError(f"{target} is there and not of an export: choose another --output_dir")
+    if any(side % model.multiple for side in model.crop):
+        raise UserError(f"--tile_size {model.crop[0]}: give a multiple of {model.multiple}")
     with module.written_whole(target) as part:
         if args.format == "litert":
             write_litert(module, model, part, args.quantize, test_images(module, model, args))

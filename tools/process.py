@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -41,7 +42,7 @@ def size_upright(path):
         orientation = 1
         with contextlib.suppress(Exception):  # broken EXIF data turn no image
             orientation = image.getexif().get(0x0112, 1)
-    is_sideways = orientation in (5, 6, 7, 8)
+    is_sideways = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow swaps its sides
     return (height, width) if is_sideways else (width, height)
 
 
@@ -147,6 +148,8 @@ def make(operation, images, size, pad):
 def start_worker():
     """Makes a worker end when its parent is killed, though not amid a file; else it would wait for
     work for ever."""
+
+    warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF data
 
     def watch():
         multiprocessing.parent_process().join()
