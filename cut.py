@@ -56,7 +56,7 @@ def has_avx():
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return True
-    return "\nflags" not in cpuinfo or " avx " in cpuinfo
+    return "\nflags" not in cpuinfo or re.search(r"\bavx\b", cpuinfo) is not None
 
 
 @contextlib.contextmanager
@@ -1268,17 +1268,15 @@ HALF_WRITTEN = re.compile(
 
 def check_state_file(path):
     """Removes a half-written `checkpoint`, in which TensorFlow names the newest checkpoint. Raises
-    UserError for a file of that name that is not TensorFlow's."""
-    if not path.exists():
-        return
-    is_good = path.is_file() and re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes())
-    if is_good:
+    UserError for a file of that name that is not of a training of ours."""
+    if not os.path.lexists(path):
         return
     is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
     if not is_ours:
         raise UserError(f"{path} is not of a training: move it away, or choose another "
                         "--output_dir")
-    remove(path)
+    if not re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes()):
+        remove(path)
 
 
 def set_damaged_aside(folder, begin):

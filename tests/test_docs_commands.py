@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import ROOT, SCRIPTS, TINY, paint, save_domains, save_image, save_pairs
 from run_tool import run_tool
 

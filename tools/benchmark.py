@@ -163,7 +163,9 @@ def yardstick(command):
     """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that
     number."""
     try:
-        result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            shlex.split(command), capture_output=True, encoding="utf-8", errors="replace"
+        )
     # ValueError: a quote without an end; IndexError: no word
     except (OSError, ValueError, IndexError) as error:
         raise UserError(f"--yardstick {command!r} cannot be run: {error}") from None

@@ -50,7 +50,10 @@ def check_docker():
             "docker is not on PATH; install Docker Engine: https://docs.docker.com/engine/install/"
         )
     asked = subprocess.run(
-        ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if asked.returncode:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -85,7 +88,9 @@ def has_gpu():
     """Whether nvidia-smi lists a GPU: it may be installed without a driver, and then fails."""
     if not shutil.which("nvidia-smi"):
         return False
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
@@ -168,11 +173,11 @@ def main():
         "run",
         "--rm",
         "--init",
-        "--user",
-        f"{os.getuid()}:{os.getgid()}",
         "--workdir",
         str(cwd),
     ]
+    if hasattr(os, "getuid"):  # on Windows Docker Desktop maps the users
+        docker += ["--user", f"{os.getuid()}:{os.getgid()}"]
     docker += ["--env", "HOME=/tmp", "--env", "USER=user"]
     for folder in folders:
         docker += ["--mount", bind(folder)]

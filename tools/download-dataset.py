@@ -464,7 +464,7 @@ def quiet():
     turns off."""
     saved = os.dup(2)
     with (
-        open(os.devnull, "w") as null,
+        open(os.devnull, "w", encoding="utf-8") as null,
         contextlib.redirect_stdout(null),
         contextlib.redirect_stderr(null),
     ):

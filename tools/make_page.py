@@ -359,22 +359,26 @@ def fetch(package, sha512):
 
     if is_right(path):
         return path
-    if not shutil.which("npm"):
+    npm = shutil.which("npm")  # npm.cmd on Windows
+    if not npm:
         raise UserError(
             f"npm, which fetches {package}, is not installed: install Node.js, {by_hand}"
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            command = ["npm", "pack", package, "--silent"]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+            done = subprocess.run(
+                [npm, "pack", package, "--silent"],
+                cwd=folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=600,
+            )
             if done.returncode:
-                lines = [line for line in done.stderr.splitlines() if line.strip()] or [
-                    "no reason given"
-                ]
+                reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1][:200]
                 raise UserError(
-                    f"npm cannot fetch {package} ({lines[-1][:200]}): connect to the network, "
-                    f"{by_hand}"
+                    f"npm cannot fetch {package} ({reason}): connect to the network, {by_hand}"
                 )
             found = list(Path(folder).glob("*.tgz"))
             if not found or not is_right(found[0]):
