@@ -1263,6 +1263,7 @@ def catch_signals(received):
 def take_folder(folder, begin):
     """Makes the --output_dir of a training, keeps other trainings out of it until the lock that it
     returns is released, and removes what a killed training left half-written there."""
+    check_state_file(folder / "checkpoint")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "training.lock")
     try:
@@ -1270,11 +1271,7 @@ def take_folder(folder, begin):
     except filelock.Timeout:
         raise UserError(f"{folder}: another training writes to it: choose another "
                         "--output_dir") from None
-    check_state_file(folder / "checkpoint")
-    for place in (folder, folder / "images"):
-        for path in place.iterdir():
-            if HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink():
-                remove(path)
+    remove_half_written(folder)
     set_damaged_aside(folder, begin)
     return lock
 
@@ -1287,16 +1284,23 @@ HALF_WRITTEN = re.compile(
 
 
 def check_state_file(path):
-    """Removes a half-written `checkpoint`, in which TensorFlow names the newest checkpoint. Raises
-    UserError for a file of that name that is not of a training of ours."""
-    if not os.path.lexists(path):
-        return
+    """Raises UserError for a file `checkpoint`, in which TensorFlow names the newest one, that is not
+    of a training of ours."""
     is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
-    if not is_ours:
+    if os.path.lexists(path) and not is_ours:
         raise UserError(f"{path} is not of a training: move it away, or choose another "
                         "--output_dir")
-    if not re.match(rb'model_checkpoint_path: "[ -~]+"\n', path.read_bytes()):
-        remove(path)
+
+
+def remove_half_written(folder):
+    """Removes what a killed training left in its folder; nothing else, and no links."""
+    state = folder / "checkpoint"
+    if state.exists() and not re.match(rb'model_checkpoint_path: "[ -~]+"\n', state.read_bytes()):
+        remove(state)
+    for place in (folder, folder / "images"):
+        for path in place.iterdir():
+            if HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink():
+                remove(path)
 
 
 def set_damaged_aside(folder, begin):

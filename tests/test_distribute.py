@@ -447,15 +447,28 @@ def test_workers_that_disagree_say_so(pairs, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_image_of_one_worker_stops_both_and_is_named(pairs, tmp_path):
+def test_a_damaged_image_of_one_worker_stops_both_and_is_named(tmp_path):
+    """Each of the 18 images is in the batch of one worker. The first 16 are looked at before the training begins."""
     folder = tmp_path / "in"
-    save_pairs(folder, [f"{i}.png" for i in range(4)], 40, 40)
-    (folder / "2.png").write_bytes(b"damaged")
+    save_pairs(folder, [f"{i}.png" for i in range(18)], 40, 40)
+    (folder / "17.png").write_bytes(b"damaged")
     flags = [*LONG, "--input_dir", folder, "--output_dir", tmp_path / "o", "--max_steps", 9, "--cache_mb", 0]
     with Cluster(*flags, script="pix2pix") as cluster:
         results = cluster.end()
     assert sorted(code for code, *_ in results) == [2, 143]
-    assert_one_line(next(err for code, _, err in results if code == 2), "2.png", "is saved")
+    assert_one_line(next(err for code, _, err in results if code == 2), "17.png", "is saved")
+
+
+@pytest.mark.slow
+def test_a_damaged_image_that_all_workers_see_stops_them_before_they_begin(tmp_path):
+    folder = tmp_path / "in"
+    save_pairs(folder, [f"{i}.png" for i in range(4)], 40, 40)
+    (folder / "2.png").write_bytes(b"damaged")
+    with Cluster(*LONG, "--input_dir", folder, "--output_dir", tmp_path / "o", script="pix2pix") as cluster:
+        for code, _, err in cluster.end():
+            assert code == 2
+            assert_one_line(err, "2.png")
+    assert not (tmp_path / "o").exists()
 
 
 # --------------------------------------------------------------------------------------------- docs/distribute.md
