@@ -816,11 +816,13 @@ class Training:
         self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
         self.find_images()
         self.restore(begin)
+        self.is_repeat = bool(begin) and not args.checkpoint
         self.check_repeat(begin)
         self.signals = []  # that came
         self.unreadable = None  # a UserError that names a damaged image
         self.workers.check_agreement(self.step, self.paths)
-        self.open_output(begin)
+        if not self.is_repeat:
+            self.open_output(begin)
 
     def find_images(self):
         """The images to train on and to show, and the number of steps."""
@@ -860,7 +862,7 @@ class Training:
     def check_repeat(self, begin):
         """Raises UserError where a training without --checkpoint meets an unfinished one: only a
         finished one of the same flags is left as it is, so that commands can be given twice."""
-        if begin and not self.args.checkpoint and self.step < self.total:
+        if self.is_repeat and self.step < self.total:
             raise UserError(f"{begin} exists: continue it with --checkpoint {self.output_dir}, or "
                             "choose another --output_dir")
 
@@ -883,6 +885,8 @@ class Training:
 
     def run(self):
         """Trains to the end, or until a signal comes. Returns the exit code."""
+        if self.is_repeat:
+            return self.say_goodbye()
         try:
             with catch_signals(self.signals):
                 self.train_and_save()
@@ -1306,7 +1310,7 @@ HALF_WRITTEN = re.compile(
 
 
 def check_state_file(path):
-    """Raises UserError for a file `checkpoint`, in which TensorFlow names the newest one, that is not
+    """Raises UserError for a file `checkpoint`, TensorFlow's list of checkpoints, that is not
     of a training of ours."""
     is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
     if os.path.lexists(path) and not is_ours:
@@ -1369,17 +1373,31 @@ KINDS = ("inputs", "outputs", "targets", "recovered")  # images that a test writ
 def begin_test(output_dir, checkpoint, names):
     """Makes the folder of a test. Removes what an earlier test, of which test.json tells, wrote
     there, so that no tool averages over both."""
-    (output_dir / "images").mkdir(parents=True, exist_ok=True)
     list_file = output_dir / "test.json"
-    with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
-        for name in json.loads(list_file.read_text(encoding="utf-8"))["images"]:
+    if os.path.lexists(list_file):
+        for name in read_test_list(list_file):
             for kind in KINDS:
                 path = output_dir / "images" / f"{name}-{kind}.png"
                 if path.parent == output_dir / "images" and not path.is_symlink():
                     path.unlink(missing_ok=True)
         for name in ("index.html", "metrics.json"):
             (output_dir / name).unlink(missing_ok=True)
+    (output_dir / "images").mkdir(parents=True, exist_ok=True)
     write_file(list_file, {"checkpoint": checkpoint, "images": names})
+
+
+def read_test_list(path):
+    """The names of the images in a test.json. Raises UserError if it is not of a test."""
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        names = contents["images"]
+        is_ours = set(contents) == {"checkpoint", "images"}
+        is_ours = is_ours and all(isinstance(name, str) for name in names)
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        is_ours = False
+    if not is_ours:
+        raise UserError(f"{path} is not of a test: move it away, or choose another --output_dir")
+    return names
 
 
 def translate_sources(model, args, sources, output_dir):
@@ -1575,6 +1593,8 @@ def explain(error, args):
         return " ".join(str(error).split())
     if isinstance(error, UnicodeError):
         text = ascii(error.object[:200])
+        if sys.getfilesystemencoding() != "utf-8":
+            return f"{text}: not a name in this locale: set LC_ALL=C.UTF-8"
         return f"{text}: not UTF-8; rename the file or folder, or rewrite the flag file"
     if isinstance(error, OSError):
         return explain_os_error(error, args)

@@ -400,6 +400,16 @@ def test_the_larger_domain_is_an_epoch_and_the_smaller_starts_again(folders):
     assert len({tuple(epoch) for epoch in epochs}) == 6 and len({tuple(one) for one in rounds}) > 3
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_both_domains_have_the_order_of_the_version(folders, version):
+    """A training that began in version 1 keeps its order. B has another seed."""
+    of_a, of_b = numbers(draw(folders["A"], folders["B"], 21, version=version))
+    for found, count, seed in ((of_a, 7, 0), (of_b, 3, 2**30)):
+        positions = [tf.constant(position, tf.int64) for position in range(21)]
+        expected = [int(cyclegan.shuffled_index(position, count, seed, version)) for position in positions]
+        assert found.tolist() == expected
+
+
 def test_batches_larger_than_a_folder(folders):
     batches = draw(folders["A"], folders["B"], 3, batch_size=8)
     assert batches.shape == (3, 2, 8, 32, 32, 3)

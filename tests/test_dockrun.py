@@ -6,8 +6,8 @@ No Docker Engine runs where these tests run; docs/docker.md says what was tried 
 import csv
 import json
 import os
-import re
 import pty
+import re
 import shutil
 import signal
 import subprocess

@@ -297,6 +297,13 @@ def test_batches_are_pairs_and_for_lab_single_images(pairs):
         assert -1 <= batch.numpy().min() < batch.numpy().max() <= 1
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_batches_have_the_order_of_the_version(pairs, version):
+    model = make_model(training=False, crop_size="32", scale_size="40", version=version)
+    batches = np.stack(list(model.batches({"images": pairs}, 7).take(14).as_numpy_iterator()))
+    assert numbers(batches) == draw_orders(7, 2, 0, version, start=1).ravel().tolist()
+
+
 # --------------------------------------------------------------------------------------------------------------- Lab
 
 # colours, with what rgb2lab and lab2rgb of scikit-image 0.26.0 give for them

@@ -290,6 +290,18 @@ def test_crops_are_parts_of_the_images(images, cache_images):
     assert (numbers[:40] != numbers[40:]).any()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_crops_have_the_order_of_the_version(images, version):
+    """A training that began in version 1 keeps its order: of the images in memory, and of the crops from them."""
+
+    def order(count):
+        positions = [tf.constant(position, tf.int64) for position in range(count)]
+        return [int(siamesegan.shuffled_index(position, 5, 5, version)) for position in positions]
+
+    in_memory = order(5)
+    assert take(images, 10, version=version)[:, 0, 0, 2].tolist() == [in_memory[index] for index in order(20)]
+
+
 @pytest.mark.parametrize("cache_images", [500, 2])
 def test_any_step_can_be_the_first(images, cache_images):
     changes = {"cache_images": cache_images, "flip": True, "min_contrast": 20}

@@ -567,7 +567,7 @@ def obtain(name, dataset, folder, args):
         is_file = args.url.endswith((".zip", ".tar.gz", ".tgz"))
         url = args.url if is_file else f"{args.url.rstrip('/')}/{source.rsplit('/', 1)[1]}"
     state = read_state(archive)
-    if archive.exists() and (not state.get("complete") or state["url"] == url):
+    if archive.exists() and (not state.get("complete") or state.get("url") == url):
         print(f"using {archive}, which is there already")
     else:
         fetch(url, archive, args.retries)

@@ -202,7 +202,8 @@ class ImageFiles:
         self.threads = min(16, count_cores())
         self.total = None
         is_pipe = args.input_list and not os.path.isfile(args.input_list)  # which is read once
-        if sys.stderr.isatty() and not is_pipe:
+        is_terminal = getattr(sys.stderr, "isatty", bool)()
+        if is_terminal and not is_pipe:
             self.total = sum(in_shard(name, args.shard) for name in self.all_names())
 
     @contextlib.contextmanager
