@@ -2322,13 +2322,26 @@ def written_whole(path):
         raise UserError(f"{path} is a link, and only our own files are replaced: remove it")
     try:
         yield part
-        if path.is_dir():
-            remove(path)
-        part.replace(path)
+        replace(path, part)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         remove(part)
+
+
+def replace(path, part):
+    """Puts a new file or folder in the place of an old one, which stays if that fails."""
+    if not path.is_dir():
+        part.replace(path)
+        return
+    old = path.with_name(f"part-{os.getpid()}-old-{path.name}")
+    path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    remove(old)
 
 
 def remove(path):
@@ -2437,6 +2450,7 @@ def read_options(checkpoint, algorithm):
         saved = json.loads(path.read_text(encoding="utf-8"))
         script = saved["script"]
         is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
+        is_good = is_good and isinstance(saved["input_dir"], str)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_good = False
     if not is_good:

@@ -417,7 +417,7 @@ class Pix2Pix:
     def check_halvings(self):
         """Raises UserError for crops that need another U-Net than that of the checkpoint."""
         networks_of = getattr(self.args, "networks_of", {})  # options of the checkpoint
-        trained_at = networks_of.get("crop_size", self.args.crop_size)
+        trained_at = str(networks_of.get("crop_size", self.args.crop_size))
         trained = count_halvings(parse_sizes(trained_at, trained_at)[0])
         if trained != self.halvings:
             source = self.args.checkpoint or self.args.init_from
@@ -2300,13 +2300,26 @@ def written_whole(path):
         raise UserError(f"{path} is a link, and only our own files are replaced: remove it")
     try:
         yield part
-        if path.is_dir():
-            remove(path)
-        part.replace(path)
+        replace(path, part)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         remove(part)
+
+
+def replace(path, part):
+    """Puts a new file or folder in the place of an old one, which stays if that fails."""
+    if not path.is_dir():
+        part.replace(path)
+        return
+    old = path.with_name(f"part-{os.getpid()}-old-{path.name}")
+    path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    remove(old)
 
 
 def remove(path):
@@ -2415,6 +2428,7 @@ def read_options(checkpoint, algorithm):
         saved = json.loads(path.read_text(encoding="utf-8"))
         script = saved["script"]
         is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
+        is_good = is_good and isinstance(saved["input_dir"], str)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_good = False
     if not is_good:

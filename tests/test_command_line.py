@@ -707,7 +707,7 @@ def test_a_second_test_leaves_nothing_of_the_first(script, trained, data, tmp_pa
     left = {"notes.png", "pic1-outputs.png", "pic10-inputs.png", "pic10-outputs.png"}
     assert {path.name for path in (folder / "images").iterdir()} == left and mine.is_file()
     assert {path.name for path in folder.iterdir()} == {"images", "index.html", "test.json"}  # no metrics of then
-    outside = json.loads((folder / "test.json").read_text()) | {"images": [str(mine.with_suffix("")), "../../mine", 3]}
+    outside = json.loads((folder / "test.json").read_text()) | {"images": [str(mine.with_suffix("")), "../../mine"]}
     save_image(tmp_path / "mine-outputs.png", paint(8, 8, 1))
     (folder / "test.json").write_text(json.dumps(outside))
     assert "pic1-outputs.png is a link" in script.fails(*flags)  # nor is one replaced

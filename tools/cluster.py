@@ -32,8 +32,10 @@ def read_cluster():
         task = config["task"]
         workers = config["cluster"]["worker"]
         is_good = list(config["cluster"]) == ["worker"] and task["type"] == "worker"
+        is_good = is_good and isinstance(workers, list)
         is_good = is_good and task["index"] in range(len(workers))
         addresses = [re.fullmatch(r"(.+):(\d{1,5})", worker).groups() for worker in workers]
+        is_good = is_good and all(0 < int(port) < 2**16 for _, port in addresses)
         own_port = int(addresses[task["index"]][1])
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         is_good = False
@@ -75,7 +77,7 @@ def is_listening(host, port):
     """Whether a program answers at an address."""
     try:
         socket.create_connection((host, port), timeout=5).close()
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for what is no name of a machine
         return False
     return True
 
