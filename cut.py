@@ -2295,7 +2295,7 @@ def replace(path, part):
     old = path.with_name(f"part-{os.getpid()}-old-{path.name}")
     path.rename(old)
     try:
-        part.rename(path)
+        part.replace(path)
     except OSError:
         old.rename(path)
         raise
@@ -2408,7 +2408,6 @@ def read_options(checkpoint, algorithm):
         saved = json.loads(path.read_text(encoding="utf-8"))
         script = saved["script"]
         is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
-        is_good = is_good and isinstance(saved["input_dir"], str)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_good = False
     if not is_good:
@@ -2417,6 +2416,8 @@ def read_options(checkpoint, algorithm):
     if script != algorithm.name:
         raise UserError(f"{checkpoint} was trained by {script}.py, not {algorithm.name}.py: use "
                         "the former")
+    if not isinstance(saved["input_dir"], str):
+        raise UserError(f"{path}: input_dir is {saved['input_dir']!r}, no folder; put it back")
     for name in LATER_FLAGS & set(FLAGS):
         saved.setdefault(name, FLAGS[name].default)
     return saved
