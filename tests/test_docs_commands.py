@@ -585,6 +585,7 @@ def test_tables_name_commands_and_pages():
     assert {*INPUTS, *BEFORE} <= set(PAGES)
 
 
+@pytest.mark.more
 def test_first_commands_of_the_readme_can_be_given_twice_in_one_folder(runs_here):
     give_twice("README.md", commands_of("README.md", end="## Without pairs"), runs_here)
 

@@ -24,6 +24,7 @@ from PIL import Image
 from run_tool import fails, run_tool
 
 export = importlib.import_module("export")
+pytestmark = pytest.mark.more
 TILE = 64  # --tile_size of siamesegan.py
 STRONGER = {"pix2pix": 2}  # int8 is good enough for twice its weights
 

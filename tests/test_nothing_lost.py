@@ -44,7 +44,10 @@ from conftest import (
 )
 from run_tool import common, fails, run_tool
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config.experimental_run_functions_eagerly")
+pytestmark = [
+    pytest.mark.more,
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config.experimental_run_functions_eagerly"),
+]
 TRAIN = ["--mode", "train", *TINY, "--batch_size", 2, "--progress_freq", 1, "--display_freq", 0]
 
 

@@ -20,6 +20,7 @@ from run_tool import fails, run_tool
 
 import pix2pix
 
+pytestmark = pytest.mark.more
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 SOURCES = sorted(path for folder in (".", "tools", "samples", "web/demo") for path in (ROOT / folder).glob("*.py"))
 
