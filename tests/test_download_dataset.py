@@ -236,7 +236,13 @@ HORSES_ZIP = zipped(HORSES)
 
 
 @pytest.fixture
-def record(monkeypatch, tmp_path):
+def tfds():
+    """The package, which nothing but the CycleGAN sets needs."""
+    return pytest.importorskip("tensorflow_datasets", reason="pip install tensorflow-datasets importlib_resources")
+
+
+@pytest.fixture
+def record(tfds, monkeypatch, tmp_path):
     """Puts back tfds' record of horse2zebra, which --sha256 replaces for the rest of the process."""
     builder, url, record = module.tfds_builder("horse2zebra", tmp_path / "scratch")
     monkeypatch.setitem(builder.url_infos, url, record)
@@ -254,12 +260,14 @@ def test_cyclegan_through_the_real_builder_keeps_bytes_and_names(server, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["horse2zebra"]
 
 
+@pytest.mark.usefixtures("tfds")
 def test_cyclegan_is_held_to_the_checksum_that_tfds_carries(server, tmp_path):
     server.files["horse2zebra.zip"] = HORSES_ZIP
     assert fails(get(server, tmp_path, "horse2zebra"), "wrong length", "116867962", "--sha256")  # tfds' record
     assert not (tmp_path / "horse2zebra").exists()
 
 
+@pytest.mark.usefixtures("tfds")
 def test_tfds_itself_refuses_an_archive_of_another_checksum(tmp_path):
     """Past our own check, the builder compares with its record: it really is given the archive as its download."""
     archive = tmp_path / "horse2zebra.zip"
@@ -269,6 +277,7 @@ def test_tfds_itself_refuses_an_archive_of_another_checksum(tmp_path):
         module.write_with_tfds(builder, archive, tmp_path / "scratch" / "horse2zebra")
 
 
+@pytest.mark.usefixtures("tfds")
 def test_the_list_agrees_with_tfds():
     """Sizes are copied from tfds' record, so that --list needs no import of it: they must not drift apart."""
     from tensorflow_datasets.core.utils import resource_utils

@@ -154,8 +154,9 @@ def peak(*arguments):
     return float(subprocess.run(command, env=plain_environment(), check=True, capture_output=True, text=True).stdout)
 
 
-def test_a_hundred_megapixels(tmp_path):
+def test_a_hundred_megapixels(tmp_path, monkeypatch):
     """Training takes at most 2.5 GiB; test little more than the image and its translation, 0.3 GiB each. (5 minutes)"""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # or Pillow warns
     draw = np.random.default_rng(0)
     small = Image.fromarray(np.uint8(draw.uniform(0, 255, [90, 120, 3])))
     for name, size in {
