@@ -18,9 +18,11 @@ cores. docs/cyclegan.md explains every file and number, and lists the difference
 import collections
 import contextlib
 import copy
+import dataclasses
 import functools
 import hashlib
 import html
+import io
 import json
 import math
 import os
@@ -40,7 +42,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 from absl import flags
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # another project may have chosen another one
@@ -98,7 +100,7 @@ string("input_dir", None,
        "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
 integer("batch_size", 1, "images of each domain per training step, all replicas together", 1)
 string("scale_size", "286",
-       "size to resize images to before cropping, pixels: a square's SIDE, or HEIGHTxWIDTH")
+       "pixels to resize images to before cropping: SIDE or HEIGHTxWIDTH; 0: never, nor in test")
 string("crop_size", "256",
        "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
 integer("cache_mb", 1024, "MiB of memory for resized images; larger data are read from disk", 0)
@@ -124,8 +126,7 @@ number("identity_weight", 5.0, "weight of each identity loss; 0: colours may dri
 integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: none", 0)
 # <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; 6 for crops of 128, else 9", 0, 999)
-choice("norm", "instance", ["batch", "instance"],
-       "norm layers: batch, with scale and shift, or instance, with neither")
+choice("norm", "instance", ["batch", "instance"], "norm layers; batch: with scale and shift")
 choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "transpose: checkerboards")
 
 # ---------------------------------------------------------------------------------------- networks
@@ -185,13 +186,14 @@ def reflect(x, pixels):
 # <<< unpaired layers
 
 def build_generator(
-    n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm, bias=True, crop=CropFirst
+    n_blocks=9, ngf=64, upsample="transpose", norm=InstanceNorm, bias=True, crop=CropFirst,
+    channels=(3, 3),
 ):
-    """The ResNet generator (section 4 and appendix 7.2), RGB [n, h, w, 3] => RGB, in [-1, 1].
+    """The ResNet generator (section 4 and appendix 7.2), [n, h, w, 3] => [n, h, w, 3], in [-1, 1].
 
     h and w are multiples of 4. 11,378,179 parameters with 9 blocks, 7,837,699 with 6.
     upsample="resize": nearest x2, "bilinear": that x2, then a 3x3 convolution (Odena et al. 2016).
-    bias: of convolutions before norms. Pads are PyTorch's, not "same".
+    bias: of convolutions before norms. channels: of inputs, of outputs. Pads are PyTorch's.
     """
 
     def conv(x, filters, size, name, strides=1, use_bias=bias):
@@ -217,7 +219,7 @@ def build_generator(
         x = norm(name=f"{name}_norm")(x)
         return layers.ReLU(name=f"{name}_relu")(x)
 
-    x = inputs = keras.Input((None, None, 3))
+    x = inputs = keras.Input((None, None, channels[0]))
 
     # first: [batch, 256, 256, 3] => [batch, 256, 256, ngf]
     x = conv(reflect(x, 3), ngf, 7, "first")
@@ -245,12 +247,12 @@ def build_generator(
         x = norm_relu(x, f"up_{level}")
 
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
-    x = conv(reflect(x, 3), 3, 7, "last", use_bias=True)
+    x = conv(reflect(x, 3), channels[1], 7, "last", use_bias=True)
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
     return keras.Model(inputs, x)
 
 # >>> cycle networks: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
-def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
+def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm, channels=3):
     """The PatchGAN (Isola et al. 2017, section 6.1.2), [n, 256, 256, 3] => logits [n, 30, 30, 1].
 
     2,764,737 parameters, patches of 70x70 pixels. n_layers=1: 16 (136,385), 5: 286 (11,154,369),
@@ -262,7 +264,7 @@ def build_discriminator(n_layers=3, ndf=64, norm=InstanceNorm):
         size = 1
         strides = [1, 1]
 
-    x = inputs = keras.Input((None, None, 3))
+    x = inputs = keras.Input((None, None, channels))
 
     # layer_1: [batch, 256, 256, 3] => [batch, 128, 128, ndf]
     # layer_2: [batch, 128, 128, ndf] => [batch, 64, 64, ndf * 2]
@@ -327,19 +329,17 @@ class CycleGAN:
 
     def __init__(self, args, training):
         self.args = args
-        self.read = read_image
+        self.domains = domains_of(args)
         self.aspect_ratio = args.aspect_ratio
         self.paired = args.paired and not training
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
         check_crop(self.crop, self.multiple, args.n_layers_d if training else 0)
-
         self.networks = {}
         self.translate = {}
         for direction in ("AtoB", "BtoA"):
-            self.networks[f"generator_{direction}"] = self.generator()
+            self.networks[f"generator_{direction}"] = self.generator(direction)
             run = functools.partial(self.run_generator, direction)
-            self.translate[direction] = by_batch_size(run)
-
+            self.translate[direction] = by_batch_size(run, self.domains[direction[0]])
         self.optimizers = {}
         self.learning_rates = {}
         self.pools = {}
@@ -417,11 +417,14 @@ class CycleGAN:
 
     def build_training(self, args):
         """The discriminators, pools and optimizers."""
+        if len({domain.channels for domain in self.domains.values()}) > 1:
+            self.leave_identity_out(args)
         for domain in ("A", "B"):
-            discriminator = build_discriminator(args.n_layers_d, args.ndf, self.norm)
+            channels = self.domains[domain].channels
+            discriminator = build_discriminator(args.n_layers_d, args.ndf, self.norm, channels)
             self.networks[f"discriminator_{domain}"] = discriminator
             if args.pool_size:
-                pool = ImagePool(args.pool_size, self.crop)
+                pool = ImagePool(args.pool_size, [*self.crop, channels])
                 self.pools[domain] = pool
                 self.state[f"pool_{domain}"] = {"pictures": pool.images, "count": pool.count}
         for kind in ("generator", "discriminator"):
@@ -432,6 +435,16 @@ class CycleGAN:
             )
             self.learning_rates[kind] = args.lr
         self.train_step = compile_step(self.train_step, args.xla)
+
+    def leave_identity_out(self, args):
+        """Sets --identity_weight to 0, since A and B differ in channels. Raises UserError if it was
+        asked for."""
+        if args.identity_weight and "identity_weight" in args.given:
+            raise UserError(f"--identity_weight {args.identity_weight}: A and B differ in channels,"
+                            " so that no image of one is of the other: give --identity_weight 0")
+        if args.identity_weight:
+            print("no identity loss: A and B differ in channels")
+        args.identity_weight = 0.0
 
     def find_test_images(self, input_dir):
         """[(name, path, direction)] of the images to translate: testA for AtoB, testB for BtoA."""
@@ -454,19 +467,29 @@ class CycleGAN:
     def norm(self):
         return BatchNorm if self.args.norm == "batch" else InstanceNorm
 
-    def generator(self, norm=None, crop=CropFirst):
+    def generator(self, direction, norm=None, crop=CropFirst):
         """Builds a generator as the flags say, with other norm and crop layers for export."""
         has_bias = self.norm is InstanceNorm
         args = self.args
         return build_generator(
-            args.n_blocks, args.ngf, args.upsample, norm or self.norm, has_bias, crop
+            args.n_blocks, args.ngf, args.upsample, norm or self.norm, has_bias, crop,
+            self.channels(direction),
         )
 
     # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+    def channels(self, direction):
+        """The channels of inputs and of outputs."""
+        return self.domains[direction[0]].channels, self.domains[direction[-1]].channels
+
+    def read(self, path):
+        """Reads an image of A or B. Raises UserError."""
+        folder = Path(path).parent.name
+        return self.domains["B" if folder.endswith("B") else "A"].read(path)
+
     def run_generator(self, direction, images):
-        """uint8 RGB [n, h, w, 3], sides multiples of self.multiple => float32 RGB in [0, 1]."""
-        images = tf.cast(images, tf.float32) / 127.5 - 1
-        outputs = self.networks[f"generator_{direction}"](images)
+        """Images [n, h, w, c], sides multiples of self.multiple => translations in [0, 1]."""
+        inputs = self.domains[direction[0]].to_signed(images)
+        outputs = self.networks[f"generator_{direction}"](inputs)
         return (outputs + 1) / 2
 
     def generator_of(self, direction):
@@ -477,6 +500,14 @@ class CycleGAN:
             raise UserError(f"{self.args.checkpoint} has no weights for {direction}: "
                             "give the other --which_direction")
         return generator
+
+    @staticmethod
+    def files_to_look_at(input_dir):
+        """{domain: (paths, None)}: which files hold a domain."""
+        files = {}
+        for domain in ("A", "B"):
+            files[domain] = [path for _, path in list_images(input_dir, "train", domain)], None
+        return files
 
     def find_training_images(self):
         """{domain: paths} to train on."""
@@ -500,7 +531,7 @@ class CycleGAN:
         return samples
 
     def batches(self, paths, start, share=None):
-        """Training batches from step `start` on: A and B, float32 [batch, *crop, 3] in [-1, 1].
+        """Training batches from step `start` on: A and B, float32 [batch, *crop, c] in [-1, 1].
 
         An epoch is a pass over the larger domain; the other starts again, in a new order, whenever
         it runs out. Two seeds make new pairs in each epoch.
@@ -510,22 +541,25 @@ class CycleGAN:
         for domain, seed in (("A", args.seed), ("B", args.seed ^ 2**30)):
             domains.append(
                 random_batches(
-                    paths[domain], read_image, 3, self.scale, self.crop, args.batch_size,
+                    paths[domain], self.domains[domain], self.scale, self.crop, args.batch_size,
                     args.flip, seed, start, args.cache_mb // 2, share, args.version,
                 )
             )
         return tf.data.Dataset.zip(*domains)
 
     def translate_images(self, images, direction):
-        """uint8 RGB [n, h, w, 3] of any size => their translations, uint8 RGB [n, h, w, 3]."""
+        """Images [n, h, w, c] of any size => their translations."""
         window = self.args.tile_size if self.args.native_size else max(self.crop)
-        translate = self.translate[direction]
-        return translate_windows(translate, images, window, self.multiple, 2 * self.multiple)
+        return translate_windows(
+            self.translate[direction], images, window, self.multiple,
+            self.domains[direction[-1]], 2 * self.multiple,
+        )
 
     def translate_file(self, path, direction):
-        """Path => uint8 RGB images by kind: inputs, outputs, maybe recovered and, with --paired in
+        """Path => images [h, w, c] by kind: inputs, outputs, maybe recovered and, with --paired in
         test, targets."""
-        inputs = read_image(path, None if self.args.native_size else self.crop)
+        source = self.domains[direction[0]]
+        inputs = source.read(path, None if self.args.native_size else self.crop)
         outputs = self.translate_images(inputs[None], direction)[0]
         images = {"inputs": inputs, "outputs": outputs}
         for back in self.translate:
@@ -533,40 +567,45 @@ class CycleGAN:
                 images["recovered"] = self.translate_images(outputs[None], back)[0]
         if self.paired:
             twin = find_twin(path, direction)
-            images["targets"] = read_image(twin, inputs.shape[:2])
+            images["targets"] = self.domains[direction[-1]].read(twin, inputs.shape[:2])
         return images
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
-        """For export, uint8 RGB [n, h, w, 3] => uint8 RGB: standard layers alone; or, of a fixed
+        """For export, images [n, h, w, c] => translations: standard layers alone; or, of a fixed
         batch, 4-D tensors alone."""
         direction = self.args.which_direction
         if direction == "both":
             raise UserError("export writes one generator: "
                             "give --which_direction AtoB or BtoA, not both")
         if batch_size:
-            generator = self.generator()
+            generator = self.generator(direction)
         else:
             is_affine = self.norm is not InstanceNorm
             norm = functools.partial(
                 layers.GroupNormalization, -1, epsilon=1e-5, center=is_affine, scale=is_affine
             )
             crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
-            generator = self.generator(norm=norm, crop=crop)
+            generator = self.generator(direction, norm=norm, crop=crop)
         generator.set_weights(self.generator_of(direction).get_weights())
-        images = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
-        outputs = generator(ops.cast(images, "float32") / 127.5 - 1)
-        return keras.Model(images, to_uint8((outputs + 1) / 2))
+        source, target = self.domains[direction[0]], self.domains[direction[-1]]
+        shape = (height, width, source.channels)
+        images = keras.Input(shape, batch_size, dtype=source.type, name="images")
+        outputs = generator(source.to_signed(images))
+        return keras.Model(images, target.to_values((outputs + 1) / 2))
     # <<< unpaired files
 
 # -------------------------------------------------------------------------------------------- data
 
 # >>> crops: the same in all but siamesegan.py (tools/fix_copies.py)
 def parse_sizes(crop_size, scale_size, training=True):
-    """--crop_size, --scale_size => (crop height, width), (scale height, width), in pixels."""
+    """--crop_size, --scale_size => (crop height, width), (scale height, width), in pixels, or None
+    for images that keep their sizes."""
     crop = parse_size("crop_size", crop_size)
-    scale = parse_size("scale_size", scale_size)
     if len(crop) == 1:
         crop = crop * 2
+    if scale_size == "0":
+        return tuple(crop), None
+    scale = parse_size("scale_size", scale_size)
     if len(scale) == 1:  # the shape of the crop
         scale = [round(scale[0] * side / min(crop)) for side in crop]
     if training and (crop[0] > scale[0] or crop[1] > scale[1]):
@@ -585,19 +624,20 @@ def parse_size(flag, text):
 
 
 def random_batches(
-    paths, read, channels, scale, crop, batch_size, flip, seed, start, cache_mb, share=None,
-    version=2,
+    paths, source, scale, crop, batch_size, flip, seed, start, cache_mb, share=None, version=2
 ):
     """Endless training batches, from step `start` on: float32 [n, *crop, channels] in [-1, 1].
 
-    read(path, size) gives an image, uint8 [*size, channels], or several on top of each other, to
-    be cropped and mirrored alike. All are resized to `scale`. The order, new in each epoch, and
-    the crops depend on (seed, position) alone: a training can continue at any step. n, share: see
+    source: a Domain, or what reads images on top of each other, to be cropped and mirrored alike.
+    All are resized to `scale`, unless it is None. The order, new in each epoch, and the crops
+    depend on (seed, position) alone: a training can continue at any step. n, share: see
     own_share(); version: see shuffled_index().
     """
+    channels = source.channels
+    scale = scale or common_size(paths, source, crop)
 
     def load(path):
-        return read_in_graph(read, path, scale, channels)
+        return read_in_graph(source, path, scale)
 
     def example(position):
         index = shuffled_index(position, len(paths), seed, version)
@@ -607,20 +647,35 @@ def random_batches(
         image = tf.image.stateless_random_crop(image, [*crop, channels], crop_seed)
         if flip:
             image = tf.image.stateless_random_flip_left_right(image, flip_seed)
-        return tf.cast(image, tf.float32) / 127.5 - 1
+        return source.to_signed(image)
 
     n, is_own = own_share(batch_size, share)
-    is_cached = len(paths) * scale[0] * scale[1] * channels <= cache_mb * 2**20
+    is_cached = False
+    if scale:
+        size = scale[0] * scale[1] * channels * np.dtype(source.type).itemsize
+        is_cached = len(paths) * size <= cache_mb * 2**20
     with tf.device("cpu"):
         names = names_of(paths)
         if is_cached:
             images = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load, AUTOTUNE))
-            with naming_unreadable(paths, read):
+            with naming_unreadable(paths, source.read):
                 cache = images.batch(len(paths)).get_single_element()  # [n, h, w, c], as the paths
         positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
         examples = positions.map(example, AUTOTUNE, deterministic=True)
         batches = examples.batch(n, drop_remainder=True).prefetch(AUTOTUNE)
         return with_own_threads(batches)
+
+
+def common_size(paths, source, crop):
+    """The size of all images, (height, width), or None if they differ. Raises UserError for one
+    that is smaller than the crops."""
+    with ThreadPoolExecutor() as threads:
+        sizes = list(threads.map(lambda path: source.read(path).shape[:2], paths))
+    for path, (height, width) in zip(paths, sizes, strict=True):
+        if height < crop[0] or width < crop[1]:
+            raise UserError(f"{path} is {width}x{height}, smaller than --crop_size: without "
+                            "--scale_size 0 it is enlarged")
+    return sizes[0] if len(set(sizes)) == 1 else None
 # <<< crops
 # >>> unpaired data: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 def check_crop(size, multiple, n_layers):
@@ -658,13 +713,13 @@ class ImagePool:
     """The last `size` fakes of a domain, so that D remembers earlier ones. (Section 4; Shrivastava
     et al. 2017)"""
 
-    def __init__(self, size, image_size):
+    def __init__(self, size, image_shape):
         self.size = size
         self.count = tf.Variable(0, dtype=tf.int32)
-        self.images = tf.Variable(tf.zeros([size, *image_size, 3]))
+        self.images = tf.Variable(tf.zeros([size, *image_shape]))
 
     def swap(self, fakes, seed):
-        """Fakes [n, h, w, 3] => fakes for D. seed: int64 [2].
+        """Fakes [n, h, w, c] => fakes for D. seed: int64 [2].
 
         Until the pool is full, each fake is stored and returned. Then each is returned or, with
         even odds, swapped for a random older one, which is returned instead.
@@ -710,7 +765,10 @@ class ImagePool:
 #   crops_per_image             int: crops that an image gives in an epoch
 #   aspect_ratio                width / height that test stretches images to
 #   multiple                    the sides of what the generators take are multiples of this
+#   domains                     {"A": Domain, "B": Domain}
 #   read(path)                  reads an image file as training does; raises UserError
+#   files_to_look_at(input_dir) => {domain: ([path], part)}, a static method: what find_domains()
+#                               looks at, and which part of each file, None for all
 #   find_training_images() => {kind: [path]}
 #   find_test_images(input_dir) => [(name, path, direction)]
 #   find_samples(held_out) => the same for the images that training shows; held_out: of the test
@@ -718,11 +776,12 @@ class ImagePool:
 #   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on;
 #                               paths: {kind: [path]}; share: for which machine, see own_share()
 #   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
-#   translate_images(images, direction) => uint8 RGB [n, h, w, 3], as the images; for
+#   translate_images(images, direction) => [n, h, w, c] of the other domain; for
 #                               tools/translate.py
-#   translate_file(path, direction) => {kind: uint8 RGB [h, w, 3]}; kinds: inputs, outputs, maybe
-#                               recovered, targets
-#   build_serving_model(height, width, batch_size) => keras.Model: uint8 RGB [n, h, w, 3] => same
+#   translate_file(path, direction) => {kind: [h, w, c]}; kinds: inputs, outputs, maybe recovered,
+#                               targets
+#   build_serving_model(height, width, batch_size) => keras.Model: [n, h, w, c] => same
+# Images that it takes and gives have the type, channels and values of their domain; see Domain.
 # ==================================================================================================
 
 boolean("help", False, "show this help")
@@ -737,6 +796,15 @@ integer("max_steps", None, "training steps in total, instead of --max_epochs", 1
 integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
 boolean("deterministic", None,
         "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
+string("channels", None,
+       "channels of the images, or of A,B, as in 1 or 4,3; default: those of files of arrays and "
+       "of 16 bits, of other images 3")
+string("value_range", None,
+       "values that the networks see as black and white: LOW,HIGH, or LOW,HIGH,LOW,HIGH of A and "
+       "B; default for whole numbers without sign: 0 and what holds all, as 4095")
+number("nan_value", None, "the number to put for NaN and infinities; default: they are an error")
+string("preview_bands", None,
+       "channels that pages show as red, green and blue, as in 4,3,2; default: the first three")
 boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", 0, 1)
@@ -777,6 +845,8 @@ def train(args, algorithm):
     """Trains from scratch, or on from args.checkpoint. Returns the exit code."""
     begin = find_beginning(args)
     check_replicas(args)
+    if args.domains is None:
+        args.domains = find_domains(args, algorithm)
     return Training(args, algorithm, begin).run()
 
 
@@ -1182,9 +1252,11 @@ class Samples:
                 self.images.remove(sample)
                 continue
             kinds = tuple(images)
-            write_images(output_dir, f"step-{step:08}-{name}", images)
             for kind, image in images.items():
-                tf.summary.image(f"{name}/{kind}", image[None])
+                preview = domain_of(self.model, kind, direction).preview(image)
+                png = encode_array(preview, ".png")
+                write_file(output_dir / f"images/step-{step:08}-{name}-{kind}.png", png)
+                tf.summary.image(f"{name}/{kind}", preview[None])
         if kinds:
             self.write_page(output_dir, kinds)
 
@@ -1197,8 +1269,11 @@ class Samples:
                 shown.append((-int(match[2]), match[3], match[1]))
         rows = []
         for minus_step, name, prefix in sorted(shown):
-            rows.append(([str(-minus_step), name], [f"{prefix}-{kind}" for kind in kinds]))
-        write_page(output_dir, f"{output_dir.name}: samples", ["step", "name", *kinds], rows)
+            files = [(f"{prefix}-{kind}.png", f"{prefix}-{kind}.png") for kind in kinds]
+            rows.append(([str(-minus_step), name], files))
+        columns = ["step", "name", *kinds]
+        note = note_previews(self.model)
+        write_page(output_dir, f"{output_dir.name}: samples", columns, rows, note)
 
 
 def find_beginning(args):
@@ -1222,7 +1297,7 @@ def has_same_options(args):
     try:
         text = (Path(args.output_dir) / "options.json").read_text(encoding="utf-8")
         there = json.loads(text)
-        names = set(saved_options(args)) - {"device", "version"}
+        names = set(saved_options(args)) - {"device", "version", "domains"}
         if "seed" not in args.given:
             names.remove("seed")
         return all(there[name] == getattr(args, name) for name in names)
@@ -1331,7 +1406,11 @@ def test(args, algorithm):
     if find_checkpoint(output_dir):
         raise UserError(f"{output_dir} holds a training, with an index.html of its own: "
                         "choose another --output_dir")
-    begin_test(output_dir, checkpoint, [name for name, _, _ in sources])
+    contents = {"checkpoint": checkpoint, "images": [name for name, _, _ in sources]}
+    contents["domains"] = {
+        name: dataclasses.asdict(domain) for name, domain in model.domains.items()
+    }
+    begin_test(output_dir, contents)
     print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}",
           flush=True)
     metrics, errors = translate_sources(model, args, sources, output_dir)
@@ -1340,7 +1419,10 @@ def test(args, algorithm):
         contents = {"checkpoint": checkpoint, "mean": mean, "images": metrics}
         write_file(output_dir / "metrics.json", contents)
         text = "L1 {l1:.4f}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}".format(**mean)
+        if "l1_units" in mean:
+            text += "  in units: L1 {l1_units:.4g}  RMSE {rmse_units:.4g}".format(**mean)
         print(f"{text}  (means of {len(metrics)} images)")
+    report_clipped()
     if errors:
         raise UserError(f"{errors[0]}; {len(errors)} of {len(sources)} could not be translated")
     print(f"done: see {output_dir / 'index.html'}")
@@ -1348,22 +1430,23 @@ def test(args, algorithm):
 
 
 KINDS = ("inputs", "outputs", "targets", "recovered")  # images that a test writes of each file
+ENDINGS = (".png", ".npy", ".tif", "-preview.png")
 
 
-def begin_test(output_dir, checkpoint, names):
-    """Makes the folder of a test. Removes what an earlier test, of which test.json tells, wrote
-    there, so that no tool averages over both."""
+def begin_test(output_dir, contents):
+    """Makes the folder of a test and its test.json. Removes what an earlier test, of which its
+    test.json tells, wrote there, so that no tool averages over both."""
     list_file = output_dir / "test.json"
     if os.path.lexists(list_file):
         for name in read_test_list(list_file):
-            for kind in KINDS:
-                path = output_dir / "images" / f"{name}-{kind}.png"
+            for ending in [f"-{kind}{ending}" for kind in KINDS for ending in ENDINGS]:
+                path = output_dir / "images" / f"{name}{ending}"
                 if path.parent == output_dir / "images" and not path.is_symlink():
                     path.unlink(missing_ok=True)
         for name in ("index.html", "metrics.json"):
             (output_dir / name).unlink(missing_ok=True)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    write_file(list_file, {"checkpoint": checkpoint, "images": names})
+    write_file(list_file, contents)
 
 
 def read_test_list(path):
@@ -1371,7 +1454,7 @@ def read_test_list(path):
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         names = contents["images"]
-        is_ours = set(contents) == {"checkpoint", "images"}
+        is_ours = set(contents) - {"domains"} == {"checkpoint", "images"}
         is_ours = is_ours and all(isinstance(name, str) for name in names)
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         is_ours = False
@@ -1383,15 +1466,15 @@ def read_test_list(path):
 def translate_sources(model, args, sources, output_dir):
     """Translates [(name, path, direction)] into output_dir, with a page that grows. Returns {name:
     metrics} of pairs, and the UserErrors of images that cannot be translated."""
-    rows = []  # (name, kinds of images) for index.html
+    rows = []  # (name, {kind: files}) for index.html
     metrics = {}  # {name: {"l1": ..., "psnr": ..., "ssim": ...}}
     errors = []
 
-    def finish(name, images):
+    def finish(name, images, path, direction):
         if "targets" in images:
-            metrics[name] = compare(images["outputs"], images["targets"])
-        write_images(output_dir, name, images, model.aspect_ratio)
-        rows.append((name, list(images)))
+            domain = domain_of(model, "targets", direction)
+            metrics[name] = compare(images["outputs"], images["targets"], domain)
+        rows.append((name, write_results(output_dir, name, images, model, direction, path)))
 
     with ThreadPoolExecutor(1) as background:  # finishes an image while the next one is translated
         pending = None
@@ -1400,28 +1483,33 @@ def translate_sources(model, args, sources, output_dir):
                 images = model.translate_file(path, direction)
                 if pending:
                     pending.result()  # raises the errors of the image before
-                pending = background.submit(finish, name, images)
+                pending = background.submit(finish, name, images, path, direction)
             except UserError as error:
                 errors.append(error)
             is_last = done == len(sources)
             if pending and (done % 50 == 0 or is_last):
                 pending.result()
-                write_test_page(output_dir, args.checkpoint, rows, metrics)
+                write_test_page(output_dir, args.checkpoint, rows, metrics, note_previews(model))
             if args.progress_freq and (done % args.progress_freq == 0 or is_last):
                 print(f"{done}/{len(sources)} images", flush=True)
     return metrics, errors
 
 
-def compare(outputs, targets):
-    """Two uint8 images [h, w, 3] => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1] (Wang et
-    al. 2004)."""
-    outputs = tf.cast(outputs, tf.float32) / 255
-    targets = tf.cast(targets, tf.float32) / 255
+def compare(outputs, targets, domain):
+    """Two images [h, w, c] of a Domain => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1]
+    (Wang et al. 2004), all of its range; unless it is of 8 bits, L1 and RMSE in its units too."""
+    in_units = {}
+    if domain.type != "uint8":
+        difference = np.float64(outputs) - np.float64(targets)
+        in_units["l1_units"] = np.abs(difference).mean()
+        in_units["rmse_units"] = np.sqrt(np.square(difference).mean())
+    outputs = domain.to_fractions(outputs)
+    targets = domain.to_fractions(targets)
     l1 = tf.reduce_mean(tf.abs(outputs - targets))
     mean_square = tf.reduce_mean(tf.square(outputs - targets))
     psnr = -10 * math.log10(max(float(mean_square), 1e-10))
     ssim = tf.image.ssim(outputs, targets, 1.0, filter_size=min(11, *outputs.shape[:2]))
-    return {"l1": float(l1), "psnr": psnr, "ssim": float(ssim)}
+    return {"l1": float(l1), "psnr": psnr, "ssim": float(ssim), **in_units}
 
 
 def mean_of(metrics):
@@ -1432,7 +1520,7 @@ def mean_of(metrics):
     return {kind: np.mean([values[kind] for values in metrics.values()]) for kind in kinds}
 
 
-def write_test_page(output_dir, checkpoint, rows, metrics):
+def write_test_page(output_dir, checkpoint, rows, metrics, note):
     """Writes the index.html of a test: a row for each image, with its metrics, after their mean."""
 
     def as_texts(values):
@@ -1440,11 +1528,10 @@ def write_test_page(output_dir, checkpoint, rows, metrics):
 
     mean = mean_of(metrics)
     table = [(["mean", *as_texts(mean)], [])] if mean else []
-    for name, kinds in rows:
-        texts = [name, *as_texts(metrics.get(name, {}))]
-        table.append((texts, [f"{name}-{kind}" for kind in kinds]))
+    for name, files in rows:
+        table.append(([name, *as_texts(metrics.get(name, {}))], list(files.values())))
     columns = ["name", *mean, *rows[-1][1]]
-    write_page(output_dir, f"{output_dir.name}: {checkpoint}", columns, table)
+    write_page(output_dir, f"{output_dir.name}: {checkpoint}", columns, table, note)
 
 
 # ------------------------------------------------------------------------------------------- export
@@ -1467,10 +1554,11 @@ def export(args, algorithm):
 
 
 def serving_function(serving, multiple):
-    """The signature of a SavedModel: uint8 RGB [n, h, w, 3] => {"images": uint8 RGB [n, h, w, 3]},
-    for n of at least 1 and sides that are multiples of `multiple`."""
+    """The signature of a SavedModel: [n, h, w, c] => {"images": [n, h, w, c]}, as the serving model
+    takes and gives them, for n of at least 1 and sides that are multiples of `multiple`."""
+    shape = [None, None, None, serving.input.shape[-1]]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec(shape, serving.input.dtype, name="images")])
     def translate(images):
         n, height, width, _ = tf.unstack(tf.shape(images))
         is_possible = (n > 0) & (height % multiple == 0) & (width % multiple == 0)
@@ -1634,6 +1722,9 @@ def complete(values, argv, algorithm):
                         f"e.g. {example}")
     args = types.SimpleNamespace(**values.flag_values_dict(), given=given, saved=saved)
     args.networks_of = saved or source
+    args.domains = saved.get("domains") if saved else None  # find_domains() looks at the files
+    if getattr(args, "scale_size", None) == "0":
+        args.native_size = True  # what is not resized in training is not in test
     check_numbers(args)
     if args.mode != "export" and not args.input_dir:
         args.input_dir = default_input_dir(args, algorithm)
@@ -1661,6 +1752,10 @@ def check_fixed_flags(values, saved, algorithm):
         fixed.add("batch_size")  # steps of another size would count other images
     else:
         fixed -= set(algorithm.data_flags)
+    for name in ("channels", "value_range"):
+        if values[name].present and values[name].value != saved.get(name):
+            raise UserError(f"{folder_of(values.checkpoint)} fixes what its images are: leave "
+                            f"--{name} out")
     for name in sorted(fixed):
         flag = values[name]
         if flag.present and flag.value != saved.get(name, flag.value):
@@ -1675,6 +1770,7 @@ def with_saved(values, saved, argv, algorithm):
         names = set(values) - set(RUN_FLAGS)
     else:
         names = {*algorithm.network_flags, *algorithm.data_flags, "ema_decay"}
+        names |= {"nan_value", "preview_bands"}
     if values["max_steps"].present or values["max_epochs"].present:  # one given replaces both saved
         names -= {"max_steps", "max_epochs"}
     folder = folder_of(values.checkpoint)
@@ -1776,13 +1872,318 @@ def check_names(args):
                             f"{' '.join(special)}: rename it")
 
 
+# ----------------------------------------------------------------------------------------- domains
+
+@dataclasses.dataclass
+class Domain:
+    """What the images of a domain hold: 8-bit RGB, or what the files of a training have. See
+    docs/data-types.md.
+
+    low, high: the values that networks see as -1 and 1. black, white: those that previews show so.
+    nan_value: what NaN and infinities are replaced by. bands: the channels in previews, from 1 on.
+    """
+
+    channels: int = 3
+    type: str = "uint8"
+    low: float = 0.0
+    high: float = 255.0
+    black: float = 0.0
+    white: float = 255.0
+    nan_value: float | None = None
+    bands: tuple = ()
+
+    def __str__(self):
+        channels = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
+        return f"{self.type} with {channels}, {self.low:g} to {self.high:g}"
+
+    @property
+    def is_rgb(self):
+        """Whether all pictures are taken, as 8-bit RGB."""
+        return (self.channels, self.type, self.low, self.high) == (3, "uint8", 0, 255)
+
+    @property
+    def is_viewable(self):
+        """Whether a browser shows a PNG of it as it is."""
+        return self.type == "uint8" and self.channels in (1, 3)
+
+    def read(self, path, size=None):
+        """Reads a file, [h, w, channels], resized to `size`, (height, width), if given. Raises
+        UserError."""
+        if self.is_rgb:
+            return read_image(path, size)
+        array = self.check(read_array(path, self.channels), path)
+        return array if size is None else resize_array(array, size)
+
+    def check(self, array, path):
+        """The array of a file, with its values clipped to the range. Raises UserError if it is of
+        another domain."""
+        if (array.dtype, array.shape[-1]) != (self.type, self.channels):
+            wanted = describe_array(np.empty([1, 1, self.channels], self.type))
+            raise UserError(f"{path} holds {describe_array(array)}, not {wanted}: all images of a "
+                            "domain must agree")
+        if self.type == "float32":
+            array = self.replace_nan(array, path)
+        if array.min() < self.low or array.max() > self.high:
+            CLIPPED["values"] += np.count_nonzero((array < self.low) | (array > self.high))
+            CLIPPED["images"] += 1
+            array = np.clip(array, self.low, self.high).astype(self.type)
+        return array
+
+    def replace_nan(self, array, path):
+        """An array without NaN and infinities. Raises UserError if nothing replaces them."""
+        is_good = np.isfinite(array)
+        if is_good.all():
+            return array
+        if self.nan_value is None:
+            raise UserError(f"{path}: {np.count_nonzero(~is_good)} of its values are NaN or "
+                            "infinite: give --nan_value, the number to put in their place")
+        return np.where(is_good, array, np.float32(self.nan_value))
+
+    def to_fractions(self, values):
+        """Values => their fractions of the range, float32 in [0, 1]."""
+        return (tf.cast(values, tf.float32) - self.low) / (self.high - self.low)
+
+    def to_signed(self, values):
+        """Values => what networks take, float32 in [-1, 1]."""
+        x = ops.cast(values, "float32")
+        if self.low:
+            x = x - self.low
+        return x / ((self.high - self.low) / 2) - 1
+
+    def to_values(self, fractions):
+        """Fractions of the range, a tensor [n, h, w, channels] => values of the domain's type."""
+        values = ops.clip(fractions, 0.0, 1.0) * (self.high - self.low)
+        if self.low:
+            values = values + self.low
+        return values if self.type == "float32" else ops.cast(ops.round(values), self.type)
+
+    def to_array(self, fractions):
+        """As to_values(), of NumPy."""
+        values = np.clip(fractions, 0, 1) * (self.high - self.low)
+        if self.low:
+            values += self.low
+        if self.type != "float32":
+            np.rint(values, out=values)
+        return values.astype(self.type)
+
+    def preview(self, image):
+        """An image [h, w, channels] => uint8 [h, w, 3] or [h, w, 1] to look at."""
+        if self.is_viewable:
+            return image
+        bands = [band - 1 for band in self.bands]
+        if not bands or max(bands) >= self.channels:
+            bands = [0, 1, 2] if self.channels >= 3 else [0]
+        fractions = (np.float32(image[..., bands]) - self.black) / (self.white - self.black)
+        return np.uint8(np.rint(np.clip(fractions, 0, 1) * 255))
+
+    def suffix(self, source):
+        """The extension of results: .tif if the file `source` is a TIFF that is no picture, else
+        .png if that can hold them, else .npy."""
+        if not self.is_rgb and kind_of(source) == "tiff" and is_data_tiff(source):
+            return ".tif"
+        fits = {"uint8": (1, 3, 4), "uint16": (1, 3)}.get(self.type, ())
+        return ".png" if self.channels in fits else ".npy"
+
+
+CLIPPED = collections.Counter()  # values that were outside a range, and the images that have them
+
+
+def report_clipped():
+    """Warns of the values that were clipped."""
+    if CLIPPED["values"]:
+        warn_once("clipped", f"{CLIPPED['values']} values, in {CLIPPED['images']} images, are "
+                             "outside the range of the training and are clipped")
+
+
+def domains_of(args):
+    """{"A": Domain, "B": Domain}. Raises UserError."""
+    bands = tuple(parse_numbers("preview_bands", args.preview_bands)) if args.preview_bands else ()
+    domains = {}
+    try:
+        for name in ("A", "B"):
+            domain = Domain(**args.domains[name])
+            domains[name] = dataclasses.replace(domain, nan_value=args.nan_value, bands=bands)
+    except (TypeError, KeyError):
+        raise UserError("options.json: domains is damaged; put it back") from None
+    most = max(domain.channels for domain in domains.values())
+    if bands and (len(bands) not in (1, 3) or min(bands) < 1 or max(bands) > most):
+        raise UserError(f"--preview_bands {args.preview_bands}: give one channel or three, "
+                        f"from 1 to {most}")
+    return domains
+
+
+def domain_of(model, kind, direction):
+    """The Domain of the inputs, outputs and so on of a direction."""
+    is_source = kind in ("inputs", "recovered")
+    return model.domains[direction[0] if is_source else direction[-1]]
+
+
+def find_domains(args, algorithm):
+    """{"A": options of a Domain, "B": ...} of a new training, from its files. Raises UserError."""
+    channels = of_domains("channels", args.channels, 1)
+    ranges = of_domains("value_range", args.value_range, 2)
+    files = algorithm.files_to_look_at(args.input_dir)
+    domains = {}
+    for name, (paths, part) in files.items():
+        domains[name] = domain_like(paths[0], part, channels[name], args.nan_value)
+    is_deep = any(domain.type != "uint8" for domain in domains.values())
+    is_one_range = bool(args.value_range) and args.value_range.count(",") == 1
+    without_range = {}  # {domain: what measure() gives}
+    for name, domain in domains.items():
+        if domain.type == "uint8":
+            if is_deep and is_one_range:
+                ranges[name] = None  # that range is of the other domain
+            domain.low, domain.high = ranges[name] or (0.0, 255.0)
+            domain.black, domain.white = domain.low, domain.high
+            continue
+        measured = measure(*files[name], domain, ranges[name])
+        limits = ranges[name] or default_range(domain, measured)
+        if limits:
+            warn_of_outside(name, limits, measured)
+            domain.low, domain.high = limits
+            domain.black, domain.white = shown_range(limits, measured)
+        else:
+            without_range[name] = measured
+    if without_range:
+        raise UserError(ask_for_range(domains, without_range))
+    describe_domains(args, domains)
+    return {name: dataclasses.asdict(domain) for name, domain in domains.items()}
+
+
+def of_domains(flag, text, count):
+    """A flag of `count` numbers, or of as many for A and for B => {"A": numbers, "B": numbers};
+    without the flag they are None."""
+    if text is None:
+        return {"A": None, "B": None}
+    numbers = parse_numbers(flag, text)
+    example = "1, or 4,3 for A and B" if count == 1 else "LOW,HIGH, or LOW,HIGH,LOW,HIGH"
+    if len(numbers) not in (count, 2 * count):
+        raise UserError(f"--{flag} {text}: give {example}")
+    both = {"A": numbers[:count], "B": numbers[-count:]}
+    for values in both.values():
+        is_good = values[0] >= 1 if count == 1 else values[0] < values[1]
+        if not is_good:
+            raise UserError(f"--{flag} {text}: give {example}, and LOW below HIGH")
+    return both
+
+
+def parse_numbers(flag, text):
+    """"4,3,2" => (4, 3, 2); whole numbers but for --value_range. Raises UserError."""
+    kind = float if flag == "value_range" else int
+    try:
+        numbers = tuple(kind(number) for number in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not np.isfinite(numbers).all():
+        raise UserError(f"--{flag} {text}: give numbers with commas between them")
+    return numbers
+
+
+def domain_like(path, part, channels, nan_value):
+    """The Domain of a file, or of a part of it; its range is still to be found."""
+    wanted = channels[0] if channels else None
+    array = read_part(read_array(path, wanted), part)
+    if wanted not in (None, array.shape[-1]):
+        raise UserError(f"{path} holds {describe_array(array)}, not the {wanted} of --channels")
+    return Domain(array.shape[-1], array.dtype.name, nan_value=nan_value)
+
+
+def read_part(array, part):
+    """The "left" or "right" half of a pair, or all of an array."""
+    middle = array.shape[1] // 2
+    if part == "left":
+        return array[:, :middle]
+    return array[:, middle:] if part == "right" else array
+
+
+def measure(paths, part, domain, limits):
+    """Looks through all files of a domain: the least and the greatest value, a sample of the
+    values, how many there are, and how many of them are outside the limits. Raises UserError for a
+    file of another domain."""
+    low, high = limits or (-math.inf, math.inf)
+    unlimited = dataclasses.replace(domain, low=-math.inf, high=math.inf)
+    share = max(64, 2**20 // len(paths))
+
+    def look_at(path):
+        values = read_part(unlimited.read(path), part).ravel()
+        sample = values[:: math.ceil(len(values) / share)]
+        outside = np.count_nonzero((values < low) | (values > high)) if limits else 0
+        return values.min(), values.max(), sample, len(values), outside
+
+    with ThreadPoolExecutor() as threads:
+        least, greatest, samples, counts, outside = zip(*threads.map(look_at, paths), strict=True)
+    return types.SimpleNamespace(
+        least=float(min(least)), greatest=float(max(greatest)), sample=np.concatenate(samples),
+        count=sum(counts), outside=sum(outside),
+    )
+
+
+def default_range(domain, measured):
+    """From 0 to the number of as few bits as hold all values; None for signed ones and floats."""
+    if domain.type != "uint16":
+        return None
+    bits = max(1, int(measured.greatest).bit_length())
+    return 0.0, 2.0**bits - 1
+
+
+def shown_range(limits, measured):
+    """The values that previews show as black and white: one in a thousand is beyond each."""
+    low, high = limits
+    black, white = np.quantile(np.clip(measured.sample, low, high), (0.001, 0.999))
+    return (float(black), float(white)) if black < white else limits
+
+
+def warn_of_outside(name, limits, measured):
+    """Warns of values in the training files that are clipped."""
+    if measured.outside:
+        share = measured.outside / measured.count
+        print(f"warning: {measured.outside} values of {name} ({share:.2g} of all) are outside "
+              f"{limits[0]:g} to {limits[1]:g} and are clipped", file=sys.stderr)
+
+
+def ask_for_range(domains, without_range):
+    """The Domains and, for those without a range, what measure() gives => the message that asks for
+    --value_range."""
+    texts = []
+    proposals = []
+    for name, domain in domains.items():
+        if name not in without_range:
+            if domain.type != "uint8":
+                proposals.append(f"{domain.low:g},{domain.high:g}")
+            continue
+        measured = without_range[name]
+        low, high = np.quantile(measured.sample, (0.001, 0.999))
+        texts.append(f"{name} holds {domain.type}: minimum {measured.least:g}, quantile 0.1 % "
+                     f"{low:g}, quantile 99.9 % {high:g}, maximum {measured.greatest:g}")
+        digit = 10.0 ** math.floor(math.log10(max(high - low, 1e-30)) - 1)  # a tenth of the range
+        low = math.floor(low / digit) * digit
+        high = max(math.ceil(high / digit) * digit, low + digit)
+        proposals.append(f"{low:.6g},{high:.6g}")
+    proposal = ",".join(dict.fromkeys(proposals))
+    return f"{'; '.join(texts)}: give the range that matters, as in --value_range={proposal}"
+
+
+def describe_domains(args, domains):
+    """Says what the images are, unless they are 8-bit RGB."""
+    if all(domain.is_rgb for domain in domains.values()):
+        return
+    print("; ".join(f"{name}: {domain}" for name, domain in domains.items()))
+    is_deep = any(domain.type != "uint8" for domain in domains.values())
+    if is_deep and args.mixed_precision != "off":
+        bits = {"bfloat16": 8, "float16": 11}[args.mixed_precision]
+        print(f"warning: --mixed_precision {args.mixed_precision} keeps {bits} bits of each value: "
+              "fine steps of these data are lost", file=sys.stderr)
+
+
 # ------------------------------------------------------------------------------------------- images
 
 # <<< shared part
 # >>> reader: the same in all algorithm files and tools/images.py (tools/fix_copies.py)
 IMAGE_TYPES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+    ".npy",
 )
+ARRAY_TYPES = ("uint8", "uint16", "int16", "float32")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for others
 MOST_PIXELS = 2**29  # 1.5 GiB of RGB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
@@ -1803,15 +2204,33 @@ def read_image(path, size=None):
 
 def open_image(path):
     """Path => RGB image of Pillow, as read_image() describes it. Raises UserError."""
-    try:
+    with naming_faults(path):
+        if kind_of(path) == "npy":
+            return rgb_of_array(read_npy(path))
         with open_file(path) as image:
-            image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
-                                "megapixels: resize it or cut it into parts")
-            image.load()
+            load(image)
             return convert_to_rgb(turn_upright(image), path)
+
+
+def load(image):
+    """Decodes an image of Pillow, if it is not too large."""
+    image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
+    check_pixels(*image.size)
+    image.load()
+
+
+def check_pixels(width, height):
+    """Raises UserError for an image that is too large."""
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} megapixels: "
+                        "resize it or cut it into parts")
+
+
+@contextlib.contextmanager
+def naming_faults(path):
+    """Turns whatever goes wrong with a file into a UserError that names it."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except MemoryError:
@@ -1878,15 +2297,19 @@ def convert_to_rgb(image, path):
 
 def check_bands(image):
     """Raises UserError for a TIFF image with more bands than colours and transparency."""
+    if has_more_bands(image):
+        raise UserError(f"it has {image.tag_v2[277]} bands, of which the last is not transparency: "
+                        "save it without, or train with --channels (docs/data-types.md)")
+
+
+def has_more_bands(image):
+    """Whether a TIFF image has more bands than colours and transparency."""
     bands = image.tag_v2.get(277, 1)  # SamplesPerPixel
     extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
     known = len(image.getbands())
     if image.mode == "RGBA" and extra == 0:
         known = 3
-    if bands > known:
-        place = {2: "second", 4: "fourth"}.get(known + 1, "last")
-        raise UserError(f"it has {bands} bands, and the {place} is not transparency: save it "
-                        "without")
+    return bands > known
 
 
 def grey_to_rgb(image, path):
@@ -1902,12 +2325,247 @@ def grey_to_rgb(image, path):
     brightest = int(values.max())
     if 0 < brightest < 6554:
         warn_once("dark", f"{path}: the brightest of its 16-bit values is {brightest} of 65535, "
-                          "so that it is nearly black: multiply them")
+                          "so that it is nearly black: training on 16-bit data keeps them "
+                          "(docs/data-types.md)")
     return Image.fromarray(grey).convert("RGB")
 
 
+def read_array(path, channels=None):
+    """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
+
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or a picture: uint8
+    RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
+    UserError.
+    """
+    with naming_faults(path):
+        kind = kind_of(path)
+        if kind == "npy":
+            return read_npy(path)
+        if kind == "deep png":
+            return read_deep_png(path)
+        if kind == "tiff" and is_data_tiff(path):
+            return read_data_tiff(path)
+        if channels not in (None, 1, 3, 4):
+            raise UserError(f"a picture has 1, 3 or 4 channels, not {channels}")
+        if channels == 4:
+            with open_file(path) as image:
+                load(image)
+                return np.asarray(turn_upright(image).convert("RGBA"))
+    image = open_image(path)
+    if channels == 1:
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image)
+
+
+def kind_of(path):
+    """What a file is by its first bytes: "npy", "tiff", "deep png", of 16 bits, or "picture"."""
+    with open(path, "rb") as file:
+        start = file.read(26)
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start.startswith(b"PK\x03\x04"):
+        raise UserError("an archive, as .npz is one: give a file for each array, of np.save")
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if start.startswith(b"\x89PNG") and start[24:25] == b"\x10":
+        return "deep png"
+    return "picture"
+
+
+def read_npy(path):
+    """Reads a .npy file. Never unpickles, and makes no room for more than the file has."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise UserError(f"not an array of numbers, or a damaged one ({error}): save it with "
+                        "np.save") from None
+    return as_image(np.asarray(array))
+
+
+def read_deep_png(path):
+    """Reads a PNG of 16 bits at full depth, with its transparency, if any, as the last channel."""
+    import tensorflow as tf  # Pillow keeps 8 bits of colours
+
+    with open_file(path) as image:
+        orientation = image.getexif().get(274, 1)
+        check_pixels(*image.size)
+        if image.mode.startswith("I"):
+            return as_image(np.asarray(image), orientation)
+    contents = Path(path).read_bytes()
+    colour_type = contents[25]
+    try:
+        array = tf.io.decode_png(contents, 3 if colour_type == 2 else 4, tf.uint16).numpy()
+    except tf.errors.OpError:
+        raise UserError("a PNG of 16 bits that is damaged: repair or remove it") from None
+    if colour_type == 4:  # grey with transparency
+        array = array[..., [0, 3]]
+    return as_image(array, orientation)
+
+
+def is_data_tiff(path):
+    """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
+    grey, colours and transparency."""
+    tags = tags_of(path)
+    bits = tags.get(258, (1,))
+    sample_formats = set(tags.get(339, (1,)))
+    if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
+        return True
+    with Image.open(path, formats=["TIFF"]) as image:
+        return has_more_bands(image)
+
+
+def read_data_tiff(path):
+    """Reads the first page of a TIFF, with Pillow or the optional package tifffile."""
+    tags = tags_of(path)
+    if tags.get(277, 1) == 1:  # one band
+        with contextlib.suppress(UnidentifiedImageError):
+            return read_with_pillow(path, tags)
+    try:
+        import tifffile
+    except ImportError:
+        raise UserError("to read TIFF of several bands, pip install tifffile") from None
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        warn_of_pages(path, len(tiff.pages))
+        check_pixels(page.imagewidth, page.imagelength)
+        array = page.asarray()
+        if page.axes.startswith("S"):  # one plane for each band
+            array = np.moveaxis(array, 0, -1)
+    return as_image(array, tags.get(274, 1))
+
+
+def read_with_pillow(path, tags):
+    """Reads the first page of a TIFF of one band."""
+    with Image.open(path, formats=["TIFF"]) as image:
+        warn_of_pages(path, image.n_frames)
+        load(image)
+        array = np.asarray(image)
+    if image.mode == "I" and tags.get(258) == (16,):
+        array = array.astype(np.int16)
+    return as_image(array, tags.get(274, 1))
+
+
+def warn_of_pages(path, count):
+    """Warns once that only the first page of a TIFF is read."""
+    if count > 1:
+        warn_once("pages", f"{path} has {count} pages or sizes: the first is read")
+
+
+def as_image(array, orientation=1):
+    """An array => [h, w, channels], upright, of one of ARRAY_TYPES. Raises UserError."""
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or 0 in shape:
+        raise UserError(f"an array of shape {shape}: give [height, width] or [height, width, "
+                        "channels]")
+    if shape[0] <= 16 < min(array.shape[1:]):
+        raise UserError(f"an array of shape {shape}: channels come last, as np.moveaxis(array, 0, "
+                        "-1) puts them")
+    check_pixels(shape[1], shape[0])
+    if array.dtype.name in ("float16", "float64"):
+        with np.errstate(over="ignore"):  # infinities are found later
+            array = array.astype(np.float32)
+    if array.dtype.name not in ARRAY_TYPES:
+        raise UserError(f"values of type {array.dtype}: save them as one of "
+                        f"{', '.join(ARRAY_TYPES)}")
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def rgb_of_array(array):
+    """uint8 [h, w, 3] => RGB image of Pillow. Raises UserError for other arrays."""
+    if array.dtype != np.uint8 or array.shape[-1] != 3:
+        raise UserError(f"holds {describe_array(array)}, where 8-bit RGB is expected")
+    return Image.fromarray(array)
+
+
+def describe_array(array):
+    """For messages: "uint16 with 1 channel"."""
+    channels = array.shape[-1]
+    return f"{array.dtype} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def resize_array(array, size):
+    """[h, w, c] of any of ARRAY_TYPES => resized to (height, width), as resize_image(): 8-bit grey
+    and RGB in 8 bits, all others channel by channel in floats. Integers are rounded."""
+    if array.shape[:2] == tuple(size):
+        return array
+    is_picture = array.dtype == np.uint8 and array.shape[-1] in (1, 3)
+    if is_picture:
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        return np.asarray(resize_image(image, size)).reshape([*size, array.shape[-1]])
+    planes = []
+    for channel in range(array.shape[-1]):
+        plane = Image.fromarray(np.float32(array[..., channel]))
+        planes.append(np.asarray(resize_image(plane, size)))
+    result = np.stack(planes, axis=-1)
+    if array.dtype == np.float32:
+        return result
+    limits = np.iinfo(array.dtype)
+    return np.rint(np.clip(result, limits.min, limits.max)).astype(array.dtype)
+
+
+def encode_array(array, suffix):
+    """[h, w, c] of any of ARRAY_TYPES => bytes of a file: ".npy", ".tif", or ".png" for integers
+    without sign of 1 to 4 channels. Raises UserError."""
+    buffer = io.BytesIO()
+    if suffix == ".png":
+        import tensorflow as tf  # Pillow writes no 16-bit colours
+
+        return tf.io.encode_png(array, compression=1).numpy()  # 10 % larger, a fifth of the time
+    if suffix == ".npy":
+        np.save(buffer, array)
+    elif array.shape[-1] == 1 and array.dtype != np.int16:
+        Image.fromarray(array[..., 0]).save(buffer, format="TIFF")
+    else:
+        try:
+            import tifffile
+        except ImportError:
+            raise UserError("to write TIFF of several bands, pip install tifffile") from None
+        if array.shape[-1] == 1:
+            tifffile.imwrite(buffer, array[..., 0])
+        else:
+            colours = "rgb" if array.shape[-1] == 3 else "minisblack"
+            tifffile.imwrite(buffer, array, photometric=colours, planarconfig="contig")
+    return buffer.getvalue()
+
+
+def copy_georeference(source, target):
+    """Gives a TIFF file the place on earth of another one that shows the same area, with the
+    optional package rasterio. Warns once if that is missing."""
+    if not {33550, 33922, 34264} & set(tags_of(source)):  # GeoTIFF's scale, tie points and matrix
+        return
+    try:
+        import rasterio
+    except ImportError:
+        warn_once("place", f"{target}: the place on earth is not kept: pip install rasterio")
+        return
+    with rasterio.open(source) as old, rasterio.open(target, "r+") as new:
+        new.crs = old.crs
+        scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
+        new.transform = old.transform * scale
+
+
+def tags_of(path):
+    """{number: value} of the tags of a TIFF file."""
+    with open(path, "rb") as file:
+        header = file.read(8)
+        if header[2:3] == b"+" or header[3:4] == b"+":  # BigTIFF
+            header += file.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+    return tags
+
+
 def resize_image(image, size):
-    """RGB image of Pillow => resized to (height, width), bicubic, first the width."""
+    """Image of Pillow => resized to (height, width), bicubic, first the width."""
     height, width = size
     for step in ((width, image.height), (width, height)):  # Pillow 13 may take the height first
         image = image.resize(step, Image.Resampling.BICUBIC)
@@ -1966,12 +2624,14 @@ def shorten(name, most=180):
 def list_images(folder, split="", domain=""):
     """[(name, path)] of the images directly in a folder, in natural order; a file gives itself.
 
-    With a split and a domain: of folder/testA and the like; a test folder without such parts is
-    taken as it is. Names: see unique_names().
+    With a split and a domain: of folder/testA and the like, of valA where there is no testA; a test
+    folder without such parts is taken as it is. Names: see unique_names().
     """
     folder = Path(folder)
     if domain and (split == "train" or has_domains(folder)):
-        folder = folder / f"{split}{domain}"
+        test, val = folder / f"test{domain}", folder / f"val{domain}"
+        folder = val if split == "test" and val.is_dir() and not test.is_dir() else (
+            folder / f"{split}{domain}")
     if not folder.is_dir() and not folder.is_file():
         expected = "the folder of images"
         if domain:
@@ -1988,15 +2648,16 @@ def list_images(folder, split="", domain=""):
 
 
 def has_domains(folder):
-    """Whether a folder holds trainA, trainB, testA or testB."""
-    return any((folder / part).is_dir() for part in ("trainA", "trainB", "testA", "testB"))
+    """Whether a folder holds trainA, trainB, testA, testB, valA or valB."""
+    splits = ("train", "test", "val")
+    return any((folder / f"{split}{domain}").is_dir() for split in splits for domain in "AB")
 
 
 def find_held_out(input_dir):
-    """The test data of a training: the folder itself if it has testA or testB; val or test next to
-    train; else None."""
+    """The test data of a training: the folder itself if it has testA or testB, valA or valB; val or
+    test next to train; else None."""
     folder = Path(input_dir)
-    if (folder / "testA").is_dir() or (folder / "testB").is_dir():
+    if any((folder / part).is_dir() for part in ("testA", "testB", "valA", "valB")):
         return str(folder)
     if folder.name.startswith("train"):
         for name in ("val", "test"):
@@ -2011,14 +2672,15 @@ def names_of(paths):
     return tf.constant([os.fsencode(path) for path in paths])
 
 
-def read_in_graph(read, path, size, channels):
-    """read(path, size) in a graph: uint8 [h, w, channels]. path: a tensor, see names_of()."""
+def read_in_graph(source, path, size=None):
+    """source.read(path, size) in a graph: [h, w, source.channels] of source.type. source: a Domain,
+    or what has these three. path: a tensor, see names_of()."""
 
-    def read_bytes(path, size):
-        return read(os.fsdecode(path), size)
+    def read_bytes(path):
+        return source.read(os.fsdecode(path), size)
 
-    image = tf.numpy_function(read_bytes, [path, size], tf.uint8)
-    return tf.ensure_shape(image, [None, None, channels])
+    image = tf.numpy_function(read_bytes, [path], tf.as_dtype(source.type))
+    return tf.ensure_shape(image, [*(size or [None, None]), source.channels])
 
 
 @contextlib.contextmanager
@@ -2226,24 +2888,26 @@ def learning_rate_at(step, learning_rate, total, decay_steps):
 
 # ------------------------------------------------------------------------------------- translation
 
-def by_batch_size(translate):
-    """Compiles translate(images), uint8 [n, h, w, 3] => any, once for each n. Heights and widths
-    may vary."""
+def by_batch_size(translate, domain):
+    """Compiles translate(images), [n, h, w, c] of a Domain => any, once for each n. Heights and
+    widths may vary."""
 
     @functools.cache
     def compiled(n):
-        return tf.function(translate, [tf.TensorSpec([n, None, None, 3], tf.uint8)])
+        spec = tf.TensorSpec([n, None, None, domain.channels], domain.type)
+        return tf.function(translate, [spec])
 
     return lambda images: compiled(len(images))(images)
 
 
-def translate_windows(translate, images, window, multiple, min_side=1, overlap=0.5):
-    """Translates images of any size, in memory bounded by the window: uint8 [n, h, w, 3] => same.
+def translate_windows(translate, images, window, multiple, domain, min_side=1, overlap=0.5):
+    """Translates images of any size, in memory bounded by the window: [n, h, w, c] => of the
+    Domain `domain`.
 
-    translate: uint8 [n, h, w, 3] => float [n, h, w, 3] in [0, 1], for sides that are multiples of
-    `multiple`, at least min_side. A side of up to `window` pixels goes through whole, padded by
-    reflection. A longer one is covered by windows that share `overlap` of their length, at most
-    0.5, with the next; squared sines blend them without seams.
+    translate: [n, h, w, c] => fractions of the domain's range, float [n, h, w, channels], for sides
+    that are multiples of `multiple`, at least min_side. A side of up to `window` pixels goes
+    through whole, padded by reflection. A longer one is covered by windows that share `overlap` of
+    their length, at most 0.5, with the next; squared sines blend them without seams.
     """
     window = math.ceil(window / multiple) * multiple
     shared = round(window * overlap)
@@ -2255,15 +2919,16 @@ def translate_windows(translate, images, window, multiple, min_side=1, overlap=0
     padding = [(0, 0), (0, bottom - height), (0, right - width), (0, 0)]
     images = np.pad(images, padding, "reflect")
 
-    result = np.empty_like(images)
-    band = np.zeros((n, rows, right, 3), np.float32)  # sums of the windows from `top` on
+    result = np.empty([*images.shape[:3], domain.channels], domain.type)
+    # sums of the windows from `top` on
+    band = np.zeros((n, rows, right, domain.channels), np.float32)
     for top, next_top, row_weight in zip(tops, [*tops[1:], bottom], row_weights, strict=True):
         for left, column_weight in zip(lefts, column_weights, strict=True):
             piece = images[:, top : top + rows, left : left + columns]
             weight = row_weight[:, None, None] * column_weight[None, :, None]  # [rows, columns, 1]
             band[:, :, left : left + columns] += weight * np.asarray(translate(piece))
         finished = next_top - top  # rows that no later window touches
-        result[:, top:next_top] = np.rint(np.clip(band[:, :finished], 0, 1) * 255)
+        result[:, top:next_top] = domain.to_array(band[:, :finished])
         band = np.concatenate([band[:, finished:], np.zeros_like(band[:, :finished])], axis=1)
     return result[:, :height, :width]
 
@@ -2283,11 +2948,6 @@ def cover(side, window, shared, multiple, min_side):
         total[start : start + length] += weight
     weights = [np.float32(weight / total[start : start + length]) for start in starts]
     return length, starts, weights
-
-
-def to_uint8(rgb):
-    """RGB in [0, 1] => uint8, rounded."""
-    return ops.cast(ops.round(ops.clip(rgb, 0.0, 1.0) * 255), "uint8")
 
 
 # ------------------------------------------------------------------------------------ output files
@@ -2342,14 +3002,27 @@ def write_file(path, content):
         part.write_bytes(content)
 
 
-def write_images(folder, name, images, aspect_ratio=1.0):
-    """Writes {kind: uint8 [h, w, 3]} as images/NAME-KIND.png."""
+def write_results(folder, name, images, model, direction, source):
+    """Writes {kind: [h, w, c]} as images/NAME-KIND.png, or .npy or .tif with NAME-KIND-preview.png.
+    source: the file that was translated. Returns {kind: (file to show, file of the values)}."""
+    folder = Path(folder) / "images"
+    files = {}
     for kind, image in images.items():
+        domain = domain_of(model, kind, direction)
         height = len(image)
-        if aspect_ratio != 1:
-            image = resize(image, [height, round(height * aspect_ratio)])
-        png = tf.io.encode_png(image, compression=1).numpy()  # 10 % larger, a fifth of the time
-        write_file(f"{folder}/images/{name}-{kind}.png", png)
+        if model.aspect_ratio != 1:
+            image = resize_array(image, [height, round(height * model.aspect_ratio)])
+        suffix = domain.suffix(source)
+        file = shown = f"{name}-{kind}{suffix}"
+        with written_whole(folder / file) as part:
+            part.write_bytes(encode_array(image, suffix))
+            if suffix == ".tif":
+                copy_georeference(source, part)
+        if not domain.is_viewable or suffix != ".png":
+            shown = f"{name}-{kind}-preview.png"
+            write_file(folder / shown, encode_array(domain.preview(image), ".png"))
+        files[kind] = shown, file
+    return files
 
 
 PAGE = """<!DOCTYPE html>
@@ -2358,7 +3031,7 @@ body {{ font: 14px sans-serif; margin: 1em }}
 td, th {{ padding: 4px; vertical-align: top; text-align: left }}
 img {{ max-width: 512px }}
 </style></head><body>
-<h1>{title}</h1>
+<h1>{title}</h1>{note}
 <table>
 {rows}
 </table>
@@ -2366,18 +3039,34 @@ img {{ max-width: 512px }}
 """
 
 
-def write_page(folder, title, columns, rows):
-    """Writes index.html into a folder, a table of its images. rows: [(texts, names of images)]."""
+def write_page(folder, title, columns, rows, note=""):
+    """Writes index.html into a folder, a table of its images, after a note. rows: [(texts, [(file
+    to show, file that it leads to)])]."""
     table = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in columns) + "</tr>"]
-    for texts, names in rows:
+    for texts, files in rows:
         cells = [f"<td>{html.escape(text)}</td>" for text in texts]
-        for name in names:
-            url = html.escape(urllib.parse.quote(f"images/{name}.png"))
-            image = f'<img src="{url}" alt="{html.escape(name)}" loading="lazy">'
-            cells.append(f'<td><a href="{url}">{image}</a></td>')
+        for shown, file in files:
+            name, _ = os.path.splitext(file)
+            image = f'<img src="{url_of(shown)}" alt="{html.escape(name)}" loading="lazy">'
+            cells.append(f'<td><a href="{url_of(file)}">{image}</a></td>')
         table.append("<tr>" + "".join(cells) + "</tr>")
-    page = PAGE.format(title=html.escape(title), rows="\n".join(table))
+    note = f"\n<p>{html.escape(note)}</p>" if note else ""
+    page = PAGE.format(title=html.escape(title), rows="\n".join(table), note=note)
     write_file(folder / "index.html", page)
+
+
+def url_of(file):
+    """The address of a file in images/, as HTML writes it."""
+    return html.escape(urllib.parse.quote(os.fsencode(f"images/{file}")))
+
+
+def note_previews(model):
+    """What previews show, where that is not the images themselves."""
+    notes = []
+    for name, domain in model.domains.items():
+        if not domain.is_viewable:
+            notes.append(f"{name} from {domain.black:g} (black) to {domain.white:g} (white)")
+    return f"Previews show {', '.join(notes)}." if notes else ""
 
 
 # ------------------------------------------------------------------------------------- checkpoints
@@ -2442,6 +3131,8 @@ def read_options(checkpoint, algorithm):
         raise UserError(f"{path}: input_dir is {saved['input_dir']!r}, no folder; put it back")
     for name in LATER_FLAGS & set(FLAGS):
         saved.setdefault(name, FLAGS[name].default)
+    rgb = dataclasses.asdict(Domain())
+    saved.setdefault("domains", {"A": rgb, "B": rgb})
     return saved
 
 

@@ -5,6 +5,7 @@ A new algorithm needs one entry in SCRIPTS; every test with the fixture `script`
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import importlib
 import io
@@ -176,7 +177,9 @@ class Script:
         """The flags of the smallest networks as a namespace, with changes, for a model without a command line."""
         values = copy.deepcopy(self.module.FLAGS)
         values([self.name, *self.tiny, "--seed=0"])
+        rgb = dataclasses.asdict(self.module.Domain())
         more = {"version": self.module.VERSION, "saved": {}, "given": set()}  # what complete() adds
+        more["domains"] = {"A": rgb, "B": rgb}
         return types.SimpleNamespace(**values.flag_values_dict() | more | changes)
 
     def progress(self, stdout):

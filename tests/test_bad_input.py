@@ -173,7 +173,9 @@ def save_damaged(folder):
 @each_training
 def test_each_kind_of_damage_is_recognised(script, tmp_path):
     """When an image is read alone, and in TensorFlow's graph, which cannot say which of the images it was."""
-    module, read = script.module, script.algorithm(script.options(), training=True).read
+    module, model = script.module, script.algorithm(script.options(), training=True)
+    source = model.pairs() if script.name == "pix2pix" else model.domains["A"]
+    read = source.read
     good = str(save_image(tmp_path / "good.png", paint(80, 160, 0)))
     channels = read(good).shape[-1]
     assert channels == (6 if script.name == "pix2pix" else 3)
@@ -182,7 +184,7 @@ def test_each_kind_of_damage_is_recognised(script, tmp_path):
         with pytest.raises(module.UserError, match=damaged):
             read(path)
         dataset = tf.data.Dataset.from_tensor_slices(module.names_of([good, path]))
-        dataset = dataset.map(lambda name: module.read_in_graph(read, name, (8, 8), channels))
+        dataset = dataset.map(lambda name: module.read_in_graph(source, name, (8, 8)))
         with pytest.raises(module.UserError, match=damaged), module.naming_unreadable([good, path, good], read):
             list(dataset)
 
@@ -190,7 +192,7 @@ def test_each_kind_of_damage_is_recognised(script, tmp_path):
 @once
 def test_an_error_of_tensorflow_is_not_blamed_on_good_images(script, tmp_path):
     paths = [str(save_image(tmp_path / "good.png", paint(80, 160, 0)))]
-    with pytest.raises(tf.errors.InternalError), script.module.naming_unreadable(paths, script.module.read_pair):
+    with pytest.raises(tf.errors.InternalError), script.module.naming_unreadable(paths, script.module.read_image):
         raise tf.errors.InternalError(None, None, "no such kernel")
 
 

@@ -958,8 +958,9 @@ def test_stitching(script, trained, tested, data, tmp_path):
         assert np.abs(found["whole"][f"{name}-outputs.png"] - whole).max() < 0.6
         same = (found["whole"][f"{name}-outputs.png"] == found["blend"][f"{name}-outputs.png"]).all()
         assert same == (max(height, width) <= 64), name  # it went through in one window
+    rgb = script.module.Domain()
     for shape in ((1, 1), (1, 70), (33, 1)):
-        assert script.module.translate_tiles(translate, paint(*shape, 0), 32).shape == (*shape, 3)
+        assert script.module.translate_tiles(translate, paint(*shape, 0), 32, rgb).shape == (*shape, 3)
 
 
 @only("siamesegan")

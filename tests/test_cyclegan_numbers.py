@@ -320,7 +320,7 @@ def numbered(first, count):
 
 def run_pool(size, batch_size, steps, seed=0):
     """[(pool before, fakes, returned fakes, pool after)] of each batch, as lists of numbers from 1 on (0: empty)."""
-    pool, history = cyclegan.ImagePool(size, (2, 2)), []
+    pool, history = cyclegan.ImagePool(size, (2, 2, 3)), []
     swap = tf.function(pool.swap, input_signature=[tf.TensorSpec([batch_size, 2, 2, 3]), tf.TensorSpec([2], tf.int64)])
     for step in range(steps):
         before, fakes = pool.images.numpy(), numbered(1 + step * batch_size, batch_size)

@@ -198,7 +198,8 @@ def test_workers_have_the_parts_of_each_batch(tmp_path, cache_mb):
     """Of 2 workers with 2 replicas each; from a step on that is not the first."""
     module = SCRIPTS["pix2pix"].module
     paths = [str(path) for path in sorted(save_pairs(tmp_path, [f"{i}.png" for i in range(5)]).iterdir())]
-    flags = paths, module.read_pair, 6, (36, 36), (32, 32), 4, True, 3, 2, cache_mb
+    pairs = module.Pairs(module.Domain(), module.Domain(), {})
+    flags = paths, pairs, (36, 36), (32, 32), 4, True, 3, 2, cache_mb
     whole = list(module.random_batches(*flags).take(2).as_numpy_iterator())
     parts = [list(module.random_batches(*flags, share).take(4).as_numpy_iterator()) for share in shares(2)]
     for step, batch in enumerate(whole):
@@ -211,7 +212,7 @@ def test_workers_have_the_parts_of_each_batch_of_crops(tmp_path):
     """Also where a batch spans two rounds of the cache."""
     module, folder = SCRIPTS["siamesegan"].module, save_hd_data(tmp_path)
     paths = [str(path) for path in sorted((folder / "trainA").iterdir())]
-    flags = paths, 64, 96, 3, 8, 2, 4, True, 3, 1  # 2 images in memory, 6 crops of them
+    flags = paths, module.Domain(), 64, 96, 3, 8, 2, 4, True, 3, 1  # 2 images in memory, 6 crops of them
     whole = np.concatenate(list(module.crop_batches(*flags).take(3).as_numpy_iterator()))
     parts = [list(module.crop_batches(*flags, share).take(6).as_numpy_iterator()) for share in shares(2)]
     pieces = [piece for step in range(3) for part in parts for piece in part[2 * step : 2 * step + 2]]
@@ -228,9 +229,10 @@ def test_a_worker_reads_only_its_own_part(tmp_path):
     found = []
     for index in range(2):
         share = tf.distribute.InputContext(2, index, 2)
-        flags = paths, module.read_pair, 6, (36, 36), (32, 32), 4, True, 3, 0, 0, share
+        pairs = module.Pairs(module.Domain(), module.Domain(), {})
+        flags = paths, pairs, (36, 36), (32, 32), 4, True, 3, 0, 0, share
         try:
-            with module.naming_unreadable(paths, module.read_pair):
+            with module.naming_unreadable(paths, pairs.read):
                 found.append(str(len(list(module.random_batches(*flags).take(1)))))
         except module.UserError as error:
             found.append(str(error))

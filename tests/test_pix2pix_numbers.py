@@ -156,11 +156,15 @@ def pairs(tmp_path_factory):
     return paths
 
 
+RGB = pix2pix.Domain()
+PAIRS = pix2pix.Pairs(RGB, RGB, {})
+
+
 def draw(paths, count, start=0, seed=0, batch_size=1, cache_mb=1024, flip=True):
     """Batches of random_batches(): [count, batch_size, 32, 32, 6]."""
-    settings = {"channels": 6, "scale": (40, 40), "crop": (32, 32), "batch_size": batch_size, "flip": flip}
+    settings = {"scale": (40, 40), "crop": (32, 32), "batch_size": batch_size, "flip": flip}
     settings |= {"seed": seed, "start": start, "cache_mb": cache_mb}
-    batches = pix2pix.random_batches(paths, pix2pix.read_pair, **settings)
+    batches = pix2pix.random_batches(paths, PAIRS, **settings)
     return np.stack(list(batches.take(count).as_numpy_iterator()))
 
 
@@ -274,10 +278,10 @@ def test_pairs_are_read_in_six_channels(tmp_path):
     """A in the first three, B in the others; each half is resized by itself, so that no colour crosses the seam."""
     a, b = np.random.default_rng(0).integers(0, 256, (2, 24, 30, 3), np.uint8)
     path = save_image(tmp_path / "pair.png", np.hstack([a, b]))
-    np.testing.assert_array_equal(pix2pix.read_pair(path), np.concatenate([a, b], -1))
+    np.testing.assert_array_equal(PAIRS.read(path), np.concatenate([a, b], -1))
     size = (20, 50)
     expected = np.concatenate([pix2pix.resize(half, size) for half in (a, b)], -1)
-    np.testing.assert_array_equal(pix2pix.read_pair(path, size), expected)
+    np.testing.assert_array_equal(PAIRS.read(path, size), expected)
 
 
 @pytest.mark.parametrize(("direction", "first"), [("AtoB", 0), ("BtoA", 3)])
@@ -355,7 +359,7 @@ def test_windows_join_exactly(shape, window, overlap):
         assert part.shape[1] % 32 == part.shape[2] % 32 == 0
         return part.astype(np.float32) / 255
 
-    np.testing.assert_array_equal(pix2pix.translate_windows(identity, images, window, 32, overlap=overlap), images)
+    np.testing.assert_array_equal(pix2pix.translate_windows(identity, images, window, 32, RGB, overlap=overlap), images)
     assert all(len(part) == 4 and max(part) <= window for part in seen)
 
 
@@ -366,7 +370,7 @@ def test_windows_of_different_brightness_leave_no_seam():
         calls.append(0)
         return np.full(part.shape, 0.25 * (len(calls) % 2), np.float32)
 
-    result = pix2pix.translate_windows(alternate, np.zeros((1, 64, 512, 3), np.uint8), 64, 32).astype(float)
+    result = pix2pix.translate_windows(alternate, np.zeros((1, 64, 512, 3), np.uint8), 64, 32, RGB).astype(float)
     assert len(calls) > 8
     assert np.abs(np.diff(result, axis=2)).max() < 0.1 * 0.25 * 255
 
@@ -375,7 +379,7 @@ def test_memory_does_not_grow_with_the_image():
     def peak(height):
         image = np.zeros((1, height, 256, 3), np.uint8)
         tracemalloc.start()
-        pix2pix.translate_windows(lambda part: part.astype(np.float32), image, 128, 32)
+        pix2pix.translate_windows(lambda part: part.astype(np.float32), image, 128, 32, RGB)
         peak = tracemalloc.get_traced_memory()[1] - 2 * image.nbytes  # a padded copy, and the result
         tracemalloc.stop()
         return peak

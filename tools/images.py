@@ -4,6 +4,7 @@ folders."""
 import collections
 import contextlib
 import hashlib
+import io
 import os
 import re
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from common import UserError
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 # >>> reader: the same in all algorithm files and tools/images.py (tools/fix_copies.py)
 IMAGE_TYPES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+    ".npy",
 )
+ARRAY_TYPES = ("uint8", "uint16", "int16", "float32")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for others
 MOST_PIXELS = 2**29  # 1.5 GiB of RGB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
@@ -38,15 +41,33 @@ def read_image(path, size=None):
 
 def open_image(path):
     """Path => RGB image of Pillow, as read_image() describes it. Raises UserError."""
-    try:
+    with naming_faults(path):
+        if kind_of(path) == "npy":
+            return rgb_of_array(read_npy(path))
         with open_file(path) as image:
-            image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} "
-                                "megapixels: resize it or cut it into parts")
-            image.load()
+            load(image)
             return convert_to_rgb(turn_upright(image), path)
+
+
+def load(image):
+    """Decodes an image of Pillow, if it is not too large."""
+    image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
+    check_pixels(*image.size)
+    image.load()
+
+
+def check_pixels(width, height):
+    """Raises UserError for an image that is too large."""
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{width}x{height} are more than {MOST_PIXELS // 10**6} megapixels: "
+                        "resize it or cut it into parts")
+
+
+@contextlib.contextmanager
+def naming_faults(path):
+    """Turns whatever goes wrong with a file into a UserError that names it."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except MemoryError:
@@ -113,15 +134,19 @@ def convert_to_rgb(image, path):
 
 def check_bands(image):
     """Raises UserError for a TIFF image with more bands than colours and transparency."""
+    if has_more_bands(image):
+        raise UserError(f"it has {image.tag_v2[277]} bands, of which the last is not transparency: "
+                        "save it without, or train with --channels (docs/data-types.md)")
+
+
+def has_more_bands(image):
+    """Whether a TIFF image has more bands than colours and transparency."""
     bands = image.tag_v2.get(277, 1)  # SamplesPerPixel
     extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
     known = len(image.getbands())
     if image.mode == "RGBA" and extra == 0:
         known = 3
-    if bands > known:
-        place = {2: "second", 4: "fourth"}.get(known + 1, "last")
-        raise UserError(f"it has {bands} bands, and the {place} is not transparency: save it "
-                        "without")
+    return bands > known
 
 
 def grey_to_rgb(image, path):
@@ -137,12 +162,247 @@ def grey_to_rgb(image, path):
     brightest = int(values.max())
     if 0 < brightest < 6554:
         warn_once("dark", f"{path}: the brightest of its 16-bit values is {brightest} of 65535, "
-                          "so that it is nearly black: multiply them")
+                          "so that it is nearly black: training on 16-bit data keeps them "
+                          "(docs/data-types.md)")
     return Image.fromarray(grey).convert("RGB")
 
 
+def read_array(path, channels=None):
+    """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
+
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or a picture: uint8
+    RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
+    UserError.
+    """
+    with naming_faults(path):
+        kind = kind_of(path)
+        if kind == "npy":
+            return read_npy(path)
+        if kind == "deep png":
+            return read_deep_png(path)
+        if kind == "tiff" and is_data_tiff(path):
+            return read_data_tiff(path)
+        if channels not in (None, 1, 3, 4):
+            raise UserError(f"a picture has 1, 3 or 4 channels, not {channels}")
+        if channels == 4:
+            with open_file(path) as image:
+                load(image)
+                return np.asarray(turn_upright(image).convert("RGBA"))
+    image = open_image(path)
+    if channels == 1:
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image)
+
+
+def kind_of(path):
+    """What a file is by its first bytes: "npy", "tiff", "deep png", of 16 bits, or "picture"."""
+    with open(path, "rb") as file:
+        start = file.read(26)
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start.startswith(b"PK\x03\x04"):
+        raise UserError("an archive, as .npz is one: give a file for each array, of np.save")
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if start.startswith(b"\x89PNG") and start[24:25] == b"\x10":
+        return "deep png"
+    return "picture"
+
+
+def read_npy(path):
+    """Reads a .npy file. Never unpickles, and makes no room for more than the file has."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise UserError(f"not an array of numbers, or a damaged one ({error}): save it with "
+                        "np.save") from None
+    return as_image(np.asarray(array))
+
+
+def read_deep_png(path):
+    """Reads a PNG of 16 bits at full depth, with its transparency, if any, as the last channel."""
+    import tensorflow as tf  # Pillow keeps 8 bits of colours
+
+    with open_file(path) as image:
+        orientation = image.getexif().get(274, 1)
+        check_pixels(*image.size)
+        if image.mode.startswith("I"):
+            return as_image(np.asarray(image), orientation)
+    contents = Path(path).read_bytes()
+    colour_type = contents[25]
+    try:
+        array = tf.io.decode_png(contents, 3 if colour_type == 2 else 4, tf.uint16).numpy()
+    except tf.errors.OpError:
+        raise UserError("a PNG of 16 bits that is damaged: repair or remove it") from None
+    if colour_type == 4:  # grey with transparency
+        array = array[..., [0, 3]]
+    return as_image(array, orientation)
+
+
+def is_data_tiff(path):
+    """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
+    grey, colours and transparency."""
+    tags = tags_of(path)
+    bits = tags.get(258, (1,))
+    sample_formats = set(tags.get(339, (1,)))
+    if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
+        return True
+    with Image.open(path, formats=["TIFF"]) as image:
+        return has_more_bands(image)
+
+
+def read_data_tiff(path):
+    """Reads the first page of a TIFF, with Pillow or the optional package tifffile."""
+    tags = tags_of(path)
+    if tags.get(277, 1) == 1:  # one band
+        with contextlib.suppress(UnidentifiedImageError):
+            return read_with_pillow(path, tags)
+    try:
+        import tifffile
+    except ImportError:
+        raise UserError("to read TIFF of several bands, pip install tifffile") from None
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        warn_of_pages(path, len(tiff.pages))
+        check_pixels(page.imagewidth, page.imagelength)
+        array = page.asarray()
+        if page.axes.startswith("S"):  # one plane for each band
+            array = np.moveaxis(array, 0, -1)
+    return as_image(array, tags.get(274, 1))
+
+
+def read_with_pillow(path, tags):
+    """Reads the first page of a TIFF of one band."""
+    with Image.open(path, formats=["TIFF"]) as image:
+        warn_of_pages(path, image.n_frames)
+        load(image)
+        array = np.asarray(image)
+    if image.mode == "I" and tags.get(258) == (16,):
+        array = array.astype(np.int16)
+    return as_image(array, tags.get(274, 1))
+
+
+def warn_of_pages(path, count):
+    """Warns once that only the first page of a TIFF is read."""
+    if count > 1:
+        warn_once("pages", f"{path} has {count} pages or sizes: the first is read")
+
+
+def as_image(array, orientation=1):
+    """An array => [h, w, channels], upright, of one of ARRAY_TYPES. Raises UserError."""
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or 0 in shape:
+        raise UserError(f"an array of shape {shape}: give [height, width] or [height, width, "
+                        "channels]")
+    if shape[0] <= 16 < min(array.shape[1:]):
+        raise UserError(f"an array of shape {shape}: channels come last, as np.moveaxis(array, 0, "
+                        "-1) puts them")
+    check_pixels(shape[1], shape[0])
+    if array.dtype.name in ("float16", "float64"):
+        with np.errstate(over="ignore"):  # infinities are found later
+            array = array.astype(np.float32)
+    if array.dtype.name not in ARRAY_TYPES:
+        raise UserError(f"values of type {array.dtype}: save them as one of "
+                        f"{', '.join(ARRAY_TYPES)}")
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def rgb_of_array(array):
+    """uint8 [h, w, 3] => RGB image of Pillow. Raises UserError for other arrays."""
+    if array.dtype != np.uint8 or array.shape[-1] != 3:
+        raise UserError(f"holds {describe_array(array)}, where 8-bit RGB is expected")
+    return Image.fromarray(array)
+
+
+def describe_array(array):
+    """For messages: "uint16 with 1 channel"."""
+    channels = array.shape[-1]
+    return f"{array.dtype} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def resize_array(array, size):
+    """[h, w, c] of any of ARRAY_TYPES => resized to (height, width), as resize_image(): 8-bit grey
+    and RGB in 8 bits, all others channel by channel in floats. Integers are rounded."""
+    if array.shape[:2] == tuple(size):
+        return array
+    is_picture = array.dtype == np.uint8 and array.shape[-1] in (1, 3)
+    if is_picture:
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        return np.asarray(resize_image(image, size)).reshape([*size, array.shape[-1]])
+    planes = []
+    for channel in range(array.shape[-1]):
+        plane = Image.fromarray(np.float32(array[..., channel]))
+        planes.append(np.asarray(resize_image(plane, size)))
+    result = np.stack(planes, axis=-1)
+    if array.dtype == np.float32:
+        return result
+    limits = np.iinfo(array.dtype)
+    return np.rint(np.clip(result, limits.min, limits.max)).astype(array.dtype)
+
+
+def encode_array(array, suffix):
+    """[h, w, c] of any of ARRAY_TYPES => bytes of a file: ".npy", ".tif", or ".png" for integers
+    without sign of 1 to 4 channels. Raises UserError."""
+    buffer = io.BytesIO()
+    if suffix == ".png":
+        import tensorflow as tf  # Pillow writes no 16-bit colours
+
+        return tf.io.encode_png(array, compression=1).numpy()  # 10 % larger, a fifth of the time
+    if suffix == ".npy":
+        np.save(buffer, array)
+    elif array.shape[-1] == 1 and array.dtype != np.int16:
+        Image.fromarray(array[..., 0]).save(buffer, format="TIFF")
+    else:
+        try:
+            import tifffile
+        except ImportError:
+            raise UserError("to write TIFF of several bands, pip install tifffile") from None
+        if array.shape[-1] == 1:
+            tifffile.imwrite(buffer, array[..., 0])
+        else:
+            colours = "rgb" if array.shape[-1] == 3 else "minisblack"
+            tifffile.imwrite(buffer, array, photometric=colours, planarconfig="contig")
+    return buffer.getvalue()
+
+
+def copy_georeference(source, target):
+    """Gives a TIFF file the place on earth of another one that shows the same area, with the
+    optional package rasterio. Warns once if that is missing."""
+    if not {33550, 33922, 34264} & set(tags_of(source)):  # GeoTIFF's scale, tie points and matrix
+        return
+    try:
+        import rasterio
+    except ImportError:
+        warn_once("place", f"{target}: the place on earth is not kept: pip install rasterio")
+        return
+    with rasterio.open(source) as old, rasterio.open(target, "r+") as new:
+        new.crs = old.crs
+        scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
+        new.transform = old.transform * scale
+
+
+def tags_of(path):
+    """{number: value} of the tags of a TIFF file."""
+    with open(path, "rb") as file:
+        header = file.read(8)
+        if header[2:3] == b"+" or header[3:4] == b"+":  # BigTIFF
+            header += file.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+    return tags
+
+
 def resize_image(image, size):
-    """RGB image of Pillow => resized to (height, width), bicubic, first the width."""
+    """Image of Pillow => resized to (height, width), bicubic, first the width."""
     height, width = size
     for step in ((width, image.height), (width, height)):  # Pillow 13 may take the height first
         image = image.resize(step, Image.Resampling.BICUBIC)
@@ -230,10 +490,10 @@ def by_stem(folder):
 
 
 def images_of(folder, kind="outputs"):
-    """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), of other
-    folders all by stem."""
+    """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), or .npy or
+    .tif, of other folders all by stem."""
     folder = Path(folder)
-    end = f"-{kind}.png"
+    ends = [f"-{kind}{suffix}" for suffix in (".png", ".npy", ".tif")]
     if (folder / "checkpoint").exists():
         raise UserError(
             f"{folder} is of a training; give the folder of a test (--mode test --checkpoint "
@@ -243,13 +503,14 @@ def images_of(folder, kind="outputs"):
         return by_stem(folder)
     inside = folder if folder.name == "images" else folder / "images"
     found = {}
-    for path in sorted(inside.glob(f"*{end}"), key=natural_order):
-        found[name_of(path.name.removesuffix(end))] = path
+    paths = [path for end in ends for path in inside.glob(f"*{end}")]
+    for path in sorted(paths, key=natural_order):
+        found[name_of(path.stem.removesuffix(f"-{kind}"))] = path
     if found:
         return found
-    if inside is not folder or any(inside.glob("*-outputs.png")):
+    if inside is not folder or any(inside.glob("*-outputs.*")):
         raise UserError(
-            f"{inside} holds no *{end}; give two folders, or that of a test with {kind}"
+            f"{inside} holds no *-{kind}.png; give two folders, or that of a test with {kind}"
         )
     return by_stem(folder)
 

@@ -168,6 +168,10 @@ def load_model(args):
     if "paired" in module.FLAGS and args.examples:
         flags["paired"] = False  # these are inputs alone
     module, model = load_trained(args.checkpoint, mode="export", **flags)
+    for domain in model.domains.values():
+        if not domain.is_viewable:
+            raise UserError(f"a page shows images of 8 bits with 1 or 3 channels, not {domain}")
+    model = TakesRgb(module, model)
     trained_on = model.args.saved["input_dir"]
     folders = [args.examples] if args.examples else [module.find_held_out(trained_on), trained_on]
     folders = [folder for folder in folders if folder and os.path.exists(folder)]
@@ -206,16 +210,58 @@ def read_inputs(model, folder, most):
     ):
         _, path, direction = sources[index]
         image = model.read(path)[:512]
-        domain = 3 if direction == "BtoA" and image.shape[-1] == 6 else 0  # of a pair A|B
-        yield image[:, :512, domain : domain + 3]
+        channels = model.channels[direction[0]]
+        if image.shape[-1] != channels:  # a pair A|B
+            image = image[..., -channels:] if direction == "BtoA" else image[..., :channels]
+        yield to_rgb(image[:, :512])
 
 
 def read_examples(module, model, folder, most):
     """The first images of a folder as the network takes them: uint8 RGB [h, w, 3]."""
     for _, path, direction in model.find_test_images(folder)[:most]:
-        image = model.translate_file(path, direction)["inputs"]
+        image = to_rgb(model.translate_file(path, direction)["inputs"])
         scale = min(1, 1024 / max(image.shape))  # siamesegan.py's have any size
-        yield module.resize(image, [round(side * scale) for side in image.shape[:2]])
+        yield module.resize_array(image, [round(side * scale) for side in image.shape[:2]])
+
+
+def to_rgb(image):
+    """uint8 [h, w, 1] or [h, w, 3] => uint8 RGB [h, w, 3]."""
+    return np.broadcast_to(image, [*image.shape[:2], 3])
+
+
+class TakesRgb:
+    """A model whose serving model takes and gives RGB, as the page does, though the network may be
+    for grey."""
+
+    def __init__(self, module, model):
+        self.module = module
+        self.model = model
+        self.channels = {name: domain.channels for name, domain in model.domains.items()}
+        self.domains = {"A": module.Domain(), "B": module.Domain()}
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def translate_file(self, path, direction):
+        """{kind: uint8 RGB [h, w, 3]}."""
+        images = self.model.translate_file(path, direction)
+        return {kind: to_rgb(image) for kind, image in images.items()}
+
+    def build_serving_model(self, height=None, width=None, batch_size=None):
+        """uint8 RGB [n, h, w, 3] => uint8 RGB."""
+        serving = self.model.build_serving_model(height, width, batch_size)
+        if set(self.channels.values()) == {3}:
+            return serving
+        keras, ops = self.module.keras, self.module.ops
+        images = inputs = keras.Input((height, width, 3), batch_size, dtype="uint8", name="images")
+        if serving.input.shape[-1] == 1:  # grey as Pillow makes it
+            parts = ops.cast(images, "float32") * np.float32([19595, 38470, 7471])
+            grey = ops.floor((ops.sum(parts, axis=-1, keepdims=True) + 32768) / 65536)
+            inputs = ops.cast(grey, "uint8")
+        outputs = serving(inputs)
+        if outputs.shape[-1] == 1:
+            outputs = ops.concatenate([outputs] * 3, axis=-1)
+        return keras.Model(images, outputs)
 
 
 def from_checkpoint(args, folder):

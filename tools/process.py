@@ -1,16 +1,19 @@
-"""Prepares folders of images for training: resize, blank, combine, grayscale, edges, pad.
+"""Prepares folders of images for training: resize, crop, blank, combine, grayscale, edges, pad,
+split, stack.
 
     python tools/process.py --operation resize --input_dir photos --output_dir whole --size 256
     python tools/process.py --operation blank --input_dir whole --output_dir blanked
     python tools/process.py --operation combine --input_dir whole --b_dir blanked --output_dir pairs
 
-Reads what Pillow reads (8 and 16 bit, grey, palette, CMYK, RGBA over white, EXIF rotation applied),
-writes 8-bit RGB. Images already in the output folder are skipped, so an interrupted run continues.
-docs/process.md says what each does.
+Reads what Pillow reads (grey, palette, CMYK, RGBA over white, EXIF rotation applied) and writes
+8-bit RGB. Arrays (.npy, TIFF of other types, PNG of 16 bits) keep their type and channels. Images
+already in the output folder are skipped, so an interrupted run continues. docs/process.md says what
+each does.
 """
 
 import argparse
 import contextlib
+import io
 import multiprocessing
 import os
 import re
@@ -25,13 +28,25 @@ from pathlib import Path
 import filelock
 import numpy as np
 from common import Parser, UserError, count_cores, positive_integer, run, written_whole
-from images import by_stem, check_pairs, first_ten, open_file, open_image
+from images import (
+    by_stem,
+    check_pairs,
+    encode_array,
+    first_ten,
+    is_data_tiff,
+    kind_of,
+    open_file,
+    open_image,
+    read_array,
+    resize_array,
+)
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 WHITE = (255, 255, 255)
 # JPEG without colour subsampling: thin edges and the seam of a pair stay sharp.
 SAVE = {"png": {"format": "PNG"}, "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0}}
+ARRAY_OPERATIONS = ("resize", "crop", "combine", "split", "stack")  # of arrays too
 WRITING = threading.Lock()  # held while a worker writes a file
 
 
@@ -105,11 +120,86 @@ def edges(image):
     return Image.fromarray(255 - lines).convert("RGB")
 
 
+def is_array(path):
+    """Whether a file is an array, or a PNG or TIFF that 8-bit RGB cannot hold."""
+    kind = kind_of(path)
+    return kind in ("npy", "deep png") or (kind == "tiff" and is_data_tiff(path))
+
+
+def suffix_of(operation, paths, wanted):
+    """The extension of a result: as --format says, of arrays that of the first file."""
+    try:
+        if operation != "stack" and not any(is_array(path) for path in paths):
+            return f".{wanted}"
+        suffix = {"npy": ".npy", "tiff": ".tif", "deep png": ".png"}.get(kind_of(paths[0]), ".npy")
+    except (OSError, UserError):  # reported by the worker
+        return f".{wanted}"
+    return ".npy" if operation == "stack" and suffix == ".png" else suffix
+
+
+def make_array(operation, arrays, size, pad, half):
+    """Arrays [h, w, c] => the result of an operation, of their type."""
+    first = arrays[0]
+    if operation not in ARRAY_OPERATIONS or pad:
+        raise UserError(
+            f"--operation {operation}{' with --pad' if pad else ''} is for 8-bit images"
+        )
+    if operation == "resize":
+        width, height = size
+        scale = max(height / first.shape[0], width / first.shape[1])
+        cut = (round(width / scale), round(height / scale))
+        return resize_array(crop_array(first, cut), (height, width))
+    if operation == "crop":
+        return crop_array(first, size)
+    if operation == "split":
+        middle = half_of(first.shape[1])
+        return first[:, :middle] if half == "A" else first[:, middle:]
+    if len({array.shape[:2] for array in arrays}) > 1:
+        sizes = " and ".join(f"{array.shape[1]}x{array.shape[0]}" for array in arrays)
+        raise UserError(f"{sizes}: resize them first")
+    if len({array.dtype for array in arrays}) > 1 or (
+        operation == "combine" and len({array.shape for array in arrays}) > 1
+    ):
+        kinds = " and ".join(f"{array.dtype} [{array.shape[-1]} channels]" for array in arrays)
+        raise UserError(f"{kinds}: one array holds one type; folders trainA and trainB hold both")
+    return np.concatenate(arrays, axis=1 if operation == "combine" else 2)
+
+
+def crop_array(array, size):
+    """The middle of an array, of `size` (width, height)."""
+    width, height = size
+    if array.shape[0] < height or array.shape[1] < width:
+        raise UserError(f"{array.shape[1]}x{array.shape[0]} is smaller than --size")
+    top = (array.shape[0] - height) // 2
+    left = (array.shape[1] - width) // 2
+    return array[top : top + height, left : left + width]
+
+
+def half_of(width):
+    """Where a pair of this width is cut. Raises UserError for an odd one."""
+    if width % 2:
+        raise UserError(f"a pair has an even width, not {width}")
+    return width // 2
+
+
+def encode_image(image, output, save):
+    """An image of Pillow or an array => bytes of a file."""
+    if isinstance(image, np.ndarray):
+        return encode_array(np.ascontiguousarray(image), output.suffix)
+    buffer = io.BytesIO()
+    image.save(buffer, **save)
+    return buffer.getvalue()
+
+
 def process(job):
     """One output image, in a worker process. Returns None, or why the image could not be made."""
-    operation, paths, output, size, pad, save = job
+    operation, paths, output, size, pad, save, half = job
     try:
-        result = make(operation, [open_image(path) for path in paths], size, pad)
+        if operation == "stack" or any(is_array(path) for path in paths):
+            result = make_array(operation, [read_array(path) for path in paths], size, pad, half)
+        else:
+            result = make(operation, [open_image(path) for path in paths], size, pad, half)
+        contents = encode_image(result, output, save)
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever it is, the other images are still done
@@ -117,7 +207,7 @@ def process(job):
         return f"{names}: {' '.join(str(error).split()) or type(error).__name__}"
     try:
         with WRITING, written_whole(output) as temporary:
-            result.save(temporary, **save)
+            temporary.write_bytes(contents)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -126,7 +216,7 @@ def process(job):
     return None
 
 
-def make(operation, images, size, pad):
+def make(operation, images, size, pad, half):
     """One image, or for combine two, => the result of an operation."""
     image = images[0]
     if operation == "combine":
@@ -134,6 +224,12 @@ def make(operation, images, size, pad):
     if operation == "pad":
         longer = max(image.size)
         return resize(image, size or (longer, longer), pad=True)
+    if operation == "crop":
+        return Image.fromarray(crop_array(np.asarray(image), size))
+    if operation == "split":
+        middle = half_of(image.width)
+        left, right = (0, middle) if half == "A" else (middle, image.width)
+        return image.crop((left, 0, right, image.height))
     if size:
         image = resize(image, size, pad)
     if operation == "grayscale":
@@ -201,14 +297,24 @@ def parse():
     parser.add_argument(
         "--output_dir", required=True, type=Path, help="folder for the results, made if missing"
     )
-    operations = ["resize", "blank", "combine", "grayscale", "edges", "pad"]
+    operations = [
+        "resize",
+        "crop",
+        "blank",
+        "combine",
+        "grayscale",
+        "edges",
+        "pad",
+        "split",
+        "stack",
+    ]
     parser.add_argument(
         "--operation", required=True, choices=operations, help="what to do with every image"
     )
     parser.add_argument(
         "--b_dir",
         type=Path,
-        help="combine: folder of domain B (right), with the names and sizes of A",
+        help="combine, stack: folder of domain B (right, last), with the names and sizes of A",
     )
     parser.add_argument(
         "--size", type=parse_size, help="256, or 256x512 (height x width), pixels (resize: 256)"
@@ -219,6 +325,7 @@ def parse():
     parser.add_argument(
         "--format", choices=list(SAVE), default="png", help="file format of the results (png)"
     )
+    parser.add_argument("--half", choices=["A", "B"], help="split: the half of a pair A|B to take")
     workers = count_cores()
     parser.add_argument(
         "--workers",
@@ -227,12 +334,18 @@ def parse():
         help=f"processes (all cores: {workers})",
     )
     args = parser.parse_args()
-    if (args.operation == "combine") != (args.b_dir is not None):
-        raise UserError("--operation combine needs --b_dir, and no other operation takes it")
-    if args.operation == "combine" and (args.size or args.pad):
+    if (args.operation in ("combine", "stack")) != (args.b_dir is not None):
         raise UserError(
-            "combine joins images as they are; use --operation resize on both folders first"
+            "--operation combine and stack need --b_dir, and no other operation takes it"
         )
+    if args.operation in ("combine", "stack", "split") and (args.size or args.pad):
+        raise UserError(
+            f"{args.operation} takes images as they are: resize the folders first"
+        )
+    if args.operation == "crop" and not args.size:
+        raise UserError("--operation crop needs a --size")
+    if (args.operation == "split") != (args.half is not None):
+        raise UserError("--operation split needs --half A or B, and no other operation takes it")
     if args.operation == "resize" and not args.size:
         args.size = (256, 256)
     if args.pad and not args.size:
@@ -317,12 +430,23 @@ def run_jobs(jobs, workers):
 def main():
     args = parse()
     sources = find_sources(args)
-    outputs = {name: args.output_dir / f"{name}.{args.format}" for name in sources}
+    outputs = {}
+    for name, paths in sources.items():
+        suffix = suffix_of(args.operation, paths, args.format)
+        outputs[name] = args.output_dir / f"{name}{suffix}"
     jobs = []
     for name, paths in sources.items():
         if not outputs[name].exists():
             jobs.append(
-                (args.operation, paths, outputs[name], args.size, args.pad, SAVE[args.format])
+                (
+                    args.operation,
+                    paths,
+                    outputs[name],
+                    args.size,
+                    args.pad,
+                    SAVE[args.format],
+                    args.half,
+                )
             )
     if args.operation == "combine":
         check_sizes(jobs)

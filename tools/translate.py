@@ -199,6 +199,9 @@ class ImageFiles:
         if args.input:
             self.root = args.input if self.is_folder else os.path.dirname(args.input) or "."
         self.size = None if getattr(model.args, "native_size", True) else model.crop
+        direction = model.args.which_direction
+        self.domain = model.domains[direction[0]]
+        self.output_domain = model.domains[direction[-1]]
         self.threads = min(16, count_cores())
         self.total = None
         is_pipe = args.input_list and not os.path.isfile(args.input_list)  # which is read once
@@ -244,7 +247,10 @@ class ImageFiles:
         folder, last = os.path.split(name)
         if last not in self.ambiguous_names(os.path.dirname(path) or "."):
             last, _ = os.path.splitext(last)
-        return Path(self.args.output_dir, folder, f"{shorten(last)}.{self.args.format}")
+        suffix = f".{self.args.format}"
+        if not self.output_domain.is_viewable:
+            suffix = self.output_domain.suffix(path)
+        return Path(self.args.output_dir, folder, shorten(last) + suffix)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - one object for the whole run
     def ambiguous_names(self, folder):
@@ -263,18 +269,25 @@ class ImageFiles:
         return ambiguous
 
     def read(self, name):
-        """An image for the network, uint8 RGB [h, w, 3]; None if its translation is there."""
+        """An image for the network, [h, w, c]; None if its translation is there."""
         path = os.path.join(self.root, name)
         if "\0" in name or not os.path.isfile(path):
             raise Failed("no such file")
-        target = self.target_of(name)
+        with self.naming_reasons(path):
+            target = self.target_of(name)
         if target.exists():
             if os.path.samefile(target, path):
                 raise Failed("its translation would replace it: choose another --output_dir")
             if self.args.skip_existing:
                 return None
+        with self.naming_reasons(path):
+            return self.domain.read(path, self.size)
+
+    @contextlib.contextmanager
+    def naming_reasons(self, path):
+        """Turns the errors of the reader into reasons, without the path."""
         try:
-            return self.module.read_image(path, self.size)
+            yield
         except self.module.UserError as error:
             reason = str(error).removeprefix(path).lstrip(": ")
             raise Failed(reason) from None
@@ -284,19 +297,31 @@ class ImageFiles:
         height = len(pixels)
         aspect_ratio = self.model.aspect_ratio
         if aspect_ratio != 1:
-            pixels = self.module.resize(pixels, [height, round(height * aspect_ratio)])
+            pixels = self.module.resize_array(pixels, [height, round(height * aspect_ratio)])
+        target = self.target_of(name)
+        if self.output_domain.is_viewable:
+            contents = self.encode_picture(pixels)
+        else:
+            contents = self.module.encode_array(pixels, target.suffix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(target, self.unfinished) as part:
+            part.write_bytes(contents)
+            if target.suffix == ".tif":
+                self.module.copy_georeference(os.path.join(self.root, name), part)
+
+    def encode_picture(self, pixels):
+        """uint8 [h, w, 3] or [h, w, 1] => bytes of a file as --format says."""
         options = dict(SAVE[self.args.format])
         if self.args.format != "png":
             options["quality"] = self.args.quality or 95
         contents = io.BytesIO()
         try:
-            Image.fromarray(pixels).save(contents, **options)
+            Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels).save(
+                contents, **options
+            )
         except Exception as error:  # larger than the format can hold
             raise Failed(f"cannot be saved as {self.args.format}: {error}") from None
-        target = self.target_of(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(target, self.unfinished) as part:
-            part.write_bytes(contents.getbuffer())
+        return contents.getbuffer()
 
 
 def open_video(args, module, model, unfinished):
@@ -367,7 +392,11 @@ def parse():
         default=1,
         help="images of one size that the network translates at once (1); more are faster on a GPU",
     )
-    add("--format", choices=list(SAVE), default="png", help="of the translations (png)")
+    add(
+        "--format",
+        choices=list(SAVE),
+        help="of translations of 8 bits (png); others are PNG of 16 bits, .npy or .tif",
+    )
     add("--quality", type=quality, metavar="1-100", help="of jpg and webp (95)")
     add("--skip_existing", action="store_true", help="leave out images whose translation is there")
     add(
@@ -381,6 +410,8 @@ def parse():
     add("--start", type=duration, default=0.0, metavar="SECONDS", help="begin a video there (0)")
     add("--seconds", type=duration, help="of the video, from --start on (all)")
     args = parser.parse_args()
+    args.format_given = args.format is not None
+    args.format = args.format or "png"
     check_input(args)
     check_kind(args)
     return args
@@ -500,7 +531,16 @@ def load_model(args):
         flags["native_size"] = args.native_size
     if "paired" in module.FLAGS:
         flags["paired"] = False
-    return load_trained(args.checkpoint, input_dir=".", output_dir=args.output_dir, **flags)
+    module, model = load_trained(
+        args.checkpoint, input_dir=".", output_dir=args.output_dir, **flags
+    )
+    domains = model.domains.values()
+    if args.video and not all(domain.is_rgb for domain in domains):
+        raise UserError("a video is 8-bit RGB, and this network is for other data: give images")
+    target = model.domains[model.args.which_direction[-1]]
+    if args.format_given and not target.is_viewable:
+        raise UserError(f"--format {args.format} does not hold {target}: leave --format out")
+    return module, model
 
 
 def translate(args, unfinished):
