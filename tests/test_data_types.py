@@ -259,7 +259,8 @@ def test_tiffs_keep_their_bands(kind, tmp_path):
 
 def test_tiff_of_bands_without_tifffile(tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "0.tif", np.zeros([20, 30, 5], np.uint16), planarconfig="contig", photometric="minisblack")
+    array = np.zeros([20, 30, 5], np.uint16)
+    tifffile.imwrite(tmp_path / "0.tif", array, planarconfig="contig", photometric="minisblack")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(pix2pix.UserError, match="to read TIFF of several bands, pip install tifffile"):
         pix2pix.read_array(tmp_path / "0.tif")
