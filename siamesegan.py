@@ -3080,7 +3080,9 @@ def read_options(checkpoint, algorithm):
     return saved
 
 
-LATER_FLAGS = {"norm", "upsample", "patch_weight"}  # older trainings lack them
+LATER_FLAGS = {  # older trainings lack them
+    "norm", "upsample", "patch_weight", "channels", "value_range", "nan_value", "preview_bands",
+}
 
 
 def weights_of(model):

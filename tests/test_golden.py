@@ -38,7 +38,7 @@ def test_forward_pass_gives_stored_output(name):
 )
 def test_stored_generators_are_recognised_and_exported_unchanged(name, script, flags):
     tool, (_, _, state) = parity.load_tool(), load_golden(name)
-    assert tool.recognise(state) == (script, flags)
+    assert tool.recognise(state) == (script, flags | {"channels": (3, 3)})
     network = parity.build(name, flags["ngf"])
     tool.fill(network, state)
     back = tool.extract(network)
@@ -51,6 +51,20 @@ def test_a_training_step_with_the_other_norm_is_that_of_pytorch(script, norm, si
     pytest.importorskip("torch", reason="PyTorch is not installed")
     differences = parity.compare_steps(script, size, 1, 8, n_blocks=1, calm=True, norm=norm, batch_size=2)[1]
     assert differences["losses"][0] < 1e-5 and differences["weights"][0] < 1e-4, differences
+
+
+@pytest.mark.parametrize(
+    ("script", "channels"), [("pix2pix", (1, 1)), ("pix2pix", (4, 3)), ("cyclegan", (1, 1)), ("ganilla", (2, 2))]
+)
+def test_a_training_step_with_other_channels_is_that_of_pytorch(script, channels):
+    """As with input_nc and output_nc of the originals, from equal weights."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    size = 64 if script == "pix2pix" else 32
+    ngf = 64 if script == "ganilla" else 8
+    differences = parity.compare_steps(script, size, 1, ngf, n_blocks=1, calm=True, channels=channels)[1]
+    for name, limit in (("losses", 1e-5), ("weights", 1e-4)):
+        ours, theirs = differences[name]
+        assert ours < max(limit, 4 * theirs), (name, differences)
 
 
 def test_stored_arrays_are_small():

@@ -317,13 +317,46 @@ def test_options_are_the_defaults_and_the_sizes_found(imported):
     found = {"ngf": 4, "n_blocks": 2, "which_direction": "AtoB", "input_dir": str(checkpoint) + ".pth", "seed": 0}
     module = SCRIPTS["cyclegan"].module
     defaults = {k: v for k, v in vars(parity.default_args(module)).items() if k not in module.RUN_FLAGS}
-    assert options == {"script": "cyclegan"} | defaults | found
+    assert options == {"script": "cyclegan"} | json.loads(json.dumps(defaults)) | found
 
 
 def test_direction_of_pix2pix_is_kept(imported):
     checkpoint, _ = imported("unet-5", "--which_direction", "BtoA")
     options = json.loads((checkpoint / "options.json").read_text())
     assert (options["which_direction"], options["crop_size"], options["lab_colorization"]) == ("BtoA", "32", False)
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (4, 3), (3, 5)])
+@pytest.mark.parametrize("script", ["pix2pix", "cyclegan", "ganilla"])
+def test_other_numbers_of_channels(call, refuses, tmp_path, script, channels):
+    """input_nc and output_nc of the originals: the network gives what PyTorch's gives, here for 16-bit images; two
+    files of an unpaired script are there and back."""
+    names = {"pix2pix": "unet-5", "cyclegan": "resnet-1", "ganilla": "ganilla"}
+    pairs = {"there": channels, "back": channels[::-1]}
+    modules = {}
+    width = 64 if script == "ganilla" else 4
+    for name, both in pairs.items():
+        modules[name] = parity.randomise(parity.build_reference(names[script], width, both), len(modules))
+        torch.save(modules[name].state_dict(), tmp_path / f"{name}.pth")
+    files = [tmp_path / "there.pth"] + ([tmp_path / "back.pth"] if script != "pix2pix" else [])
+    flags = ["--script", script, "--output_dir", tmp_path / "out", "--data_type", "uint16"]
+    assert "needs --value_range" in refuses(*files, *flags)
+    call(*files, *flags, "--value_range", "0,4095")
+    image = np.random.default_rng(0).integers(0, 4096, [32, 32, channels[0]]).astype(np.uint16)
+    np.save(tmp_path / "one.npy", image)
+    test = ["--mode", "test", "--checkpoint", tmp_path / "out", "--input_dir", tmp_path / "one.npy"]
+    test += ["--nopaired"] if script == "pix2pix" else []
+    SCRIPTS[script](*test, "--output_dir", tmp_path / "test", "--native_size")
+    module = SCRIPTS[script].module
+    (path,) = (tmp_path / "test/images").glob("one-outputs.*g" if channels[1] in (1, 3) else "one-outputs.npy")
+    ours = module.read_array(path)
+    inputs = torch.from_numpy(np.float32(image / 2047.5 - 1)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        theirs = modules["there"].train()(inputs)[0].permute(1, 2, 0).numpy()
+    assert ours.dtype == np.uint16 and ours.shape == (32, 32, channels[1])
+    assert np.abs(ours - (theirs + 1) * 2047.5).max() <= 2.5  # of 4095
+    if channels[0] != channels[1] and script != "pix2pix":
+        assert "they are not there and back" in refuses(files[0], files[0], *flags[:3], tmp_path / "x")
 
 
 @pytest.mark.parametrize(("channels", "direction"), [((1, 2), "AtoB"), ((2, 1), "BtoA")])
@@ -406,16 +439,13 @@ def spoiled(name, value):
         ("unet-5", without("model.model.3.weight"), ["model.model.3.weight", "missing"]),
         ("ganilla", without("fpn.P4_1.bias"), ["a GANILLA generator, but 1 missing (first fpn.P4_1.bias)"]),
         ("resnet-2", changed("model.99.weight", [4]), ["1 unknown (first model.99.weight)"]),
-        ("resnet-2", changed("model.1.weight", [4, 4, 7, 7]), ["model.1.weight is [4, 4, 7, 7], not [4, 3, 7, 7]"]),
         (
             "resnet-2",
             changed("model.1.weight", [5, 3, 7, 7]),
             ["of another shape (first model.1.bias is [4], not [5])"],
         ),
         ("resnet-2", changed("model.1.weight", []), ["model.1.weight", "missing"]),
-        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7]"]),
-        ("unet-5", changed("model.model.0.weight", [4, 6, 4, 4]), ["from 6 to 3 channels"]),
-        ("unet-5", changed("model.model.3.weight", [8, 1, 4, 4]), ["from 3 to 1 channels"]),
+        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["1 of another shape (first conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7])"]),
         ("unet-9", lambda state: state, ["9 halvings"]),
         ("unet-5", changed("model.model.1.model.1.bias", [8]), ["a U-Net, but 1 unknown (first model.model.1.model.1"]),
         ("resnet-2", changed("model.2.weight", [4]), ["unknown (first model.2.weight)"]),  # an affine instance norm

@@ -175,29 +175,32 @@ def recognise_kind(state):
         ngf, channels_in = kernel_shape("model.model.0.weight")[:2]
         channels_out = kernel_shape("model.model.3.weight")[1]
         flags = {"ngf": ngf, "crop_size": str(2**halvings)} | norm_flag("model.model.0")
-        if (channels_in, channels_out) in ((1, 2), (2, 1)):  # lightness to colour, or back
+        flags["channels"] = (channels_in, channels_out)
+        if flags["channels"] in ((1, 2), (2, 1)):  # lightness to colour, or back
             flags |= {"lab_colorization": True, "which_direction": DIRECTIONS[channels_in - 1]}
-        elif (channels_in, channels_out) != (3, 3):
-            found = f"a U-Net from {channels_in} to {channels_out} channels"
-            raise UserError(
-                f"{found}; pix2pix.py's are from 3 to 3, or for Lab from 1 to 2 or 2 to 1"
-            )
+            flags["channels"] = (3, 3)
         return "pix2pix", flags
     if any(".conv_block." in name for name in state):
         n_blocks = len({name.split(".")[1] for name in state if ".conv_block." in name})
-        flags = {"ngf": kernel_shape("model.1.weight")[0], "n_blocks": n_blocks}
-        if any(name.endswith(".filt") for name in state):
+        ngf, channels_in = kernel_shape("model.1.weight")[:2]
+        flags = {"ngf": ngf, "n_blocks": n_blocks}
+        is_antialiased = any(name.endswith(".filt") for name in state)
+        last = f"model.{n_blocks + (21 if is_antialiased else 17)}.bias"
+        flags["channels"] = (channels_in, len(state[last]) if last in state else 3)
+        if is_antialiased:
             return "cut", flags
         return "cyclegan", flags | norm_flag("model.1")
     if any(name.startswith("layer1.") for name in state):
-        ngf, filters = kernel_shape("conv1.weight")[0], kernel_shape("layer1.0.conv1.weight")[0]
+        ngf, channels_in = kernel_shape("conv1.weight")[:2]
+        filters = kernel_shape("layer1.0.conv1.weight")[0]
         if filters != ngf:
             reason = f"{filters} filters behind the first layer, where ganilla.py's has {ngf}"
             raise UserError(
                 f"a GANILLA generator of ngf {ngf} with {reason}: only those of ngf {GANILLA_NGF} "
                 "fit"
             )
-        return "ganilla", {"ngf": ngf}
+        channels_out = len(state["conv2.bias"]) if "conv2.bias" in state else 3
+        return "ganilla", {"ngf": ngf, "channels": (channels_in, channels_out)}
     raise UserError(f"{describe(state)}, not a U-Net, ResNet or GANILLA generator")
 
 
@@ -342,18 +345,25 @@ def write_checkpoint(module, options, model, folder):
 # ----------------------------------------------------------------------------------------- commands
 
 
-def import_files(paths, script, folder, direction):
+def import_files(paths, script, folder, direction, data_type, value_range):
     """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of
-    `direction` first."""
+    `direction` first. data_type, value_range: what the images of the networks hold."""
     check_target(folder)
     if len(paths) > 1 and script in ONE_GENERATOR:
         raise UserError(f"{paths[1]}: {script}.py has one generator: import one file")
     states = []
     sizes = []
+    channels = []
     for path in paths:
         state, flags = read_generator(path, script)
         states.append(state)
+        channels.append(flags.pop("channels"))
         sizes.append(flags)
+    if channels[0] != channels[-1][:: 1 if len(paths) == 1 else -1]:
+        raise UserError(
+            f"{paths[0]} is from {channels[0][0]} to {channels[0][1]} channels, {paths[1]} from "
+            f"{channels[1][0]} to {channels[1][1]}: they are not there and back"
+        )
     if sizes[0] != sizes[-1]:
         both = f"{sizes[0]}, {sizes[1]}"
         raise UserError(
@@ -364,6 +374,9 @@ def import_files(paths, script, folder, direction):
     # input_dir is the .pth file instead of training data; test then says that it finds no images
     # there
     flags |= {"input_dir": str(paths[0].resolve()), "seed": 0}
+    flags["domains"] = domains_of_channels(
+        script, channels[0], flags["which_direction"], data_type, value_range
+    )
 
     module, model, options = new_model(script, flags)
     order = sorted(model.networks, key=lambda name: not name.endswith(flags["which_direction"]))
@@ -378,7 +391,28 @@ def import_files(paths, script, folder, direction):
             weight.assign(module.tf.zeros_like(weight.value))
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(module, options, model, folder)
-    say_what_was_imported(script, folder, sizes[0], flags["which_direction"], paths, order)
+    in_and_out = "{} to {}".format(*channels[0])
+    say_what_was_imported(
+        script, folder, sizes[0], in_and_out, flags["which_direction"], paths, order
+    )
+
+
+def domains_of_channels(script, channels, direction, data_type, value_range):
+    """(channels of inputs, of outputs) of a network => options["domains"]. Raises UserError."""
+    module, _ = load_algorithm(script)
+    with in_our_words(module):
+        ranges = module.of_domains("value_range", value_range, 2)
+    if data_type != "uint8" and not value_range:
+        raise UserError(
+            f"--data_type {data_type} needs --value_range LOW,HIGH: the values that "
+            "the network saw as -1 and 1"
+        )
+    domains = {}
+    for name, count in zip((direction[0], direction[-1]), channels, strict=True):
+        low, high = ranges[name] or (0.0, 255.0)
+        domain = module.Domain(count, data_type, low, high, low, high)
+        domains[name] = module.dataclasses.asdict(domain)
+    return {name: domains[name] for name in ("A", "B")}
 
 
 def check_target(folder):
@@ -451,10 +485,10 @@ def new_model(script, flags):
     return module, algorithm(types.SimpleNamespace(**options), training=False), options
 
 
-def say_what_was_imported(script, folder, flags, direction, paths, order):
+def say_what_was_imported(script, folder, flags, channels, direction, paths, order):
     """Prints what is in the new checkpoint, and how to use it. order: the names of all networks."""
     sizes = ", ".join(f"{name} {value}" for name, value in flags.items())
-    print(f"{folder}: {SCRIPTS[script]} generator, {sizes}")
+    print(f"{folder}: {SCRIPTS[script]} generator, {sizes}, {channels} channels")
     if len(paths) < len(order):
         print(
             "no file for BtoA: that generator, which makes the `recovered` images of test too, "
@@ -573,6 +607,17 @@ def parse():
         "(default: AtoB); pix2pix: which half of a pair is translated",
     )
     add(
+        "--data_type",
+        choices=["uint8", "uint16", "int16", "float32"],
+        default="uint8",
+        help="what the images of the network hold (uint8)",
+    )
+    add(
+        "--value_range",
+        metavar="LOW,HIGH",
+        help="the values that the network saw as -1 and 1, or LOW,HIGH,LOW,HIGH of A and B (0,255)",
+    )
+    add(
         "--export",
         type=Path,
         metavar="FILE.pth",
@@ -592,7 +637,14 @@ def main():
         export_file(args.source, args.script, args.export, args.which_direction)
     else:
         paths = [path for path in (args.source, args.second) if path]
-        import_files(paths, args.script, args.output_dir, args.which_direction)
+        import_files(
+            paths,
+            args.script,
+            args.output_dir,
+            args.which_direction,
+            args.data_type,
+            args.value_range,
+        )
 
 
 if __name__ == "__main__":

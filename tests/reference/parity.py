@@ -9,6 +9,7 @@ Needs PyTorch: pip install torch.
 
 import argparse
 import copy
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -117,18 +118,19 @@ def without_dropout(network):
     return network
 
 
-def build_reference(name, width=64):
-    """The same network in PyTorch, without dropout."""
+def build_reference(name, width=64, channels=(3, 3)):
+    """The same network in PyTorch, without dropout; generators and PatchGANs also with other channels of inputs and
+    outputs, which a conditional discriminator sees both of, and another one the outputs."""
     reference = load_reference()
     kind, number, norm = parse_name(name)
     norm = reference.nn.BatchNorm2d if norm == "batch" else reference.nn.InstanceNorm2d
     return {
-        "unet": lambda: reference.Unet(halvings=int(number), ngf=width, dropout=False, norm=norm),
-        "resnet": lambda: reference.Resnet(int(number), width, norm=norm),
-        "ganilla": lambda: reference.Ganilla(width),
-        "conditional": lambda: reference.PatchGan(6, width, norm=norm),
+        "unet": lambda: reference.Unet(*channels, halvings=int(number), ngf=width, dropout=False, norm=norm),
+        "resnet": lambda: reference.Resnet(int(number), width, norm=norm, channels=channels),
+        "ganilla": lambda: reference.Ganilla(width, channels=channels),
+        "conditional": lambda: reference.PatchGan(sum(channels), width, norm=norm),
         "patchgan": lambda: (
-            reference.PatchGan(3, width, int(number), norm) if number != "0" else reference.PixelGan(3, width)
+            reference.PatchGan(channels[1], width, int(number), norm) if number != "0" else reference.PixelGan(3, width)
         ),
         "cut": lambda: reference.CutResnet(int(number), width),
         "cutgan": lambda: reference.PatchGan(3, width, int(number), norm, antialias=True),
@@ -208,10 +210,12 @@ def default_args(module, **changes):
     """The default flags as an algorithm takes them, with changes."""
     values = copy.deepcopy(module.FLAGS)
     values([module.__name__])
-    return SimpleNamespace(**{**values.flag_values_dict(), "seed": 0, **changes})
+    rgb = dataclasses.asdict(module.Domain())
+    more = {"seed": 0, "given": set(), "domains": {"A": rgb, "B": rgb}}
+    return SimpleNamespace(**{**values.flag_values_dict(), **more, **changes})
 
 
-def build_training(script, size, ngf, n_blocks, calm, norm=""):
+def build_training(script, size, ngf, n_blocks, calm, norm="", channels=(3, 3)):
     """Our model, and {name: the same network in PyTorch}, with equal weights.
 
     They are those that a training starts with or, if calm, larger ones, which are trained in steps a tenth as large.
@@ -222,6 +226,8 @@ def build_training(script, size, ngf, n_blocks, calm, norm=""):
     module, algorithm = load_tool().load_algorithm(script)
     changes = {"n_blocks": n_blocks} if script in ("cyclegan", "cut") else {}
     changes |= {"norm": norm} if norm else {}
+    domains = [dataclasses.asdict(module.Domain(count)) for count in channels]
+    changes["domains"] = dict(zip("AB", domains, strict=True))
     args = default_args(module, ngf=ngf, ndf=ngf, crop_size=str(size), lr=2e-5 if calm else 2e-4, **changes)
     model = algorithm(args, training=True)
     if script == "pix2pix":
@@ -231,7 +237,12 @@ def build_training(script, size, ngf, n_blocks, calm, norm=""):
         names = [f"cut-{n_blocks}", "cutgan-3", "heads-5" if n_blocks >= 5 else "heads-4"]
     else:
         names = [f"resnet-{n_blocks}-{norm}" if script == "cyclegan" else "ganilla"] * 2 + [f"patchgan-3-{norm}"] * 2
-    modules = {key: build_reference(name, ngf) for key, name in zip(model.networks, names, strict=True)}
+    seen = [channels, channels[::-1], channels[::-1], channels]  # by G_AtoB, G_BtoA, D_A, D_B
+    if script in ("pix2pix", "cut"):
+        seen = [channels] * len(names)
+    modules = {}
+    for key, name, both in zip(model.networks, names, seen, strict=True):
+        modules[key] = build_reference(name, ngf, both)
     for seed, (key, network) in enumerate(model.networks.items()):
         if calm:
             randomise(modules[key], seed)
@@ -306,7 +317,7 @@ def drawn_by(model, step, images):
     return [where.numpy().astype(np.int64) for where in places], bool(model.draw_mirror(step))
 
 
-def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", batch_size=1):
+def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", batch_size=1, channels=(3, 3)):
     """Trains ours and PyTorch's in float32, and returns their relative differences from PyTorch in float64.
 
     {number of steps: {"losses", "weights", "gradients": (ours, PyTorch's)}} after the first step and the last; of the
@@ -315,13 +326,14 @@ def compare_steps(script, size, steps, ngf, n_blocks=9, calm=False, norm="", bat
     import tensorflow as tf
     import torch
 
-    model, modules = build_training(script, size, ngf, n_blocks, calm, norm)
+    model, modules = build_training(script, size, ngf, n_blocks, calm, norm, channels)
     exact = {key: copy.deepcopy(module).double() for key, module in modules.items()}
     training = getattr(load_reference(), {"pix2pix": "Pix2Pix", "cut": "Cut"}.get(script, "CycleGan"))
     single, double = (training(*networks.values(), lr=model.args.lr) for networks in (modules, exact))
     worst, results = [0.0, 0.0], {}
     for step in range(steps):
-        images = draw_images(step, 2, batch_size, size, size, 3)
+        images = draw_images(step, 2, batch_size, size, size, max(channels))
+        images = images[0][..., : channels[0]], images[1][..., : channels[1]]
         first, second = (to_torch(image) for image in images)
         drawn = drawn_by(model, step, images) if script == "cut" else []
         theirs = single.train_step(first, second, *drawn)
@@ -384,7 +396,7 @@ def compare_pools(count, size=50):
     import tensorflow as tf
     import torch
 
-    pool, theirs = importlib.import_module("cyclegan").ImagePool(size, (1, 1)), load_reference().ImagePool(size)
+    pool, theirs = importlib.import_module("cyclegan").ImagePool(size, (1, 1, 3)), load_reference().ImagePool(size)
     swap, seeds = tf.function(pool.swap), iter(range(count))
     random.seed(0)
     ours = pool_statistics(lambda x: swap(tf.constant(x), tf.constant([0, next(seeds)], tf.int64)).numpy(), size, count)

@@ -90,10 +90,10 @@ class ResizeConv(nn.Conv2d):
 class Resnet(nn.Module):
     """The ResNet generator of CycleGAN."""
 
-    def __init__(self, n_blocks=9, ngf=64, upsample="transpose", norm=nn.InstanceNorm2d):
+    def __init__(self, n_blocks=9, ngf=64, upsample="transpose", norm=nn.InstanceNorm2d, channels=(3, 3)):
         super().__init__()
         bias = norm is nn.InstanceNorm2d
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7, bias=bias), norm(ngf), nn.ReLU(True)]
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(channels[0], ngf, 7, bias=bias), norm(ngf), nn.ReLU(True)]
         for width in (ngf, ngf * 2):
             layers += [nn.Conv2d(width, width * 2, 3, 2, 1, bias=bias), norm(width * 2), nn.ReLU(True)]
         layers += [ResnetBlock(ngf * 4, norm) for _ in range(n_blocks)]
@@ -104,7 +104,7 @@ class Resnet(nn.Module):
                 mode = "nearest" if upsample == "resize" else upsample
                 layers += [ResizeConv(width, width // 2, 3, bias=bias, mode=mode)]
             layers += [norm(width // 2), nn.ReLU(True)]
-        self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh())
+        self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(ngf, channels[1], 7), nn.Tanh())
 
     def forward(self, x):
         return self.model(x)
@@ -149,16 +149,17 @@ class FeaturePyramid(nn.Module):
 class Ganilla(nn.Module):
     """The generator of GANILLA."""
 
-    def __init__(self, ngf=64, weights=(1, 1, 1, 1)):
+    def __init__(self, ngf=64, weights=(1, 1, 1, 1), channels=(3, 3)):
         super().__init__()
-        self.rp1, self.conv1, self.norm1 = nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf)
+        first = nn.Conv2d(channels[0], ngf, 7)
+        self.rp1, self.conv1, self.norm1 = nn.ReflectionPad2d(3), first, nn.InstanceNorm2d(ngf)
         self.rp2, self.pool = nn.ReflectionPad2d(1), nn.MaxPool2d(3, 2)
         plan, width = [(ngf, 1), (ngf * 2, 2), (ngf * 2, 2), (ngf * 4, 2)], ngf
         for number, (out, stride) in enumerate(plan, start=1):
             setattr(self, f"layer{number}", nn.Sequential(GanillaBlock(width, out, stride), GanillaBlock(out, out, 1)))
             width = out
         self.fpn = FeaturePyramid(ngf, weights)
-        self.rp3, self.conv2 = nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7)
+        self.rp3, self.conv2 = nn.ReflectionPad2d(3), nn.Conv2d(ngf, channels[1], 7)
 
     def forward(self, x):
         stages = [self.pool(self.rp2(F.relu(self.norm1(self.conv1(self.rp1(x))))))]
