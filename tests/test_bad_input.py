@@ -523,7 +523,6 @@ BAD_FLAGS = {
         (["--crop_size", "64.5"], ["--crop_size 64.5"]),
         (["--crop_size", ""], ["--crop_size"]),
         (["--scale_size", "x"], ["--scale_size x"]),
-        (["--scale_size", "0"], ["--scale_size 0"]),
         (["--ngf", "0"], ["ngf"]),
         (["--batch_size", "-1"], ["batch_size"]),
         (["--batch_size", "many"], ["batch_size", "many"]),

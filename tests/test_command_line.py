@@ -527,6 +527,8 @@ def test_test_needs_nothing_but_a_checkpoint(script, tested, trained, data):
     written = {"images", "index.html", "test.json"} | ({"metrics.json"} if "targets" in script.kinds else set())
     assert {path.name for path in tested.iterdir()} == written
     listed = json.loads((tested / "test.json").read_text())
+    domains = listed.pop("domains")
+    assert [domain["type"] for domain in domains.values()] == ["uint8", "uint8"]
     assert listed == {"checkpoint": str(trained.folder / "model-20"), "images": NAMES}
     for name, path, _ in trained.model.find_test_images(script.module.find_held_out(str(data))):
         image = Image.open(path)
@@ -847,7 +849,7 @@ def test_lab_parts_make_the_image_again(script, direction):
     inputs, targets = model.inputs_and_targets(tf.constant(images))
     assert (inputs.shape[-1], targets.shape[-1]) == ((1, 2) if direction == "AtoB" else (2, 1))
     assert max(np.abs(inputs).max(), np.abs(targets).max()) <= 1
-    np.testing.assert_allclose(model.to_rgb(inputs, targets), (images + 1) / 2, atol=2e-3)
+    np.testing.assert_allclose(model.to_fractions(inputs, targets), (images + 1) / 2, atol=2e-3)
 
 
 # -------------------------------------------------------------------------- cyclegan.py and ganilla.py: two generators

@@ -445,7 +445,7 @@ def spoiled(name, value):
             ["of another shape (first model.1.bias is [4], not [5])"],
         ),
         ("resnet-2", changed("model.1.weight", []), ["model.1.weight", "missing"]),
-        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["1 of another shape (first conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7])"]),
+        ("ganilla", changed("conv2.weight", [1, 4, 7, 7]), ["conv2.weight is [1, 4, 7, 7], not [3, 4, 7, 7]"]),
         ("unet-9", lambda state: state, ["9 halvings"]),
         ("unet-5", changed("model.model.1.model.1.bias", [8]), ["a U-Net, but 1 unknown (first model.model.1.model.1"]),
         ("resnet-2", changed("model.2.weight", [4]), ["unknown (first model.2.weight)"]),  # an affine instance norm

@@ -156,8 +156,8 @@ def pairs(tmp_path_factory):
     return paths
 
 
-RGB = pix2pix.Domain()
-PAIRS = pix2pix.Pairs(RGB, RGB, {})
+DOMAIN = pix2pix.Domain()
+PAIRS = pix2pix.Pairs(DOMAIN, DOMAIN, {})
 
 
 def draw(paths, count, start=0, seed=0, batch_size=1, cache_mb=1024, flip=True):
@@ -342,7 +342,7 @@ def test_lightness_and_colour_together_are_the_image(direction):
     inputs, targets = model.inputs_and_targets(rgb)
     assert (inputs.shape[-1], targets.shape[-1]) == ((1, 2) if direction == "AtoB" else (2, 1))
     assert max(np.abs(inputs).max(), np.abs(targets).max()) <= 1
-    np.testing.assert_allclose(model.to_rgb(inputs, targets), (rgb + 1) / 2, atol=1e-3)
+    np.testing.assert_allclose(model.to_fractions(inputs, targets), (rgb + 1) / 2, atol=1e-3)
 
 
 # ----------------------------------------------------------------------------------------------------------- windows
@@ -359,7 +359,8 @@ def test_windows_join_exactly(shape, window, overlap):
         assert part.shape[1] % 32 == part.shape[2] % 32 == 0
         return part.astype(np.float32) / 255
 
-    np.testing.assert_array_equal(pix2pix.translate_windows(identity, images, window, 32, RGB, overlap=overlap), images)
+    result = pix2pix.translate_windows(identity, images, window, 32, DOMAIN, overlap=overlap)
+    np.testing.assert_array_equal(result, images)
     assert all(len(part) == 4 and max(part) <= window for part in seen)
 
 
@@ -370,7 +371,7 @@ def test_windows_of_different_brightness_leave_no_seam():
         calls.append(0)
         return np.full(part.shape, 0.25 * (len(calls) % 2), np.float32)
 
-    result = pix2pix.translate_windows(alternate, np.zeros((1, 64, 512, 3), np.uint8), 64, 32, RGB).astype(float)
+    result = pix2pix.translate_windows(alternate, np.zeros((1, 64, 512, 3), np.uint8), 64, 32, DOMAIN).astype(float)
     assert len(calls) > 8
     assert np.abs(np.diff(result, axis=2)).max() < 0.1 * 0.25 * 255
 
@@ -379,7 +380,7 @@ def test_memory_does_not_grow_with_the_image():
     def peak(height):
         image = np.zeros((1, height, 256, 3), np.uint8)
         tracemalloc.start()
-        pix2pix.translate_windows(lambda part: part.astype(np.float32), image, 128, 32, RGB)
+        pix2pix.translate_windows(lambda part: part.astype(np.float32), image, 128, 32, DOMAIN)
         peak = tracemalloc.get_traced_memory()[1] - 2 * image.nbytes  # a padded copy, and the result
         tracemalloc.stop()
         return peak

@@ -73,7 +73,9 @@ def read_flags(args, module, algorithm):
     unused = values(argv)[1:]
     if unused:
         raise UserError(f"not a flag: {unused[0]}")
-    options = SimpleNamespace(**values.flag_values_dict(), version=module.VERSION)
+    options = SimpleNamespace(**values.flag_values_dict(), version=module.VERSION, given=set())
+    rgb = module.dataclasses.asdict(module.Domain())
+    options.domains = {"A": rgb, "B": rgb}
     if options.deterministic is None:
         options.deterministic = options.seed is not None
     options.seed = options.seed or 0

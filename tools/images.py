@@ -135,18 +135,23 @@ def convert_to_rgb(image, path):
 def check_bands(image):
     """Raises UserError for a TIFF image with more bands than colours and transparency."""
     if has_more_bands(image):
-        raise UserError(f"it has {image.tag_v2[277]} bands, of which the last is not transparency: "
-                        "save it without, or train with --channels (docs/data-types.md)")
+        bands = image.tag_v2[277]
+        place = {2: "second", 4: "fourth"}.get(known_bands(image) + 1, "last")
+        raise UserError(f"it has {bands} bands, and the {place} is not transparency: save it "
+                        "without, or train on all bands (docs/data-types.md)")
 
 
 def has_more_bands(image):
     """Whether a TIFF image has more bands than colours and transparency."""
-    bands = image.tag_v2.get(277, 1)  # SamplesPerPixel
+    return image.tag_v2.get(277, 1) > known_bands(image)  # SamplesPerPixel
+
+
+def known_bands(image):
+    """How many bands of a TIFF image are colours and transparency."""
     extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
-    known = len(image.getbands())
     if image.mode == "RGBA" and extra == 0:
-        known = 3
-    return bands > known
+        return 3
+    return len(image.getbands())
 
 
 def grey_to_rgb(image, path):

@@ -129,7 +129,8 @@ def is_array(path):
 def suffix_of(operation, paths, wanted):
     """The extension of a result: as --format says, of arrays that of the first file."""
     try:
-        if operation != "stack" and not any(is_array(path) for path in paths):
+        is_of_arrays = operation in ARRAY_OPERATIONS and all(map(is_array, paths))
+        if operation != "stack" and not is_of_arrays:
             return f".{wanted}"
         suffix = {"npy": ".npy", "tiff": ".tif", "deep png": ".png"}.get(kind_of(paths[0]), ".npy")
     except (OSError, UserError):  # reported by the worker
@@ -137,13 +138,9 @@ def suffix_of(operation, paths, wanted):
     return ".npy" if operation == "stack" and suffix == ".png" else suffix
 
 
-def make_array(operation, arrays, size, pad, half):
+def make_array(operation, arrays, size, half):
     """Arrays [h, w, c] => the result of an operation, of their type."""
     first = arrays[0]
-    if operation not in ARRAY_OPERATIONS or pad:
-        raise UserError(
-            f"--operation {operation}{' with --pad' if pad else ''} is for 8-bit images"
-        )
     if operation == "resize":
         width, height = size
         scale = max(height / first.shape[0], width / first.shape[1])
@@ -195,8 +192,9 @@ def process(job):
     """One output image, in a worker process. Returns None, or why the image could not be made."""
     operation, paths, output, size, pad, save, half = job
     try:
-        if operation == "stack" or any(is_array(path) for path in paths):
-            result = make_array(operation, [read_array(path) for path in paths], size, pad, half)
+        is_of_arrays = operation in ARRAY_OPERATIONS and not pad and all(map(is_array, paths))
+        if operation == "stack" or is_of_arrays:
+            result = make_array(operation, [read_array(path) for path in paths], size, half)
         else:
             result = make(operation, [open_image(path) for path in paths], size, pad, half)
         contents = encode_image(result, output, save)
@@ -334,13 +332,14 @@ def parse():
         help=f"processes (all cores: {workers})",
     )
     args = parser.parse_args()
-    if (args.operation in ("combine", "stack")) != (args.b_dir is not None):
-        raise UserError(
-            "--operation combine and stack need --b_dir, and no other operation takes it"
-        )
+    takes_two = args.operation in ("combine", "stack")
+    if takes_two and not args.b_dir:
+        raise UserError(f"--operation {args.operation} needs --b_dir")
+    if args.b_dir and not takes_two:
+        raise UserError("--b_dir is for --operation combine and stack")
     if args.operation in ("combine", "stack", "split") and (args.size or args.pad):
         raise UserError(
-            f"{args.operation} takes images as they are: resize the folders first"
+            f"{args.operation} takes images as they are; use --operation resize on them first"
         )
     if args.operation == "crop" and not args.size:
         raise UserError("--operation crop needs a --size")
