@@ -662,17 +662,10 @@ def by_stem(images):
 
 
 def warn_of_single_images(paths, read):
-    """Warns if the first images to train on look like single ones: wrong shape, or no seam."""
+    """Warns if the first images to train on look like single ones: they have no seam."""
     first = [read(path) for path in paths[:16] if read_array(path).shape[1] % 2 == 0]
-    odd_shapes = 0
-    seamless = 0
-    for pair in first:
-        height, half_width, _ = pair.shape
-        if not 0.6 < half_width / height < 1.7:
-            odd_shapes += 1
-        elif not has_seam(pair):
-            seamless += 1
-    if odd_shapes + seamless > len(first) / 2:
+    seamless = [pair for pair in first if not has_seam(pair)]
+    if len(seamless) > len(first) / 2:
         height, half_width, _ = first[0].shape
         print(f"warning: {paths[0]}, {2 * half_width}x{height}, and others look like single images:"
               " pix2pix.py learns from pairs A|B side by side in one file (docs/process.md); for "

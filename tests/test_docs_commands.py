@@ -145,6 +145,8 @@ def tiny(words):
         return words + tiny_training(program.removesuffix(".py"), words[1:])
     if program == "tools/process.py":
         return [*words, "--workers", "1"]
+    if program == "samples/make-arrays.py":
+        return [*words, "--train", "3", "--test", "2"]
     if program == "tools/benchmark.py":
         return [*words, "--steps", "1", "--warmup", "1", "--", *TINY]
     if program == "tests/reference/train_twin.py":

@@ -456,6 +456,8 @@ IMAGES = {  # name: (function of a seed => image, whether it is a pair)
     "labels and photos, 4:3": (lambda seed: beside(labels(96, 128, seed), photo(96, 128, seed)), True),
     "photos and drawings": (lambda seed: beside(photo(96, 96, seed), drawing(96, 96, seed)), True),
     "drawings and products": (lambda seed: beside(drawing(96, 96, seed), product(96, 96, seed)), True),
+    "pairs of 4:1": (lambda seed: beside(photo(48, 96, seed), photo(48, 96, seed + 100)), True),
+    "pairs of narrow halves": (lambda seed: beside(photo(128, 64, seed), photo(128, 64, seed + 100)), True),
     "labels twice": (lambda seed: beside(labels(96, 96, seed), labels(96, 96, seed)), True),
 }
 
