@@ -10,7 +10,6 @@ head or place. docs/data-types.md trains on them.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,4 +158,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
