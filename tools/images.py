@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import unicodedata
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -247,13 +248,17 @@ def read_deep_png(path):
 def is_data_tiff(path):
     """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
     grey, colours and transparency."""
-    tags = tags_of(path)
-    bits = tags.get(258, (1,))
-    sample_formats = set(tags.get(339, (1,)))
-    if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
-        return True
-    with Image.open(path, formats=["TIFF"]) as image:
-        return has_more_bands(image)
+    with naming_faults(path):
+        tags = tags_of(path)
+        bits = tags.get(258, (1,))
+        sample_formats = set(tags.get(339, (1,)))
+        if max(bits) > 8 or not sample_formats <= {1, 4} or tags.get(277, 1) > 4:
+            return True
+        try:
+            with Image.open(path, formats=["TIFF"]) as image:
+                return has_more_bands(image)
+        except UnidentifiedImageError:  # bands without colours
+            return tags.get(277, 1) > 1
 
 
 def read_data_tiff(path):
@@ -270,7 +275,15 @@ def read_data_tiff(path):
         page = tiff.pages[0]
         warn_of_pages(path, len(tiff.pages))
         check_pixels(page.imagewidth, page.imagelength)
-        array = page.asarray()
+        try:
+            array = page.asarray()
+        except (ValueError, ImportError):
+            from importlib.util import find_spec
+
+            if page.compression == 1 or find_spec("imagecodecs"):
+                raise
+            raise UserError(f"its compression {page.compression.name} needs pip install "
+                            "imagecodecs") from None
         if page.axes.startswith("S"):  # one plane for each band
             array = np.moveaxis(array, 0, -1)
     return as_image(array, tags.get(274, 1))
@@ -282,9 +295,12 @@ def read_with_pillow(path, tags):
         warn_of_pages(path, image.n_frames)
         load(image)
         array = np.asarray(image)
+    is_signed = tags.get(339) == (2,)
     if image.mode == "I" and tags.get(258) == (16,):
         array = array.astype(np.int16)
-    return as_image(array, tags.get(274, 1))
+    elif image.mode == "L" and is_signed:
+        array = array.view(np.int8)
+    return as_image(array)  # which Pillow has turned upright
 
 
 def warn_of_pages(path, count):
@@ -388,10 +404,18 @@ def copy_georeference(source, target):
     except ImportError:
         warn_once("place", f"{target}: the place on earth is not kept: pip install rasterio")
         return
-    with rasterio.open(source) as old, rasterio.open(target, "r+") as new:
-        new.crs = old.crs
-        scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
-        new.transform = old.transform * scale
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            rasterio.open(source) as old,
+            rasterio.open(target, "r+") as new,
+        ):
+            if old.crs:
+                new.crs = old.crs
+            scale = rasterio.Affine.scale(old.width / new.width, old.height / new.height)
+            new.transform = old.transform * scale
+    except rasterio.errors.RasterioError as error:
+        warn_once("place", f"{target}: the place on earth is not kept: {error}")
 
 
 def tags_of(path):
@@ -472,6 +496,26 @@ def find_images(folder):
     if not paths:
         raise UserError(f"{folder} holds no images ({', '.join(IMAGE_TYPES)})")
     return sorted(paths, key=natural_order)
+
+
+def is_array(path):
+    """Whether a file is an array, or a PNG or TIFF that 8-bit RGB cannot hold. Raises UserError."""
+    kind = kind_of(path)
+    return kind in ("npy", "deep png") or (kind == "tiff" and is_data_tiff(path))
+
+
+def open_picture(path):
+    """As open_image(), for measures that are of 8-bit RGB: raises UserError for other data."""
+    with naming_faults(path):
+        if is_array(path) and (kind_of(path) != "npy" or not is_rgb_array(path)):
+            raise UserError("this measure is for 8-bit RGB, and the file holds other data")
+    return open_image(path)
+
+
+def is_rgb_array(path):
+    """Whether a .npy file holds 8-bit RGB."""
+    array = read_npy(path)
+    return array.dtype == np.uint8 and array.shape[-1] == 3
 
 
 def name_of(stem):

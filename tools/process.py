@@ -31,14 +31,16 @@ from common import Parser, UserError, count_cores, positive_integer, run, writte
 from images import (
     by_stem,
     check_pairs,
+    copy_georeference,
     encode_array,
     first_ten,
-    is_data_tiff,
+    is_array,
     kind_of,
     open_file,
     open_image,
     read_array,
     resize_array,
+    tags_of,
 )
 from PIL import Image, ImageOps
 from tqdm import tqdm
@@ -120,12 +122,6 @@ def edges(image):
     return Image.fromarray(255 - lines).convert("RGB")
 
 
-def is_array(path):
-    """Whether a file is an array, or a PNG or TIFF that 8-bit RGB cannot hold."""
-    kind = kind_of(path)
-    return kind in ("npy", "deep png") or (kind == "tiff" and is_data_tiff(path))
-
-
 def suffix_of(operation, paths, wanted):
     """The extension of a result: as --format says, of arrays that of the first file."""
     try:
@@ -162,6 +158,14 @@ def make_array(operation, arrays, size, half):
     return np.concatenate(arrays, axis=1 if operation == "combine" else 2)
 
 
+def channels_of(path):
+    """1 for a grey picture, else None: what read_array() takes."""
+    if is_array(path):
+        return None
+    with open_file(path) as image:
+        return 1 if image.mode in ("1", "L") else None
+
+
 def crop_array(array, size):
     """The middle of an array, of `size` (width, height)."""
     width, height = size
@@ -194,7 +198,8 @@ def process(job):
     try:
         is_of_arrays = operation in ARRAY_OPERATIONS and not pad and all(map(is_array, paths))
         if operation == "stack" or is_of_arrays:
-            result = make_array(operation, [read_array(path) for path in paths], size, half)
+            arrays = [read_array(path, channels_of(path)) for path in paths]
+            result = make_array(operation, arrays, size, half)
         else:
             result = make(operation, [open_image(path) for path in paths], size, pad, half)
         contents = encode_image(result, output, save)
@@ -206,6 +211,8 @@ def process(job):
     try:
         with WRITING, written_whole(output) as temporary:
             temporary.write_bytes(contents)
+            if output.suffix == ".tif" and operation == "stack":
+                copy_georeference(paths[0], temporary)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -403,6 +410,20 @@ def own_folder(folder, names):
             os.unlink(lock.lock_file)
 
 
+def warn_of_place(operation, path):
+    """Warns if results lose the place on earth that the first file has."""
+    try:
+        is_placed = kind_of(path) == "tiff" and {33550, 33922, 34264} & set(tags_of(path))
+    except Exception:  # it is damaged, which the worker says
+        return
+    if is_placed and operation != "stack":
+        print(
+            f"warning: {path} has a place on earth, which results of --operation {operation} have "
+            "not",
+            file=sys.stderr,
+        )
+
+
 def run_jobs(jobs, workers):
     """Processes the jobs in worker processes. Returns why images could not be made."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -429,6 +450,7 @@ def run_jobs(jobs, workers):
 def main():
     args = parse()
     sources = find_sources(args)
+    warn_of_place(args.operation, next(iter(sources.values()))[0])
     outputs = {}
     for name, paths in sources.items():
         suffix = suffix_of(args.operation, paths, args.format)

@@ -37,6 +37,8 @@ from tqdm import tqdm
 KINDS = ("inputs", "outputs", "targets")  # of the images of a test: NAME-KIND.png
 LOWER = (
     "l1",
+    "l1_units",
+    "rmse_units",
     "lpips",
     "lpips_vgg",
     "fid",
@@ -173,6 +175,15 @@ def same_image(a, b):
     return np.square(a - b).mean() < 0.1 * (a.var() + b.var() + 1)
 
 
+def images_to_show(folder, kind):
+    """{name: path} of NAME-KIND.png, or of the preview that a test writes of other data."""
+    paths = {}
+    for ending in (f"-{kind}.png", f"-{kind}-preview.png"):
+        for path in sorted(folder.glob(f"*{ending}"), key=natural_order):
+            paths[path.name.removesuffix(ending)] = path
+    return paths
+
+
 def images_table(tests, limit, width):
     """{run: folder of its test} => HTML with a row for each image that all tests have, number of
     rows.
@@ -182,8 +193,7 @@ def images_table(tests, limit, width):
     found = {kind: {} for kind in KINDS}  # {kind: {run: {name: path}}}
     for title, folder in tests.items():
         for kind in KINDS:
-            paths = sorted((folder / "images").glob(f"*-{kind}.png"), key=natural_order)
-            found[kind][title] = {path.name.removesuffix(f"-{kind}.png"): path for path in paths}
+            found[kind][title] = images_to_show(folder / "images", kind)
     outputs = found["outputs"]
     first = next(iter(outputs.values()))
     names = [name for name in first if all(name in paths for paths in outputs.values())]
@@ -302,8 +312,7 @@ def report(args):
     scores = {name: read_scores(folder) for name, folder in tests.items()}
     if any(scores.values()):
         outputs = {
-            tuple(sorted(path.name for path in test.glob("images/*-outputs.png")))
-            for test in tests.values()
+            tuple(sorted(images_to_show(test / "images", "outputs"))) for test in tests.values()
         }
         parts.append(numbers_table(scores, names, same=len(outputs) == 1))
     if tests:

@@ -247,9 +247,9 @@ class ImageFiles:
         folder, last = os.path.split(name)
         if last not in self.ambiguous_names(os.path.dirname(path) or "."):
             last, _ = os.path.splitext(last)
-        suffix = f".{self.args.format}"
-        if not self.output_domain.is_viewable:
-            suffix = self.output_domain.suffix(path)
+        suffix = self.output_domain.suffix(path)
+        if suffix == ".png":
+            suffix = f".{self.args.format}"
         return Path(self.args.output_dir, folder, shorten(last) + suffix)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - one object for the whole run
@@ -291,6 +291,8 @@ class ImageFiles:
         except self.module.UserError as error:
             reason = str(error).removeprefix(path).lstrip(": ")
             raise Failed(reason) from None
+        except OSError as error:
+            raise Failed(error.strerror) from None
 
     def write(self, name, pixels):
         """Writes the translation of an image."""
@@ -299,10 +301,11 @@ class ImageFiles:
         if aspect_ratio != 1:
             pixels = self.module.resize_array(pixels, [height, round(height * aspect_ratio)])
         target = self.target_of(name)
-        if self.output_domain.is_viewable:
+        if self.output_domain.is_viewable and target.suffix == f".{self.args.format}":
             contents = self.encode_picture(pixels)
         else:
-            contents = self.module.encode_array(pixels, target.suffix)
+            with self.naming_reasons(name):
+                contents = self.module.encode_array(pixels, target.suffix)
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(target, self.unfinished) as part:
             part.write_bytes(contents)
@@ -564,6 +567,7 @@ def translate(args, unfinished):
                 "the network needs more memory: give a lower --batch_size or --tile_size"
             ) from None
     seconds = max(time.perf_counter() - start, 1e-9)  # a clock may stand still
+    module.report_clipped()
     if args.video:
         pipeline.skipped = 0  # the end of the video counted as one
     if source.damage:
