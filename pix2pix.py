@@ -2170,12 +2170,13 @@ def find_domains(args, algorithm):
         limits = ranges[name]
         if domain.type == "uint8" and not limits:
             continue
+        if limits:
+            check_range(name, domain, limits)
         measured = measure(*files[name], domain, limits)
         limits = limits or default_range(domain, measured)
         if not limits:
             without_range[name] = measured
             continue
-        check_range(name, domain, limits)
         warn_of_outside(name, limits, measured)
         domain.low, domain.high = limits
         domain.black, domain.white = shown_range(limits, measured)

@@ -341,7 +341,7 @@ def test_files_of_another_kind_are_named(script, trained_16, tmp_path):
     save_image(tmp_path / "photos/0.png", paint(64, 64, 0))
     test = ["--mode", "test", "--checkpoint", trained_16, "--nopaired", "--output_dir", tmp_path / "test"]
     err = script.fails(*test, "--input_dir", tmp_path / "photos")
-    assert "holds uint8 with 1 channel, not uint16 with 1 channel" in err
+    assert "holds uint8 with 3 channels, not uint16 with 1 channel" in err
 
 
 @only("pix2pix")
@@ -434,7 +434,7 @@ def test_other_numbers_of_channels_leave_the_identity_loss_out(tmp_path):
     assert "--identity_weight 2.0: A and B differ in channels" in script.fails(*flags, "--identity_weight", 2)
     out = script(*flags)
     assert "no identity loss: A and B differ in channels" in out
-    assert json.loads((tmp_path / "out/options.json").read_text())["identity_weight"] == 0
+    assert "nothing was trained" in script(*flags)  # the same command twice
     test = ["--mode", "test", "--checkpoint", tmp_path / "out", "--output_dir", tmp_path / "t"]
     script(*test, "--which_direction", "BtoA")
     assert read_result(tmp_path / "t/images/0-outputs.npy").shape[-1] == 5
@@ -546,4 +546,214 @@ def test_process_keeps_type_and_bands(tmp_path):
         flags = ["--operation", operation, "--input_dir", a, "--b_dir", b, "--output_dir", out]
         assert run_tool("process", *flags).returncode == 0
         np.testing.assert_array_equal(read_result(out / "0.npy"), np.concatenate([first, second], axis))
-    assert "--operation edges is for 8-bit images" in process("grayscale", code=1).replace("grayscale", "edges")
+    assert "holds uint16 with 3 channels, where 8-bit RGB is expected" in process("grayscale", code=1)
+    grey = tmp_path / "grey"
+    save_image(grey / "0.png", values_of("bands", 40, 60)[..., 0])
+    flags = ["--operation", "stack", "--input_dir", grey, "--b_dir", grey, "--output_dir", tmp_path / "two"]
+    assert run_tool("process", *flags).returncode == 0
+    assert read_result(tmp_path / "two/0.npy").shape == (40, 60, 2)
+
+
+# -------------------------------------------------------------------------------------------- found by an hour of attack
+
+
+@only("pix2pix")
+def test_a_range_beyond_the_type_is_refused(script, tmp_path):
+    """Results would wrap around: one range for int16 and uint16, as it is easily given."""
+    data = save_folders(tmp_path / "data", "int16", "uint16")
+    err = script.fails(
+        *SHORT, *script.tiny, "--input_dir", data, "--output_dir", tmp_path / "out", "--value_range=-2000,5000"
+    )
+    assert "--value_range -2000,5000 goes beyond uint16, which B holds" in err
+
+
+@only("pix2pix")
+def test_kept_checkpoints_of_another_training_stay(script, data_16, tmp_path):
+    """Of one that was killed before its first checkpoint; and a link is not written through."""
+    kept = tmp_path / "out/kept"
+    kept.mkdir(parents=True)
+    (kept / "model-50.index").write_text("of another training")
+    flags = [*SHORT, *script.tiny, "--keep_freq", 1, "--input_dir", data_16, "--output_dir", tmp_path / "out"]
+    assert "holds checkpoints of another training" in script.fails(*flags)
+    assert [path.name for path in kept.iterdir()] == ["model-50.index"]
+    (tmp_path / "precious").mkdir()
+    (kept / "model-50.index").unlink()
+    kept.rmdir()
+    kept.symlink_to(tmp_path / "precious")
+    assert "is a link" in script.fails(*flags)
+    assert not any((tmp_path / "precious").iterdir())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_are_turned_once(orientation, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    array = np.arange(6, dtype=np.uint16).reshape(2, 3) + 1000
+    array = np.kron(array, np.ones([20, 20], np.uint16))
+    tifffile.imwrite(tmp_path / "0.tif", array, extratags=[(274, "H", 1, orientation, True)])
+    turned = {
+        1: array,
+        2: array[:, ::-1],
+        3: array[::-1, ::-1],
+        4: array[::-1],
+        5: array.T,
+        6: np.rot90(array, -1),
+        7: array[::-1, ::-1].T,
+        8: np.rot90(array),
+    }
+    np.testing.assert_array_equal(pix2pix.read_array(tmp_path / "0.tif")[..., 0], turned[orientation])
+
+
+def test_signed_bytes_are_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "0.tif", np.full([20, 30], -5, np.int8))
+    with pytest.raises(pix2pix.UserError, match="values of type int8"):
+        pix2pix.read_array(tmp_path / "0.tif")
+
+
+@pytest.mark.parametrize(("a", "b"), [("uint16", "deeper"), ("bands", "mask"), ("uint16", "rgba")])
+@only("pix2pix")
+def test_evaluate_says_what_the_test_said(script, a, b, tmp_path, monkeypatch):
+    """Where A and B are of one type and of other ranges; of masks; of four channels in a PNG."""
+    monkeypatch.setitem(KINDS, "deeper", ("uint16", 1, 0, 65535))
+    monkeypatch.setitem(KINDS, "mask", ("uint8", 1, 0, 1))
+    monkeypatch.setitem(KINDS, "rgba", ("uint8", 4, 0, 255))
+    data = save_folders(tmp_path / "data", a, b)
+    flags = [range_flag(a, b), "--display_freq", 0]
+    script(*SHORT, *script.tiny, "--input_dir", data, "--output_dir", tmp_path / "out", *flags)
+    script("--mode", "test", "--checkpoint", tmp_path / "out", "--output_dir", tmp_path / "test")
+    said = json.loads((tmp_path / "test/metrics.json").read_text())["mean"]
+    for folder in (tmp_path / "test", tmp_path / "test/images"):
+        result = run_tool("evaluate", "pairs", folder, "--json")
+        assert result.returncode == 0, result.stderr
+        again = json.loads(result.stdout)["mean"]
+        assert again == {metric: pytest.approx(value, rel=1e-6) for metric, value in said.items()}
+    contents = json.loads((tmp_path / "test/test.json").read_text())
+    for damage in ("x", {"A": "y"}, {"A": {"channels": "1"}, "B": {}}, {"A": {}, "B": {"low": 9.0, "high": 9.0}}):
+        (tmp_path / "test/test.json").write_text(json.dumps(contents | {"domains": damage}))
+        fails(run_tool("evaluate", "pairs", tmp_path / "test"), "test.json", "damaged")
+
+
+@only("pix2pix")
+def test_single_inputs_are_not_cut_into_pairs(script, data_16, trained_16, tmp_path):
+    """The pairs of this training are two files; half an image is no input."""
+    test = ["--mode", "test", "--checkpoint", trained_16, "--output_dir", tmp_path / "test"]
+    for inputs in (data_16 / "testA", data_16 / "testA/0.png"):
+        assert "--nopaired translates inputs alone" in script.fails(*test, "--input_dir", inputs)
+    script(*test, "--nopaired", "--input_dir", data_16 / "testA/0.png")
+    for number in range(2):
+        save_array(tmp_path / "some/testA" / f"{number}.png", values_of("uint16"))
+        save_array(tmp_path / "some/valB" / f"{number}.png", values_of("uint16"))
+    assert "testB" in script.fails(*test, "--input_dir", tmp_path / "some")  # never testA with valB
+
+
+def test_the_place_on_earth_follows_the_size(tmp_path):
+    """Also without a coordinate system."""
+    rasterio = pytest.importorskip("rasterio")
+    transform = rasterio.transform.from_origin(500000, 4000000, 10, 10)
+    for name, crs in (("crs", "EPSG:32633"), ("none", None)):
+        options = {"driver": "GTiff", "width": 40, "height": 40, "count": 1, "dtype": "uint16", "transform": transform}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", crs=crs, **options) as file:
+            file.write(values_of("uint16", 40, 40)[..., 0], 1)
+        save_array(tmp_path / "small.tif", values_of("uint16", 20, 20))
+        pix2pix.copy_georeference(tmp_path / f"{name}.tif", tmp_path / "small.tif")
+        with rasterio.open(tmp_path / "small.tif") as file:
+            assert (file.transform.a, file.transform.e, file.transform.c) == (20, -20, 500000)
+            assert (str(file.crs) if crs else file.crs) == crs
+
+
+@only("pix2pix")
+def test_exports_clip_as_test_does(script, trained_16):
+    """Values beyond the range of the training, and translate.py says that it clips."""
+    domain = pix2pix.Domain(1, "uint16", 0.0, 4095.0)
+    signed = np.asarray(domain.to_signed(np.uint16([[[0, 4095, 9000]]])[..., None])).ravel()
+    np.testing.assert_allclose(signed, [-1, 1, 1], atol=1e-6)
+
+
+@only("pix2pix")
+def test_pictures_are_not_made_grey_unasked(script, tmp_path):
+    """By a grey array that comes first in the folder."""
+    for part in ("trainA", "trainB"):
+        save_array(tmp_path / "data" / part / "0.npy", values_of("bands")[..., :1])
+        save_image(tmp_path / "data" / part / "1.png", paint(40, 48, 1))
+    flags = [*SHORT, *script.tiny, "--display_freq", 0, "--input_dir", tmp_path / "data"]
+    flags += ["--output_dir", tmp_path / "out"]
+    err = script.fails(*flags)
+    assert "1.png holds uint8 with 3 channels, not uint8 with 1 channel" in err
+    script(*flags, "--channels", 1, "--output_dir", tmp_path / "grey")
+
+
+@only("pix2pix")
+def test_a_test_removes_only_what_it_wrote(script, tmp_path, trained_of):
+    """Of pictures it writes PNG: an array of the user's stays."""
+    test = ["--mode", "test", "--checkpoint", trained_of("pix2pix").folder, "--output_dir", tmp_path / "test"]
+    script(*test)
+    name = json.loads((tmp_path / "test/test.json").read_text())["images"][0]
+    mine = save_array(tmp_path / f"test/images/{name}-outputs.npy", values_of("float32"))
+    script(*test)
+    assert mine.exists()
+
+
+@only("pix2pix")
+def test_one_result_that_cannot_be_written_does_not_stop_the_others(script, data_16, trained_16, tmp_path):
+    images = tmp_path / "test/images"
+    images.mkdir(parents=True)
+    (images / "0-outputs.png").symlink_to(tmp_path / "elsewhere")
+    err = script.fails("--mode", "test", "--checkpoint", trained_16, "--output_dir", tmp_path / "test")
+    assert "0-outputs.png is a link" in err and "1 of 2" in err
+    assert (images / "1-outputs.png").exists() and "1-outputs" in (tmp_path / "test/index.html").read_text()
+
+
+def test_the_proposed_range_is_of_all_channels(tmp_path):
+    array = np.random.default_rng(0).random([1024, 1024, 2]).astype(np.float32) * np.float32([1, 1000])
+    path = str(save_array(tmp_path / "0.npy", array))
+    measured = pix2pix.measure([path], None, pix2pix.Domain(2, "float32"), None)
+    assert np.quantile(measured.sample, 0.999) > 900
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"channels": "1"}, {"channels": 0}, {"channels": 1.5}, {"type": "foo"}, {"low": "0"}, {"high": None}, {"high": 0}],
+)
+@only("pix2pix")
+def test_damaged_domains_in_options(script, trained_16, damage, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(trained_16, tmp_path / "copy")
+    options = json.loads((copy / "options.json").read_text())
+    options["domains"]["A"] |= damage
+    (copy / "options.json").write_text(json.dumps(options))
+    err = script.fails("--mode", "test", "--checkpoint", copy, "--output_dir", tmp_path / "test")
+    assert "domains is damaged" in err
+
+
+@only("pix2pix")
+def test_damaged_tiffs_do_not_stop_a_bulk_run(script, data_16, trained_16, tmp_path):
+    folder = tmp_path / "in"
+    for number in range(2):
+        save_array(folder / f"{number}.png", values_of("uint16", seed=number))
+    (folder / "a.tif").write_bytes(b"II*\0")
+    (folder / "b.tif").write_bytes(b"II*\0\10\0\0\0")
+    result = run_tool("translate", trained_16, folder, "--output_dir", tmp_path / "out")
+    assert "2 failed" in fails(result)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["0.png", "1.png"]
+    flags = ["--operation", "resize", "--size", 20, "--input_dir", folder, "--output_dir", tmp_path / "p"]
+    result = run_tool("process", *flags)
+    assert result.returncode == 1 and "2 made, 0 there already, 2 failed" in result.stdout
+
+
+@only("pix2pix")
+def test_other_channels_begin_their_ends_anew(script, trained_of, data_16, tmp_path):
+    """--init_from a network for RGB: the layers at the ends are new, the rest has its weights."""
+    from conftest import tensors
+
+    source = trained_of("pix2pix").folder
+    flags = ["--mode", "train", "--max_steps", 1, "--lr", 0, "--init_from", source, "--input_dir", data_16]
+    out = script(*flags, "--output_dir", tmp_path / "out", "--display_freq", 0)
+    assert "new: generator/encoder_1/kernel" in out and "discriminator/layer_1/kernel" in out
+    before, after = tensors(source / "model-20"), tensors(tmp_path / "out/model-1")
+    inner = "generator/encoder_2.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(before[inner], after[inner])
+    kept = tmp_path / "out/kept"
+    script(*flags, "--output_dir", tmp_path / "k", "--keep_freq", 1, "--display_freq", 0)
+    err = script.fails("--mode", "train", "--checkpoint", tmp_path / "k/kept", "--max_steps", 9)
+    assert "holds generators alone" in err and not kept.exists()
