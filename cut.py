@@ -903,7 +903,9 @@ class Training:
         if self.workers.is_chief:
             self.lock = take_folder(self.output_dir, begin)
             options = {"script": self.model.name, **saved_options(self.args)}
-            write_file(self.output_dir / "options.json", options)
+            file = self.output_dir / "options.json"
+            if self.step < self.total or not file.exists():  # else nothing is trained by these
+                write_file(file, options)
         checkpoint = tf.train.Checkpoint(**self.saved_objects)
         self.manager = tf.train.CheckpointManager(checkpoint, self.output_dir, max_to_keep=3,
                                                   checkpoint_name="model")

@@ -554,7 +554,7 @@ def test_process_keeps_type_and_bands(tmp_path):
     assert read_result(tmp_path / "two/0.npy").shape == (40, 60, 2)
 
 
-# -------------------------------------------------------------------------------------------- found by an hour of attack
+# ------------------------------------------------------------------------------------------- found by an hour of attack
 
 
 @only("pix2pix")

@@ -317,6 +317,7 @@ def test_options_are_the_defaults_and_the_sizes_found(imported):
     found = {"ngf": 4, "n_blocks": 2, "which_direction": "AtoB", "input_dir": str(checkpoint) + ".pth", "seed": 0}
     module = SCRIPTS["cyclegan"].module
     defaults = {k: v for k, v in vars(parity.default_args(module)).items() if k not in module.RUN_FLAGS}
+    assert options.pop("imported")["flags"] == ["cyclegan", "uint8", None]
     assert options == {"script": "cyclegan"} | json.loads(json.dumps(defaults)) | found
 
 

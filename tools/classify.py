@@ -223,13 +223,12 @@ def train(args):
     pixels, padded to 224; content: 224), mirrored at random, Adam, cross-entropy. Where ImageNet's
     weights cannot be downloaded and --weights is not given, it warns and trains from scratch.
     """
-    if args.output_dir.exists() and not (
-        args.output_dir.is_dir() and not any(args.output_dir.iterdir())
-    ):
-        raise UserError(
-            f"{args.output_dir} exists and is not an empty folder; give another --output_dir"
-        )
     found = by_class(args.classes, 2)
+    is_used = args.output_dir.exists() and (
+        not args.output_dir.is_dir() or any(args.output_dir.iterdir())
+    )
+    if is_used:
+        return trained_before(args, list(found))
     if len(found) < 2:
         raise UserError("a classifier needs two classes or more; give a folder for each")
     if args.val:
@@ -300,8 +299,32 @@ def train(args):
                 args.output_dir / "options.json",
                 json.dumps(options | {"best": best}, indent=2) + "\n",
             )
+    options |= {"best": best, "epochs": args.epochs}  # which tells that it is finished
+    write_text(args.output_dir / "options.json", json.dumps(options, indent=2) + "\n")
+    return result_of(args.output_dir, best)
+
+
+def result_of(folder, best):
+    """What train returns."""
     scores = {"val_accuracy": best["val_accuracy"]}
-    return {"scores": scores, "epoch": best["epoch"], "classifier": str(args.output_dir)}
+    return {"scores": scores, "epoch": best["epoch"], "classifier": str(folder)}
+
+
+def trained_before(args, classes):
+    """What train returns for a folder that holds the finished classifier of the same flags, so that
+    a command can be given twice. Raises UserError for any other folder."""
+    wanted = {"classes": classes, "epochs": args.epochs}
+    for name in ("kind", "backbone", "image_size", "seed", "lr", "batch_size"):
+        wanted[name] = getattr(args, name)
+    try:
+        there = json.loads((args.output_dir / "options.json").read_text(encoding="utf-8"))
+        if all(there[name] == value for name, value in wanted.items()):
+            return result_of(args.output_dir, there["best"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # it is no finished classifier
+    raise UserError(
+        f"{args.output_dir} exists and is not an empty folder; give another --output_dir"
+    )
 
 
 # -------------------------------------------------------------------------------------------- score

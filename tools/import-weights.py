@@ -10,6 +10,8 @@ Needs PyTorch to read and write .pth files: pip install torch. See docs/pretrain
 """
 
 import copy
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -348,6 +350,13 @@ def write_checkpoint(module, options, model, folder):
 def import_files(paths, script, folder, direction, data_type, value_range):
     """Makes a checkpoint folder of one .pth file or, for an unpaired script, of two, that of
     `direction` first. data_type, value_range: what the images of the networks hold."""
+    facts = {
+        "files": [digest_of(path) for path in paths],
+        "flags": [script, data_type, value_range],
+    }
+    if was_imported(folder, facts, direction):
+        print(f"{folder}: imported before")
+        return
     check_target(folder)
     if len(paths) > 1 and script in ONE_GENERATOR:
         raise UserError(f"{paths[1]}: {script}.py has one generator: import one file")
@@ -379,6 +388,7 @@ def import_files(paths, script, folder, direction, data_type, value_range):
     )
 
     module, model, options = new_model(script, flags)
+    options["imported"] = facts
     order = sorted(model.networks, key=lambda name: not name.endswith(flags["which_direction"]))
     for path, state, name in zip(paths, states, order, strict=False):
         try:
@@ -413,6 +423,24 @@ def domains_of_channels(script, channels, direction, data_type, value_range):
         domain = module.Domain(count, data_type, low, high, low, high)
         domains[name] = module.dataclasses.asdict(domain)
     return {name: domains[name] for name in ("A", "B")}
+
+
+def digest_of(path):
+    """The SHA-256 of a file; None if it cannot be read, which is said later."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def was_imported(folder, facts, direction):
+    """Whether a folder holds the checkpoint of these files: a command can be given twice."""
+    try:
+        options = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+        same_direction = direction in (None, options["which_direction"])
+        return options["imported"] == facts and same_direction
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def check_target(folder):
@@ -502,8 +530,6 @@ def say_what_was_imported(script, folder, flags, channels, direction, paths, ord
 def export_file(checkpoint, script, target, direction):
     """Writes a generator of a checkpoint as a .pth file for the original repository."""
     torch = import_torch()
-    if os.path.lexists(target):
-        raise UserError(f"{target} exists; nothing was written: give --export another name")
     trained_by = script_of(checkpoint)
     if trained_by not in SCRIPTS or script not in (None, trained_by):
         other = f", not by {script}.py" if script else ""
@@ -519,6 +545,11 @@ def export_file(checkpoint, script, target, direction):
     }
     count = len(state)
     statistics = running_statistics(torch, state)
+    if os.path.lexists(target):
+        if not holds_state(torch, target, state | statistics):
+            raise UserError(f"{target} exists; nothing was written: give --export another name")
+        print(f"{target}: exported before")
+        return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(target) as temporary:
@@ -532,6 +563,17 @@ def export_file(checkpoint, script, target, direction):
             "its running statistics are those of a new network: test with those of the batch, "
             "without --eval"
         )
+
+
+def holds_state(torch, target, state):
+    """Whether a file holds exactly these tensors."""
+    try:
+        there = torch.load(target, map_location="cpu", weights_only=True)
+        if there.keys() != state.keys():
+            return False
+        return all(torch.equal(there[name], value) for name, value in state.items())
+    except Exception:  # a damaged file may raise nearly any
+        return False
 
 
 def restore_generator(checkpoint, script, direction):
