@@ -220,9 +220,10 @@ ALGORITHMS = [
 SCRIPTS = {script.name: script for script in ALGORITHMS}
 
 
-def only(*names):
-    """A test with the fixture `script` runs for these scripts alone."""
-    return pytest.mark.parametrize("script", names, indirect=True)
+def only(*names, more=()):
+    """A test with the fixture `script` runs for these scripts alone; for those in `more` only with -m more."""
+    marked = [pytest.param(name, marks=pytest.mark.more) for name in more]
+    return pytest.mark.parametrize("script", [*names, *marked], indirect=True)
 
 
 once = only("pix2pix")  # for what all scripts have in their shared part, which is one text

@@ -258,6 +258,7 @@ def test_pair_of_odd_width(script, trained, tmp_path, case):
     assert str(bad) in message and "161" in message and "even" in message
 
 
+@pytest.mark.more
 @once
 def test_truncated_image_met_late_is_saved_first(script, tmp_path):
     """Without a cache it is read in mid-training: the steps before are saved, and with the file repaired the training

@@ -82,7 +82,7 @@ def test_what_cannot_be_begun_from_is_said(source, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-@only("cyclegan", "siamesegan")
+@only(more=["cyclegan", "siamesegan"])
 def test_other_scripts_begin_from_their_own(script, tmp_path):
     data = script.save_data(tmp_path / "data")
     flags = [*SHORT, "--input_dir", data, "--max_steps", 1]

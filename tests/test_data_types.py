@@ -403,6 +403,7 @@ def test_nan_is_an_error_or_replaced(script, tmp_path):
     assert (filled[3, 4] == -5).all() and filled[5, 6, 1] == -5 and np.isfinite(filled).all()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("channels", ["1", "4,1"])
 @only("pix2pix")
 def test_pictures_in_grey_or_with_transparency(script, channels, tmp_path):
@@ -426,6 +427,7 @@ def test_pictures_in_grey_or_with_transparency(script, channels, tmp_path):
         assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.more
 def test_other_numbers_of_channels_leave_the_identity_loss_out(tmp_path):
     """It is an error to ask for it. Where one network sees both domains they cannot differ."""
     data = save_folders(tmp_path / "data", "bands", "uint16")
@@ -493,7 +495,7 @@ def test_pairs_side_by_side_in_arrays(script, tmp_path):
     np.testing.assert_array_equal(read_result(tmp_path / "test/images/0-targets.npy"), values_of("int16", seed=9))
 
 
-@only("pix2pix", "cyclegan")
+@only("pix2pix", more=["cyclegan"])
 def test_images_that_are_never_resized(script, tmp_path):
     """--scale_size 0: crops from the file as it is, of images of different sizes too, and test at their size."""
     data = tmp_path / "data"

@@ -155,6 +155,7 @@ def check_replicas(measured, names, name):
     assert [(o["replicas"], o["cluster"]) for o in options] == [(1, False), (2, False)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", FLAGS)
 def test_two_replicas_are_one_device_up_to_rounding_and_equal_to_each_other(measured, name):
     check_replicas(measured, " ".join(FLAGS), name)
@@ -166,18 +167,21 @@ def test_two_replicas_of_the_others(measured, name):
     check_replicas(measured, " ".join(SLOW), name)
 
 
+@pytest.mark.more
 def test_a_training_continues_on_replicas_bit_for_bit(measured):
     """It takes their number from options.json; the pool comes from the checkpoint."""
     folder, _ = measured(" ".join(FLAGS))
     assert_same(saved(folder / "resumed" / "model-3"), saved(folder / "cyclegan-2" / "model-3"))
 
 
+@pytest.mark.more
 def test_what_replicas_cannot_do_is_one_line(measured):
     shared, xla, devices = measured(" ".join(FLAGS))[1]["errors"]
     assert "--batch_size 3" in shared and "2 replicas" in shared
     assert "--xla" in xla and "--replicas 3" in devices and "at most 2" in devices
 
 
+@pytest.mark.more
 def test_an_infinity_on_one_replica_skips_the_update_on_all(measured):
     """Also in steps in which the other replica's gradients are finite. The scales are those of one device."""
     (one, weights), (two, copies) = measured(" ".join(FLAGS))[1]["scales"]

@@ -18,7 +18,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, once, paint, save_image
+from conftest import ROOT, SCRIPTS, once, only, paint, save_image
 from PIL import Image, ImageDraw
 from run_tool import fails, run_tool
 
@@ -97,6 +97,7 @@ def pixels(url):
 # ------------------------------------------------------------------------------------------------------------ the page
 
 
+@only("pix2pix", "cyclegan", more=["ganilla", "siamesegan", "cut"])
 def test_a_page_holds_all_it_needs(script, trained, cache, tmp_path, monkeypatch):
     """The model in it gives Python's translation of the first example, which is in it too."""
     import tensorflow as tf
@@ -184,6 +185,7 @@ def test_direction_and_examples_are_chosen(trained_of, cache, tmp_path):
         np.testing.assert_array_equal(pixels(settings["examples"][0]), expected)
 
 
+@pytest.mark.more
 @once
 def test_int8_that_is_wrong_gives_way_to_float16(script, trained, cache, tmp_path, monkeypatch):
     """The choice and its reason are printed; asked for, it is refused."""

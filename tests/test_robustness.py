@@ -89,6 +89,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.more
 @once
 @pytest.mark.parametrize("where", ["while it is written", "when it is renamed"])
 def test_an_export_that_fails_leaves_the_last_one(script, trained, tmp_path, monkeypatch, where):
@@ -216,6 +217,7 @@ def test_an_options_json_of_another_shape(script, trained, tmp_path, content):
     assert "options.json" in script.fails("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "t")
 
 
+@pytest.mark.more
 def test_the_output_folder_is_deleted_while_training(pairs, tmp_path):
     flags = [*TRAIN[:-4], "--max_steps", 100_000, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 200]
     command = command_line([*flags, "--input_dir", pairs, "--output_dir", tmp_path / "o"])
@@ -412,7 +414,7 @@ def test_test_and_export_at_another_size(trained_of, tmp_path):
             assert "--crop_size" in script.fails("--mode", mode, *flags[:2], "--crop_size", other)
 
 
-@only("pix2pix", "cyclegan")
+@only("pix2pix", more=["cyclegan"])
 def test_the_other_norm_trains_and_is_kept(script, data, tmp_path):
     """Test, export and a continued training know it; a checkpoint from before --norm has the default."""
     norm = {"pix2pix": "instance", "cyclegan": "batch"}[script.name]
