@@ -810,6 +810,7 @@ class Training:
         self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
         self.find_images()
         self.restore(begin)
+        self.history = History(Path(begin).parent if begin else self.output_dir, self.step)
         self.is_repeat = bool(begin) and not args.checkpoint
         self.check_repeat(begin)
         self.signals = []  # that came
@@ -976,8 +977,12 @@ class Training:
         with self.progress.writer.as_default(self.step):
             if self.is_due(self.args.summary_freq):
                 self.progress.summarize()
+                losses = dict(zip(self.model.losses, self.progress.losses, strict=True))
+                self.history.add("loss", self.step, losses)
+            if self.samples and self.is_due(self.args.save_freq):
+                self.history.add("held_out", self.step, self.samples.judge())
             if self.samples and self.is_due(self.args.display_freq):
-                self.samples.show(self.output_dir, self.step)
+                self.samples.show(self.output_dir, self.step, self.history.draw())
 
     def save(self):
         """Writes a checkpoint, unless the last one is of this step."""
@@ -988,6 +993,7 @@ class Training:
         if not (self.output_dir / "options.json").exists():
             raise UserError(f"{self.output_dir} was removed or renamed while training: step "
                             f"{self.step} is lost")
+        self.history.write(self.output_dir)
         self.saved_step.assign(self.step)
         self.saved_losses.assign(self.progress.losses)
         self.manager.save(checkpoint_number=self.step)
@@ -1108,6 +1114,42 @@ class Progress:
         self.writer.close()
 
 
+class History:
+    """The losses of a training and, of pairs, the L1 and SSIM of held-out images, for the curves on
+    its page. history.json holds them: {"loss": {step: {name: value}}, "held_out": ...}."""
+
+    def __init__(self, folder, step):
+        self.rows = {"loss": {}, "held_out": {}}
+        try:
+            there = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+            for kind, rows in self.rows.items():
+                for number, values in there[kind].items():
+                    if int(number) <= step:  # what came after a checkpoint comes again
+                        rows[int(number)] = {name: float(values[name]) for name in values}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self.rows = {"loss": {}, "held_out": {}}  # a new training
+
+    def add(self, kind, step, values):
+        """Takes {name: value} of a step."""
+        if values:
+            self.rows[kind][step] = {name: float(values[name]) for name in values}
+
+    def write(self, folder):
+        """Writes history.json."""
+        write_file(folder / "history.json", self.rows)
+
+    def draw(self):
+        """The curves, as HTML."""
+        curves = {}  # {name: [(step, value)]}
+        for kind, rows in self.rows.items():
+            for step, values in rows.items():
+                for name, value in values.items():
+                    title = name if kind == "loss" else f"held-out {name}"
+                    curves.setdefault(title, []).append((step, value))
+        figures = [draw_curves(title, [(curve, "#1f6fb4")]) for title, curve in curves.items()]
+        return f'<div class="curves">{"".join(figures)}</div>' if figures else ""
+
+
 class Averages:
     """Moving averages of the generators' weights, in a model of their own."""
 
@@ -1174,6 +1216,7 @@ class Samples:
 
     def __init__(self, model):
         self.model = model
+        self.pairs = None  # held-out images for judge()
         try:
             self.images = self.find(held_out=True)
         except UserError as error:
@@ -1187,8 +1230,39 @@ class Samples:
             self.model.read(path)
         return images
 
-    def show(self, output_dir, step):
-        """Translates the samples for TensorBoard and for the page, newest step first."""
+    def judge(self):
+        """The mean L1 and SSIM of 16 held-out pairs; {} if there are none."""
+        if self.pairs is None:
+            self.pairs = self.find_pairs()
+        metrics = {}
+        for name, path, direction in self.pairs:
+            with contextlib.suppress(UserError):  # it was there when the training began
+                images = self.model.translate_file(path, direction)
+                domain = domain_of(self.model, "targets", direction)
+                values = compare(images["outputs"], images["targets"], domain)
+                metrics[name] = {"l1": values["l1"], "ssim": values["ssim"]}
+        for kind, value in mean_of(metrics).items():
+            tf.summary.scalar(f"held_out/{kind}", value)
+        return mean_of(metrics)
+
+    def find_pairs(self):
+        """[(name, path, direction)] of up to 16 held-out pairs, spread over their folder."""
+        folder = find_held_out(self.model.args.input_dir)
+        if not folder or not self.images:
+            return []
+        _, path, direction = self.images[0]
+        try:
+            if "targets" not in self.model.translate_file(path, direction):
+                return []
+            found = self.model.find_test_images(folder)
+        except UserError:  # which the samples have warned of
+            return []
+        places = np.linspace(0, len(found) - 1, min(len(found), 16))
+        return [found[round(place)] for place in places]
+
+    def show(self, output_dir, step, curves):
+        """Translates the samples for TensorBoard and for the page, newest step first, below the
+        curves."""
         kinds = ()
         for sample in list(self.images):
             name, path, direction = sample
@@ -1205,9 +1279,9 @@ class Samples:
                 write_file(output_dir / f"images/step-{step:08}-{name}-{kind}.png", png)
                 tf.summary.image(f"{name}/{kind}", preview[None])
         if kinds:
-            self.write_page(output_dir, kinds)
+            self.write_page(output_dir, kinds, curves)
 
-    def write_page(self, output_dir, kinds):
+    def write_page(self, output_dir, kinds, curves):
         """Writes index.html with all samples in the folder, also those of earlier steps."""
         shown = []  # (-step, name, start of the file names)
         for path in (output_dir / "images").iterdir():
@@ -1220,7 +1294,7 @@ class Samples:
             rows.append(([str(-minus_step), name], files))
         columns = ["step", "name", *kinds]
         note = note_previews(self.model)
-        write_page(output_dir, f"{output_dir.name}: samples", columns, rows, note)
+        write_page(output_dir, f"{output_dir.name}: samples", columns, rows, note, curves)
 
 
 def find_beginning(args):
@@ -1313,7 +1387,7 @@ def take_folder(folder, begin):
 # What TensorFlow and written_whole() leave in the folder of a training that is killed:
 HALF_WRITTEN = re.compile(
     r"model-\d+_temp|checkpoint\.tmp[0-9a-f]+|"
-    r"part-\d+-(options\.json|index\.html|step-\d{8}-.*\.png)"
+    r"part-\d+-(options\.json|history\.json|index\.html|step-\d{8}-.*\.png)"
 )
 
 
@@ -2674,6 +2748,41 @@ def shorten(name, most=180):
     digest = hashlib.sha256(contents).hexdigest()[:12]
     return contents[: most - 13].decode(errors="ignore") + "~" + digest
 # <<< reader
+# >>> curves: the same in all algorithm files and tools/report.py (tools/fix_copies.py)
+def draw_curves(title, curves):
+    """[(points, colour)], points as [(step, value)] => an HTML figure with an SVG of 420 x 240
+    pixels."""
+    width, height, left, bottom = 420, 240, 52, 28
+    points = np.concatenate([np.array(curve, float) for curve, _ in curves])
+    first, low = points.min(axis=0)
+    last, high = points.max(axis=0)
+    span = (last - first) or 1
+    rise = (high - low) or 1
+
+    def place(step, value):
+        x = left + (step - first) / span * (width - left - 10)
+        y = height - bottom - (value - low) / rise * (height - bottom - 12)
+        return f"{x:.1f},{y:.1f}"
+
+    def text(x, y, anchor, words):
+        return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="12">{words}</text>'
+
+    title = html.escape(title)
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    parts = [
+        f'<figure><svg {size} role="img" aria-label="{title}">',
+        f'<path d="M{left} 8V{height - bottom}H{width - 6}" fill="none" stroke="#888"/>',
+        text(left - 6, 16, "end", f"{high:.3g}"),
+        text(left - 6, height - bottom, "end", f"{low:.3g}"),
+        text(left, height - 8, "start", f"{first:.0f}"),
+        text(width - 6, height - 8, "end", f"{last:.0f}"),
+    ]
+    for curve, colour in curves:
+        line = " ".join(place(*point) for point in curve[:: max(1, len(curve) // 400)])
+        style = f'fill="none" stroke="{colour}" stroke-width="1.8"'
+        parts.append(f'<polyline points="{line}" {style}/>')
+    return "".join(parts) + f"</svg><figcaption>{title}, by step</figcaption></figure>"
+# <<< curves
 # >>> small functions: the same in all algorithm files (tools/fix_copies.py)
 
 
@@ -3092,6 +3201,7 @@ PAGE = """<!DOCTYPE html>
 body {{ font: 14px sans-serif; margin: 1em }}
 td, th {{ padding: 4px; vertical-align: top; text-align: left }}
 img {{ max-width: 512px }}
+.curves {{ display: flex; flex-wrap: wrap; gap: 1em }} figure {{ margin: 0 }}
 </style></head><body>
 <h1>{title}</h1>{note}
 <table>
@@ -3101,9 +3211,9 @@ img {{ max-width: 512px }}
 """
 
 
-def write_page(folder, title, columns, rows, note=""):
-    """Writes index.html into a folder, a table of its images, after a note. rows: [(texts, [(file
-    to show, file that it leads to)])]."""
+def write_page(folder, title, columns, rows, note="", curves=""):
+    """Writes index.html into a folder, a table of its images, after a note and curves, which are
+    HTML. rows: [(texts, [(file to show, file that it leads to)])]."""
     table = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in columns) + "</tr>"]
     for texts, files in rows:
         cells = [f"<td>{html.escape(text)}</td>" for text in texts]
@@ -3113,6 +3223,7 @@ def write_page(folder, title, columns, rows, note=""):
             cells.append(f'<td><a href="{url_of(file)}">{image}</a></td>')
         table.append("<tr>" + "".join(cells) + "</tr>")
     note = f"\n<p>{html.escape(note)}</p>" if note else ""
+    note += f"\n{curves}" if curves else ""
     page = PAGE.format(title=html.escape(title), rows="\n".join(table), note=note)
     write_file(folder / "index.html", page)
 

@@ -251,36 +251,41 @@ def read_curves(folder):
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 
+# >>> curves: the same in all algorithm files and tools/report.py (tools/fix_copies.py)
 def draw_curves(title, curves):
-    """[(points, colour)], points as [(step, value)] => a figure with an SVG."""
+    """[(points, colour)], points as [(step, value)] => an HTML figure with an SVG of 420 x 240
+    pixels."""
     width, height, left, bottom = 420, 240, 52, 28
     points = np.concatenate([np.array(curve, float) for curve, _ in curves])
-    (first, low), (last, high) = points.min(0), points.max(0)
-    span, rise = (last - first) or 1, (high - low) or 1
+    first, low = points.min(axis=0)
+    last, high = points.max(axis=0)
+    span = (last - first) or 1
+    rise = (high - low) or 1
 
     def place(step, value):
         x = left + (step - first) / span * (width - left - 10)
-        return f"{x:.1f},{height - bottom - (value - low) / rise * (height - bottom - 12):.1f}"
+        y = height - bottom - (value - low) / rise * (height - bottom - 12)
+        return f"{x:.1f},{y:.1f}"
+
+    def text(x, y, anchor, words):
+        return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="12">{words}</text>'
 
     title = html.escape(title)
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    parts = [f'<figure><svg {size} role="img" aria-label="{title}">']
-    parts.append(f'<path d="M{left} 8V{height - bottom}H{width - 6}" fill="none" stroke="#888"/>')
-    for value, y in ((high, 16), (low, height - bottom)):
-        parts.append(
-            f'<text x="{left - 6}" y="{y}" text-anchor="end" font-size="12">{value:.3g}</text>'
-        )
-    for step, x, anchor in ((first, left, "start"), (last, width - 6, "end")):
-        parts.append(
-            f'<text x="{x}" y="{height - 8}" text-anchor="{anchor}" font-size="12">'
-            f"{step:.0f}</text>"
-        )
+    parts = [
+        f'<figure><svg {size} role="img" aria-label="{title}">',
+        f'<path d="M{left} 8V{height - bottom}H{width - 6}" fill="none" stroke="#888"/>',
+        text(left - 6, 16, "end", f"{high:.3g}"),
+        text(left - 6, height - bottom, "end", f"{low:.3g}"),
+        text(left, height - 8, "start", f"{first:.0f}"),
+        text(width - 6, height - 8, "end", f"{last:.0f}"),
+    ]
     for curve, colour in curves:
         line = " ".join(place(*point) for point in curve[:: max(1, len(curve) // 400)])
-        parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
-        )
+        style = f'fill="none" stroke="{colour}" stroke-width="1.8"'
+        parts.append(f'<polyline points="{line}" {style}/>')
     return "".join(parts) + f"</svg><figcaption>{title}, by step</figcaption></figure>"
+# <<< curves
 
 
 def curves_section(curves):
