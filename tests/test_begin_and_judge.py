@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import NAMES, SCRIPTS, checkpoints, only, pngs
+from conftest import NAMES, SCRIPTS, ParsedPage, checkpoints, events, only, pngs
 from run_tool import fails, run_tool
 
 SHORT = ["--mode", "train", "--summary_freq", "0", "--progress_freq", "0", "--display_freq", "0"]
@@ -130,3 +130,47 @@ def test_curve_agrees_with_the_metrics_of_test(source, tmp_path):
 
 def test_curve_of_what_is_no_training_is_one_line(tmp_path):
     fails(run_tool("evaluate", "curve", tmp_path), "no checkpoints in")
+
+
+# ----------------------------------------------------------------------------------------------- curves of a training
+
+
+def history_of(folder):
+    return json.loads((folder / "history.json").read_text())
+
+
+def test_a_training_draws_the_curves_of_its_losses_and_of_held_out_pairs(tmp_path):
+    """The numbers of the last save are those of test, on the same images; TensorBoard has them too."""
+    script = SCRIPTS["pix2pix"]
+    data = script.save_data(tmp_path / "data")
+    flags = ["--mode", "train", "--max_steps", 6, "--save_freq", 3, "--summary_freq", 2, "--display_freq", 6]
+    script(*flags, *script.tiny, "--seed", 1, "--input_dir", data, "--output_dir", tmp_path / "a")
+    history = history_of(tmp_path / "a")
+    assert list(history["loss"]) == ["2", "4", "6"] and list(history["held_out"]) == ["3", "6"]
+    assert list(history["loss"]["2"]) == list(script.algorithm.losses)
+    script("--mode", "test", "--checkpoint", tmp_path / "a", "--output_dir", tmp_path / "test")
+    mean = json.loads((tmp_path / "test/metrics.json").read_text())["mean"]
+    assert history["held_out"]["6"] == {name: pytest.approx(mean[name], rel=1e-5) for name in ("l1", "ssim")}
+    found = events(tmp_path / "a")
+    assert found["held_out/l1"].keys() == {3, 6}
+    page = ParsedPage(tmp_path / "a/index.html")
+    assert page.text.index("held-out l1") < page.text.index("<table>") and page.text.count("<polyline") == 5
+
+
+def test_curves_continue_where_the_checkpoint_is(tmp_path):
+    """What a killed training noted after its last checkpoint comes again; a damaged file begins anew."""
+    script = SCRIPTS["cyclegan"]
+    data = script.save_data(tmp_path / "data")
+    flags = ["--mode", "train", "--save_freq", 2, "--summary_freq", 1, "--display_freq", 0]
+    first = [*script.tiny, "--seed", 1, "--input_dir", data, "--output_dir", tmp_path / "a"]
+    script(*flags, *first, "--max_steps", 2)
+    whole = history_of(tmp_path / "a")
+    assert list(whole["loss"]) == ["1", "2"] and whole["held_out"] == {}
+    later = {"loss": whole["loss"] | {"3": {"discrim_A": 9.0}}, "held_out": {}}
+    (tmp_path / "a/history.json").write_text(json.dumps(later))
+    script("--mode", "train", "--checkpoint", tmp_path / "a", "--max_steps", 3)
+    continued = history_of(tmp_path / "a")
+    assert list(continued["loss"]) == ["1", "2", "3"] and continued["loss"]["3"]["discrim_A"] != 9.0
+    (tmp_path / "a/history.json").write_text("[" * 10000)
+    script("--mode", "train", "--checkpoint", tmp_path / "a", "--max_steps", 4)
+    assert list(history_of(tmp_path / "a")["loss"]) == ["4"]

@@ -33,9 +33,9 @@ def test_the_algorithm_files_agree():
 def test_every_algorithm_file_has_the_blocks_of_all():
     """Tools have the reader of images alone."""
     for name in FILES:
-        assert {"start", "shared part", "reader", "small functions"} <= set(fix_copies.blocks(ROOT / name))
+        assert {"start", "shared part", "reader", "curves", "small functions"} <= set(fix_copies.blocks(ROOT / name))
     assert set(fix_copies.blocks(ROOT / "tools" / "images.py")) == {"reader"}
-    assert set(fix_copies.NAMES) == {*SCRIPTS, "tools/images"}
+    assert set(fix_copies.NAMES) == {*SCRIPTS, "tools/images", "tools/report"}
 
 
 SOURCE = """import a
@@ -187,10 +187,11 @@ def test_the_training_step_of_cyclegan_comes_soon():
 
 
 def test_the_shared_part_comes_last_and_whole():
-    """After it only what it uses: the reader, the small functions, and the start of the command line."""
+    """After it only what it uses: the reader, curves, the small functions, and the start of the command line."""
     for name in FILES:
         rest = SHARED_PART + read(name).split(SHARED_PART)[1]
-        assert re.findall(r"^# >>> ([^:]+):", rest, re.MULTILINE) == ["shared part", "reader", "small functions"]
+        names = re.findall(r"^# >>> ([^:]+):", rest, re.MULTILINE)
+        assert names == ["shared part", "reader", "curves", "small functions"]
         *_, end = re.split(r"^# <<< small functions\n", rest, flags=re.MULTILINE)
         assert end.split() == f'if __name__ == "__main__": sys.exit(main(sys.argv, {class_of(name)}))'.split()
 
