@@ -848,6 +848,7 @@ class Training:
         self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
         self.find_images()
         self.restore(begin)
+        self.warnings = Warnings()
         self.history = History(Path(begin).parent if begin else self.output_dir, self.step)
         self.is_repeat = bool(begin) and not args.checkpoint
         self.check_repeat(begin)
@@ -916,6 +917,7 @@ class Training:
         sizes = [f"{name} {network.count_params():,} parameters"
                  for name, network in self.model.networks.items()]
         print("; ".join(sizes), flush=True)
+        self.warnings.check_images(self.images, self.total * self.args.batch_size / self.epoch_size)
         self.progress = Progress(self)
 
     def run(self):
@@ -1017,10 +1019,11 @@ class Training:
                 self.progress.summarize()
                 losses = dict(zip(self.model.losses, self.progress.losses, strict=True))
                 self.history.add("loss", self.step, losses)
+                self.warnings.check_losses(self.step, losses)
             if self.samples and self.is_due(self.args.save_freq):
                 self.history.add("held_out", self.step, self.samples.judge())
             if self.samples and self.is_due(self.args.display_freq):
-                self.samples.show(self.output_dir, self.step, self.history.draw())
+                self.samples.show(self.output_dir, self.step, self.history.draw(), self.warnings)
 
     def save(self):
         """Writes a checkpoint, unless the last one is of this step."""
@@ -1188,6 +1191,60 @@ class History:
         return f'<div class="curves">{"".join(figures)}</div>' if figures else ""
 
 
+class Warnings:
+    """What a user should know while there is time: signs of trouble in the numbers of a training,
+    each said once, on the terminal and on the page. docs/faq.md says what to do."""
+
+    def __init__(self):
+        self.said = {}  # {kind: text}
+        self.differences = []  # of the samples: how far translations are from their inputs
+        self.correlations = []  # and how their luminances go together
+
+    def say(self, kind, text):
+        """Says a text, unless one of its kind was said."""
+        if kind not in self.said:
+            self.said[kind] = text
+            print(f"warning: {text} (docs/faq.md)", file=sys.stderr)
+
+    def check_images(self, images, epochs):
+        """Looks at what is trained on, and how often."""
+        least = min(len(paths) for paths in images.values())
+        if least < 10 and epochs > 100:
+            count = f"{least} image{'s' if least > 1 else ''}"
+            self.say("few", f"only {count}, {epochs:.0f} times: the networks will learn them by "
+                     "heart")
+
+    def check_losses(self, step, losses):
+        """Looks at smoothed losses, {name: value}. A discriminator guesses at 0.25 or 0.69."""
+        for name in ("discrim", "discrim_A", "discrim_B"):
+            if step >= 1000 and losses.get(name, 1) < 0.01:
+                self.say("discriminator", f"step {step}: the discriminator has won ({name} "
+                         f"{losses[name]:.4f}): the generator learns little from it")
+
+    def look_at(self, images, domains):
+        """Looks at one sample, {kind: image}, without a target, in 8-bit RGB."""
+        if "targets" in images or not all(domain.is_rgb for domain in domains.values()):
+            return
+        inputs, outputs = (np.float32(images[kind]) / 255 for kind in ("inputs", "outputs"))
+        self.differences.append(np.abs(inputs - outputs).mean())
+        light_in, light_out = inputs.mean(axis=-1).ravel(), outputs.mean(axis=-1).ravel()
+        if light_in.std() > 0.01 and light_out.std() > 0.01:
+            self.correlations.append(np.corrcoef(light_in, light_out)[0, 1])
+
+    def check_samples(self, step):
+        """Judges the samples that were looked at."""
+        if step >= 2000 and self.differences and np.mean(self.differences) < 0.01:
+            self.say("copies", f"step {step}: the translations are nearly their inputs")
+        if step >= 2000 and self.correlations and np.mean(self.correlations) < 0:
+            self.say("inverted", f"step {step}: light and dark are exchanged in the translations")
+        self.differences = []
+        self.correlations = []
+
+    def note(self):
+        """All that was said, as one text."""
+        return " ".join(f"Warning: {text}." for text in self.said.values())
+
+
 class Averages:
     """Moving averages of the generators' weights, in a model of their own."""
 
@@ -1298,9 +1355,9 @@ class Samples:
         places = np.linspace(0, len(found) - 1, min(len(found), 16))
         return [found[round(place)] for place in places]
 
-    def show(self, output_dir, step, curves):
+    def show(self, output_dir, step, curves, warnings):
         """Translates the samples for TensorBoard and for the page, newest step first, below the
-        curves."""
+        curves and the Warnings."""
         kinds = ()
         for sample in list(self.images):
             name, path, direction = sample
@@ -1311,15 +1368,17 @@ class Samples:
                 self.images.remove(sample)
                 continue
             kinds = tuple(images)
+            warnings.look_at(images, self.model.domains)
             for kind, image in images.items():
                 preview = domain_of(self.model, kind, direction).preview(image)
                 png = encode_array(preview, ".png")
                 write_file(output_dir / f"images/step-{step:08}-{name}-{kind}.png", png)
                 tf.summary.image(f"{name}/{kind}", preview[None])
+        warnings.check_samples(step)
         if kinds:
-            self.write_page(output_dir, kinds, curves)
+            self.write_page(output_dir, kinds, curves, warnings.note())
 
-    def write_page(self, output_dir, kinds, curves):
+    def write_page(self, output_dir, kinds, curves, warning):
         """Writes index.html with all samples in the folder, also those of earlier steps."""
         shown = []  # (-step, name, start of the file names)
         for path in (output_dir / "images").iterdir():
@@ -1331,7 +1390,7 @@ class Samples:
             files = [(f"{prefix}-{kind}.png", f"{prefix}-{kind}.png") for kind in kinds]
             rows.append(([str(-minus_step), name], files))
         columns = ["step", "name", *kinds]
-        note = note_previews(self.model)
+        note = f"{warning} {note_previews(self.model)}".strip()
         write_page(output_dir, f"{output_dir.name}: samples", columns, rows, note, curves)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import NAMES, SCRIPTS, ParsedPage, checkpoints, events, only, pngs
+from conftest import NAMES, SCRIPTS, ParsedPage, checkpoints, events, only, paint, pngs, save_pairs
 from run_tool import fails, run_tool
 
 SHORT = ["--mode", "train", "--summary_freq", "0", "--progress_freq", "0", "--display_freq", "0"]
@@ -174,3 +174,72 @@ def test_curves_continue_where_the_checkpoint_is(tmp_path):
     (tmp_path / "a/history.json").write_text("[" * 10000)
     script("--mode", "train", "--checkpoint", tmp_path / "a", "--max_steps", 4)
     assert list(history_of(tmp_path / "a")["loss"]) == ["4"]
+
+
+# ----------------------------------------------------------------------------------------------------- signs of trouble
+
+
+def said(step, look=lambda warnings: None, losses=None):
+    """What Warnings says of losses and samples at a step."""
+    module = SCRIPTS["cyclegan"].module
+    warnings = module.Warnings()
+    look(warnings)
+    warnings.check_losses(step, losses or {})
+    warnings.check_samples(step)
+    return warnings.note()
+
+
+def looking(change):
+    """Looks at four samples whose translations are changed inputs."""
+    module = SCRIPTS["cyclegan"].module
+    domains = {"A": module.Domain(), "B": module.Domain()}
+
+    def look(warnings):
+        for seed in range(4):
+            image = paint(32, 32, seed)
+            warnings.look_at({"inputs": image, "outputs": np.uint8(np.clip(change(np.int16(image)), 0, 255))}, domains)
+
+    return look
+
+
+def test_healthy_numbers_are_not_warned_of():
+    assert said(5000, looking(lambda image: image * 0.7 + 60), {"discrim_A": 0.05, "discrim_B": 0.2}) == ""
+    assert said(20000, losses={"discrim": 0.1, "gan": 4.0, "l1": 0.2}) == ""
+    assert said(100, looking(lambda image: 255 - image), {"discrim": 0.001}) == ""  # too early to tell
+
+
+def test_signs_of_trouble_are_named():
+    assert "the discriminator has won (discrim_B 0.0020)" in said(1000, losses={"discrim_A": 0.1, "discrim_B": 0.002})
+    assert "nearly their inputs" in said(2000, looking(lambda image: image + 1))
+    assert "light and dark are exchanged" in said(2000, looking(lambda image: 255 - image))
+
+
+def test_a_training_that_only_copies_says_so_once(tmp_path, monkeypatch):
+    """On the terminal and on its page: a cyclegan without an adversary, which begins at the identity."""
+    script = SCRIPTS["cyclegan"]
+    data = script.save_data(tmp_path / "data")
+
+    class Copy(script.algorithm):
+        def run_generator(self, direction, images):
+            return (self.domains[direction[0]].to_signed(images) + 1) / 2
+
+    monkeypatch.setattr(script.module.Warnings, "check_samples", early(script.module.Warnings.check_samples))
+    flags = ["--mode", "train", "--max_steps", 2, "--display_freq", 1, "--seed", 1, "--output_dir", tmp_path / "a"]
+    code, _, err = script.run(*flags, *script.tiny, "--input_dir", data, algorithm=Copy)
+    assert code == 0 and err.count("nearly their inputs") == 1
+    assert "Warning: step 2000: the translations are nearly their inputs." in (tmp_path / "a/index.html").read_text()
+
+
+def early(check):
+    """check_samples() of a later step."""
+    return lambda self, step: check(self, 2000)
+
+
+def test_few_images_are_warned_of(tmp_path):
+    script = SCRIPTS["pix2pix"]
+    data = save_pairs(tmp_path / "train", ["1.png", "2.png"])
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--seed", 1, "--display_freq", 0]
+    code, _, err = script.run(*flags, "--max_steps", 202, "--output_dir", tmp_path / "a")
+    assert code == 0 and "warning: only 2 images, 101 times: the networks will learn them by heart" in err
+    code, _, err = script.run(*flags, "--max_steps", 4, "--output_dir", tmp_path / "b")
+    assert (code, err) == (0, "")
