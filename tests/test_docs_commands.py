@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import json
 import math
 import os
 import re
@@ -273,6 +274,13 @@ def make_clip(path):
     writer.close()
 
 
+def make_stopped_training(path):
+    """A training of cyclegan.py on the samples that has not reached its end."""
+    SCRIPTS["cyclegan"]("--mode", "train", *SCRIPTS["cyclegan"].tiny, "--max_steps", 1, "--output_dir", path)
+    options = json.loads((path / "options.json").read_text(encoding="utf-8"))
+    (path / "options.json").write_text(json.dumps({**options, "max_steps": 2}), encoding="utf-8")
+
+
 INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
     "README.md": {
         "facades.tar.gz": make_archive,
@@ -310,6 +318,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "paintings": make_folder,
         "drawings": make_folder,
         "sketch.png": make_image,
+        "stopped_train": make_stopped_training,
     },
     "docs/ganilla.md": {
         "my_photos": make_folder,
@@ -381,6 +390,10 @@ BEFORE = {  # {page: commands that its reader has given}
         "python cyclegan.py --mode train --input_dir horse2zebra",
         TRAIN_FACADES,
         "python siamesegan.py --mode train --input_dir hd",
+    ],
+    "docs/siamesegan.md": [
+        "python siamesegan.py --flagfile=recipes/siamesegan-cpu.flags --input_dir hd --max_steps 7000"
+        " --output_dir hd_strokes_train",
     ],
 }
 
