@@ -469,6 +469,7 @@ def test_unwritable_output(script, trained, data, tmp_path, mode, where):
     assert str(places[where]) in message and "--output_dir" in message
 
 
+@pytest.mark.more
 @once
 def test_file_size_limit_leaves_the_last_checkpoint(script, trained, data, tmp_path):
     """A disk that takes only small files, in a process of its own: a message, and model-20 is as before."""

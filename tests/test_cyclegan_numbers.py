@@ -299,6 +299,7 @@ def test_each_loss_changes_its_own_networks_only(monkeypatch):
         with monkeypatch.context() as patch:
             for name in weights:
                 patch.setattr(model.args, name, given.get(name, 0.0))
+            patch.setattr(model, "identity_weight", given.get("identity_weight", 0.0))
             for kind in disabled:
                 patch.setattr(model.optimizers[kind], "apply_gradients", lambda pairs: list(pairs))
             step_eagerly(model, a, b)

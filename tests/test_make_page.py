@@ -153,6 +153,7 @@ def test_modules_of_the_page_share_one_scope(script):
     ],
     ids=["not square", "aspect", "colours", "separable"],
 )
+@pytest.mark.more
 @once
 def test_other_networks(script, data, cache, tmp_path, flags, size, shown):
     training = ["--mode", "train", "--input_dir", data, *script.tiny, "--max_steps", 1, "--display_freq", 0, *flags]
@@ -311,6 +312,7 @@ def test_arguments(tmp_path, cache):
     fails(run_tool("make_page", tmp_path), "no checkpoint")
 
 
+@pytest.mark.more
 @once
 def test_what_a_user_can_get_wrong(script, trained, cache, tmp_path):
     output = tmp_path / "no" / "a.html"

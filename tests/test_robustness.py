@@ -144,7 +144,7 @@ def test_images_are_written_whole(script, trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize("full", [False, True], ids=["head", "full"])
 def test_a_reader_that_leaves_is_no_loss(pairs, tmp_path, full):
     """`| head -3` saves and exits with 141; `>/dev/full` saves and names stdout, not the output folder."""
-    flags = [*TRAIN[:-4], "--max_steps", 100_000, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 0]
+    flags = [*TRAIN[:-4], "--max_steps", 190, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 0]
     command = command_line([*flags, "--input_dir", pairs, "--output_dir", tmp_path / "o"])
     out = open("/dev/full", "w") if full else subprocess.PIPE  # noqa: SIM115
     child = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True, env=plain_environment())

@@ -385,6 +385,7 @@ def learn_content():
     return np.mean(content[-8:]) / np.mean(content[:4])
 
 
+@pytest.mark.more
 def test_content_loss_falls():
     """Measured with seeds 0 to 4, AVX512 and AVX2: 0.02 to 0.23."""
     assert learn_content() < 0.5
@@ -406,6 +407,7 @@ def learn_overlap():
     return overlap() / before
 
 
+@pytest.mark.more
 def test_overlap_loss_falls():
     """Measured with seeds 0 to 4, AVX512 and AVX2: 0.004 to 0.012."""
     assert learn_overlap() < 0.1
