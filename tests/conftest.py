@@ -347,6 +347,9 @@ class ParsedPage(HTMLParser):
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        # what all scripts share is tried with three of them; with these two after the suite
+        if getattr(item, "callspec", None) and item.callspec.params.get("script") in ("ganilla", "cut"):
+            item.add_marker(pytest.mark.more)
         if item.get_closest_marker("slow"):  # pytest.ini's limit is for the others
             item.add_marker(pytest.mark.timeout(2 * 60 * 60))
 
