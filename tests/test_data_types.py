@@ -759,3 +759,17 @@ def test_other_channels_begin_their_ends_anew(script, trained_of, data_16, tmp_p
     script(*flags, "--output_dir", tmp_path / "k", "--keep_freq", 1, "--display_freq", 0)
     err = script.fails("--mode", "train", "--checkpoint", tmp_path / "k/kept", "--max_steps", 9)
     assert "holds generators alone" in err and not kept.exists()
+
+
+def test_arrays_are_read_while_others_parse(tmp_path):
+    """In threads, as the input pipeline does: Python 3.11 loses count when two threads parse at once."""
+    import ast
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = save_array(tmp_path / "0.npy", values_of("uint16", 8, 8))
+    text = "a = [" + "(1, 2), " * 200 + "]"
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(pix2pix.read_array, path) for _ in range(500)]
+        for _ in range(200):
+            ast.parse(text)
+        assert all(job.result().shape == (8, 8, 1) for job in jobs)
