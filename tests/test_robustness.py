@@ -219,7 +219,7 @@ def test_an_options_json_of_another_shape(script, trained, tmp_path, content):
 
 @pytest.mark.more
 def test_the_output_folder_is_deleted_while_training(pairs, tmp_path):
-    flags = [*TRAIN[:-4], "--max_steps", 100_000, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 200]
+    flags = [*TRAIN[:-4], "--max_steps", 200, "--display_freq", 0, "--progress_freq", 1, "--save_freq", 200]
     command = command_line([*flags, "--input_dir", pairs, "--output_dir", tmp_path / "o"])
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment()
