@@ -3362,6 +3362,7 @@ body {{ font: 14px sans-serif; margin: 1em }}
 td, th {{ padding: 4px; vertical-align: top; text-align: left }}
 img {{ max-width: 512px }}
 .curves {{ display: flex; flex-wrap: wrap; gap: 1em }} figure {{ margin: 0 }}
+.curves svg {{ width: 280px; height: auto }}
 </style></head><body>
 <h1>{title}</h1>{note}
 <table>
