@@ -779,12 +779,12 @@ integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0
 boolean("deterministic", None,
         "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
 string("channels", None,
-       "channels of the images, or of A,B, as in 1 or 4,3; default: those of files of arrays and "
-       "of 16 bits, of other images 3")
+       "channels of the images: one number, or two for A and B, as in 4,3; default: as the files "
+       "have them, for 8-bit pictures 3")
 string("value_range", None,
-       "values that the networks see as black and white: LOW,HIGH, or LOW,HIGH,LOW,HIGH of A and "
-       "B; default for whole numbers without sign: 0 and what holds all, as 4095")
-number("nan_value", None, "the number to put for NaN and infinities; default: they are an error")
+       "lowest and highest value that matter: LOW,HIGH, or LOW,HIGH,LOW,HIGH for A and B; "
+       "default: 0,255 for 8 bits, e.g. 0,4095 for 12; other types need it")
+number("nan_value", None, "number that replaces NaN and infinities; default: they are an error")
 string("preview_bands", None,
        "channels that pages show as red, green and blue, as in 4,3,2; default: the first three")
 boolean("flip", True, "mirror training images at random")
@@ -848,7 +848,7 @@ class Training:
         self.averages = Averages(self.model, algorithm, args) if args.ema_decay else None
         self.find_images()
         self.restore(begin)
-        self.warnings = Warnings()
+        self.signs = Signs()
         self.history = History(Path(begin).parent if begin else self.output_dir, self.step)
         self.is_repeat = bool(begin) and not args.checkpoint
         self.check_repeat(begin)
@@ -917,7 +917,7 @@ class Training:
         sizes = [f"{name} {network.count_params():,} parameters"
                  for name, network in self.model.networks.items()]
         print("; ".join(sizes), flush=True)
-        self.warnings.check_images(self.images, self.total * self.args.batch_size / self.epoch_size)
+        self.signs.check_images(self.images, self.total * self.args.batch_size / self.epoch_size)
         self.progress = Progress(self)
 
     def run(self):
@@ -1019,11 +1019,11 @@ class Training:
                 self.progress.summarize()
                 losses = dict(zip(self.model.losses, self.progress.losses, strict=True))
                 self.history.add("loss", self.step, losses)
-                self.warnings.check_losses(self.step, losses)
+                self.signs.check_losses(self.step, losses)
             if self.samples and self.is_due(self.args.save_freq):
                 self.history.add("held_out", self.step, self.samples.judge())
             if self.samples and self.is_due(self.args.display_freq):
-                self.samples.show(self.output_dir, self.step, self.history.draw(), self.warnings)
+                self.samples.show(self.output_dir, self.step, self.history.draw(), self.signs)
 
     def save(self):
         """Writes a checkpoint, unless the last one is of this step."""
@@ -1191,9 +1191,9 @@ class History:
         return f'<div class="curves">{"".join(figures)}</div>' if figures else ""
 
 
-class Warnings:
-    """What a user should know while there is time: signs of trouble in the numbers of a training,
-    each said once, on the terminal and on the page. docs/faq.md says what to do."""
+class Signs:
+    """Signs of trouble in the numbers of a training, each said once, on the terminal and on the
+    page, while there is time. docs/faq.md says what to do."""
 
     def __init__(self):
         self.said = {}  # {kind: text}
@@ -1355,9 +1355,9 @@ class Samples:
         places = np.linspace(0, len(found) - 1, min(len(found), 16))
         return [found[round(place)] for place in places]
 
-    def show(self, output_dir, step, curves, warnings):
+    def show(self, output_dir, step, curves, signs):
         """Translates the samples for TensorBoard and for the page, newest step first, below the
-        curves and the Warnings."""
+        curves and the Signs of trouble."""
         kinds = ()
         for sample in list(self.images):
             name, path, direction = sample
@@ -1368,15 +1368,15 @@ class Samples:
                 self.images.remove(sample)
                 continue
             kinds = tuple(images)
-            warnings.look_at(images, self.model.domains)
+            signs.look_at(images, self.model.domains)
             for kind, image in images.items():
                 preview = domain_of(self.model, kind, direction).preview(image)
                 png = encode_array(preview, ".png")
                 write_file(output_dir / f"images/step-{step:08}-{name}-{kind}.png", png)
                 tf.summary.image(f"{name}/{kind}", preview[None])
-        warnings.check_samples(step)
+        signs.check_samples(step)
         if kinds:
-            self.write_page(output_dir, kinds, curves, warnings.note())
+            self.write_page(output_dir, kinds, curves, signs.note())
 
     def write_page(self, output_dir, kinds, curves, warning):
         """Writes index.html with all samples in the folder, also those of earlier steps."""

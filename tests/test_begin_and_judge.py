@@ -179,14 +179,14 @@ def test_curves_continue_where_the_checkpoint_is(tmp_path):
 # ----------------------------------------------------------------------------------------------------- signs of trouble
 
 
-def said(step, look=lambda warnings: None, losses=None):
-    """What Warnings says of losses and samples at a step."""
+def said(step, look=lambda signs: None, losses=None):
+    """What Signs says of losses and samples at a step."""
     module = SCRIPTS["cyclegan"].module
-    warnings = module.Warnings()
-    look(warnings)
-    warnings.check_losses(step, losses or {})
-    warnings.check_samples(step)
-    return warnings.note()
+    signs = module.Signs()
+    look(signs)
+    signs.check_losses(step, losses or {})
+    signs.check_samples(step)
+    return signs.note()
 
 
 def looking(change):
@@ -194,10 +194,10 @@ def looking(change):
     module = SCRIPTS["cyclegan"].module
     domains = {"A": module.Domain(), "B": module.Domain()}
 
-    def look(warnings):
+    def look(signs):
         for seed in range(4):
             image = paint(32, 32, seed)
-            warnings.look_at({"inputs": image, "outputs": np.uint8(np.clip(change(np.int16(image)), 0, 255))}, domains)
+            signs.look_at({"inputs": image, "outputs": np.uint8(np.clip(change(np.int16(image)), 0, 255))}, domains)
 
     return look
 
@@ -223,7 +223,7 @@ def test_a_training_that_only_copies_says_so_once(tmp_path, monkeypatch):
         def run_generator(self, direction, images):
             return (self.domains[direction[0]].to_signed(images) + 1) / 2
 
-    monkeypatch.setattr(script.module.Warnings, "check_samples", early(script.module.Warnings.check_samples))
+    monkeypatch.setattr(script.module.Signs, "check_samples", early(script.module.Signs.check_samples))
     flags = ["--mode", "train", "--max_steps", 2, "--display_freq", 1, "--seed", 1, "--output_dir", tmp_path / "a"]
     code, _, err = script.run(*flags, *script.tiny, "--input_dir", data, algorithm=Copy)
     assert code == 0 and err.count("nearly their inputs") == 1
