@@ -166,7 +166,7 @@ def test_curves_continue_where_the_checkpoint_is(tmp_path):
     script(*flags, *first, "--max_steps", 2)
     whole = history_of(tmp_path / "a")
     assert list(whole["loss"]) == ["1", "2"] and list(whole["held_out"]) == []
-    later = {"loss": whole["loss"] | {"3": {"discrim": 9.0}}, "held_out": {}}
+    later = {"loss": whole["loss"] | {"3": {"discrim": 9.0}, "9": {"discrim": 9.0}}, "held_out": {}}
     (tmp_path / "a/history.json").write_text(json.dumps(later))
     script("--mode", "train", "--checkpoint", tmp_path / "a", "--max_steps", 3)
     continued = history_of(tmp_path / "a")
