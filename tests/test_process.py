@@ -18,7 +18,7 @@ import filelock
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, save_image
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from run_tool import run_tool
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -252,6 +252,94 @@ def test_edges_are_thin_black_lines_on_white(inp, out):
         assert dark[64].sum() == dark[:, 64].sum() == 2  # across the square: two lines, each one pixel thin
         assert 4 * 58 <= dark.sum() <= 4 * 68  # and closed
     assert (load(out / "flat.png") == 255).all() and (load(out / "faint.png") == 255).all()
+
+
+@pytest.fixture
+def face(inp):
+    """A photograph of a head: an outline, two eyes, a nose, and stripes."""
+    pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+    image = Image.new("RGB", (256, 256), WHITE)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((40, 40, 216, 216), fill=(150, 110, 70))
+    pen.ellipse((90, 100, 106, 116), fill=(20, 60, 20))
+    pen.ellipse((150, 100, 166, 116), fill=(20, 60, 20))
+    pen.polygon([(120, 140), (136, 140), (128, 152)], fill=(220, 120, 120))
+    for left in range(80, 180, 12):
+        pen.line((left, 170, left + 4, 200), fill=(120, 85, 50), width=3)
+    image.save(inp / "cat.png")
+    return inp / "cat.png"
+
+
+def outline_of(drawing):
+    """Where the ring of face's outline should be, and the share of it that has a line near."""
+    rows, columns = np.mgrid[:256, :256]
+    distance = np.hypot(rows - 128, columns - 128)
+    near = np.array(Image.fromarray((drawing < 128).all(-1)).convert("L").filter(ImageFilter.MaxFilter(15))) > 0
+    return near[abs(distance - 88) < 1].mean()
+
+
+def test_drawings_by_hand_differ_and_keep_to_the_contours(face, inp, out):
+    process("edges", inp, out, "--hand", "0.5", "--variants", "6")
+    assert sorted(path.name for path in out.iterdir()) == [f"cat.hand{i}.png" for i in range(1, 7)]
+    drawings = [load(path) for path in sorted(out.iterdir())]
+    ink = [(255.0 - drawing).mean() for drawing in drawings]
+    assert max(ink) > 1.3 * min(ink)  # thick and thin, with and without detail
+    for drawing in drawings:
+        assert (drawing[..., :1] == drawing).all() and drawing.mean() > 200  # black on white
+        assert outline_of(drawing) > 0.7
+    exact = np.zeros((256, 256, 3), np.uint8)
+    assert outline_of(exact) == 1 and outline_of(255 - exact) == 0  # the measure can fail
+
+
+def test_drawings_are_the_same_for_a_seed_and_for_any_number_of_workers(face, inp, out, tmp_path):
+    options = ["--hand", "1", "--variants", "2"]
+    process("edges", inp, out, *options)
+    process("edges", inp, tmp_path / "again", *options, "--workers", "2", as_user=True)
+    process("edges", inp, tmp_path / "other", *options, "--seed", "1")
+    for name in ("cat.hand1.png", "cat.hand2.png"):
+        assert (load(out / name) == load(tmp_path / "again" / name)).all()
+        assert (load(out / name) != load(tmp_path / "other" / name)).any()
+
+
+def test_a_hand_of_hardly_any_strength_draws_the_lines_of_edges(face, inp, out, tmp_path):
+    """In their places: a thick pen covers the thin lines, and strays no farther than its width."""
+    process("edges", inp, tmp_path / "exact")
+    process("edges", inp, out, "--hand", "0.001", "--variants", "8")
+    exact = (load(tmp_path / "exact" / "cat.png") == 0).all(-1)
+    near = np.array(Image.fromarray(exact).convert("L").filter(ImageFilter.MaxFilter(9))) > 0
+    shares = []
+    for path in out.iterdir():
+        ink = (load(path) < 128).all(-1)
+        shares.append((ink & near).sum() / ink.sum())
+    assert np.median(shares) > 0.9
+
+
+def test_drawings_are_combined_with_their_photo(face, inp, out, tmp_path):
+    save(inp / "dog.hand2.png", noise(256, 256))  # a photo that is called so
+    process("edges", inp, out, "--hand", "0.5", "--variants", "2")
+    process("combine", out, tmp_path / "pairs", "--b_dir", inp)
+    names = ["cat.hand1.png", "cat.hand2.png", "dog.hand2.hand1.png", "dog.hand2.hand2.png"]
+    assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == names
+    for name in names:
+        pair = load(tmp_path / "pairs" / name)
+        photo = "cat.png" if name.startswith("cat") else "dog.hand2.png"
+        assert (pair[:, :256] == load(out / name)).all() and (pair[:, 256:] == load(inp / photo)).all()
+    save(inp / "left.png", noise(256, 256))
+    assert "left.png" in fails("combine", out, tmp_path / "more", "--b_dir", inp)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--variants", "2"], "--variants needs --hand"),
+        (["--hand", "2"], "'2' is no number from 0 to 1"),
+        (["--hand", "nan"], "'nan' is no number from 0 to 1"),
+        (["--hand", "1", "--seed", "-1"], "--seed -1: give 0 or more"),
+    ],
+)
+def test_what_a_user_can_get_wrong_about_drawings(face, inp, out, options, words):
+    assert words in fails("edges", inp, out, *options)
+    assert not out.exists()
 
 
 def test_edges_without_opencv_say_how_to_get_it(inp, out, monkeypatch):

@@ -42,6 +42,16 @@ def check(output, source, sizes):
     assert merged == contents(source)
 
 
+def test_drawings_of_one_photo_stay_together(tmp_path):
+    for photo in range(10):
+        for variant in range(1, 4):
+            save_image(tmp_path / "pairs" / f"{photo}.hand{variant}.png", np.full((4, 8, 3), photo, np.uint8))
+    assert tool("--dir", tmp_path / "pairs", "--output_dir", tmp_path / "out").returncode == 0
+    check(tmp_path / "out", tmp_path / "pairs", {"train": 24, "val": 6})
+    photos = [{name[0] for name in contents(tmp_path / "out" / part)} for part in ("train", "val")]
+    assert not photos[0] & photos[1]
+
+
 def test_pairs_into_three(pairs, tmp_path):
     before = contents(pairs)
     out = tmp_path / "deep" / "out"

@@ -555,6 +555,12 @@ def by_stem(folder):
     return paths
 
 
+def photo_of(name):
+    """The name of a drawing => that of its photo: NAME.hand3 of process.py => NAME; else
+    unchanged."""
+    return re.sub(r"\.hand[0-9]+$", "", name)
+
+
 def images_of(folder, kind="outputs"):
     """{name: path}: NAME-outputs.png of a test (its --output_dir, or images/ in it), or .npy or
     .tif, of other folders all by stem."""

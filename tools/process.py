@@ -4,6 +4,8 @@ split, stack.
     python tools/process.py --operation resize --input_dir photos --output_dir whole --size 256
     python tools/process.py --operation blank --input_dir whole --output_dir blanked
     python tools/process.py --operation combine --input_dir whole --b_dir blanked --output_dir pairs
+    python tools/process.py --operation edges --hand 0.5 --variants 6 --input_dir whole \
+        --output_dir drawings
 
 Reads what Pillow reads (grey, palette, CMYK, RGBA over white, EXIF rotation applied) and writes
 8-bit RGB. Arrays (.npy, TIFF of other types, PNG of 16 bits) keep their type and channels. Images
@@ -13,6 +15,7 @@ each does.
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import multiprocessing
 import os
@@ -38,6 +41,7 @@ from images import (
     kind_of,
     open_file,
     open_image,
+    photo_of,
     read_array,
     resize_array,
     tags_of,
@@ -90,13 +94,23 @@ def combine(a, b):
     return pair
 
 
-def edges(image):
-    """Black lines one pixel thin on white, along the main contours. The numbers were chosen by
-    looking at results.
+@dataclasses.dataclass
+class Job:
+    """One file to make. args: of the command line. variant: of --variants, from 1."""
+
+    paths: list
+    output: Path
+    args: argparse.Namespace
+    variant: int = 1
+
+
+def find_lines(image, detail=1.0):
+    """The main contours of an image as lines one pixel thin, bool [h, w]. The numbers were chosen
+    by looking at results.
 
     OpenCV's Canny over all channels of Lab, so that contours between colours of one brightness
     count. Smoothing, least strength of a contour and least length of a line grow with the image:
-    drawings at 256 and at 2000 pixels are alike.
+    drawings at 256 and at 2000 pixels are alike. detail: 1, all lines, to 0, outlines alone.
     """
     import cv2
 
@@ -105,7 +119,8 @@ def edges(image):
     lab = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2LAB)
     for _ in range(2):  # texture goes, contours stay sharp
         lab = cv2.bilateralFilter(lab, d=9, sigmaColor=40, sigmaSpace=5)
-    sigma = max(0.8, 0.6 * shorter / 256)
+    softness = 4 ** (1 - detail)
+    sigma = max(0.8, 0.6 * shorter / 256) * softness
     lab = cv2.GaussianBlur(lab.astype(np.float32), (0, 0), sigma)
     # Canny takes 16-bit slopes: times 16, so that rounding does not break soft lines; times sigma,
     # for the size.
@@ -114,12 +129,27 @@ def edges(image):
     # Only the strongest tenth of the slopes can start a line; the least value keeps out the noise
     # of flat images.
     strong = max(np.percentile(cv2.magnitude(dx, dy)[::2, ::2].max(axis=2), 90), 768)
-    lines = cv2.Canny(
-        dx.astype(np.int16), dy.astype(np.int16), 0.3 * strong, strong, L2gradient=True
-    )
+    dx = np.clip(dx, -32767, 32767).astype(np.int16)
+    dy = np.clip(dy, -32767, 32767).astype(np.int16)
+    lines = cv2.Canny(dx, dy, 0.3 * strong, strong, L2gradient=True)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    lines[(stats[:, cv2.CC_STAT_AREA] < shorter / 16)[labels]] = 0  # specks
-    return Image.fromarray(255 - lines).convert("RGB")
+    is_speck = stats[:, cv2.CC_STAT_AREA] < softness * shorter / 16
+    lines[is_speck[labels]] = 0
+    return lines > 0
+
+
+def edges(image):
+    """Black lines one pixel thin on white, along the main contours."""
+    drawing = np.where(find_lines(image), 0, 255).astype(np.uint8)
+    return Image.fromarray(drawing).convert("RGB")
+
+
+def draw_by_hand(image, job):
+    """Lines like a person's: see hand.py. The same for the same name, --seed and --hand."""
+    import hand
+
+    random = hand.random_of(job.args.seed, job.paths[0].stem, job.variant)
+    return hand.draw(find_lines, image, random, job.args.hand)
 
 
 def suffix_of(operation, paths, wanted):
@@ -194,15 +224,19 @@ def encode_image(image, output, save):
 
 def process(job):
     """One output image, in a worker process. Returns None, or why the image could not be made."""
-    operation, paths, output, size, pad, save, half = job
+    operation = job.args.operation
+    paths = job.paths
+    output = job.output
     try:
-        is_of_arrays = operation in ARRAY_OPERATIONS and not pad and all(map(is_array, paths))
+        is_of_arrays = (
+            operation in ARRAY_OPERATIONS and not job.args.pad and all(map(is_array, paths))
+        )
         if operation == "stack" or is_of_arrays:
             arrays = [read_array(path, channels_of(path)) for path in paths]
-            result = make_array(operation, arrays, size, half)
+            result = make_array(operation, arrays, job.args.size, job.args.half)
         else:
-            result = make(operation, [open_image(path) for path in paths], size, pad, half)
-        contents = encode_image(result, output, save)
+            result = make(job, [open_image(path) for path in paths])
+        contents = encode_image(result, output, SAVE[job.args.format])
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever it is, the other images are still done
@@ -221,8 +255,10 @@ def process(job):
     return None
 
 
-def make(operation, images, size, pad, half):
+def make(job, images):
     """One image, or for combine two, => the result of an operation."""
+    operation = job.args.operation
+    size = job.args.size
     image = images[0]
     if operation == "combine":
         return combine(*images)
@@ -233,16 +269,16 @@ def make(operation, images, size, pad, half):
         return Image.fromarray(crop_array(np.asarray(image), size))
     if operation == "split":
         middle = half_of(image.width)
-        left, right = (0, middle) if half == "A" else (middle, image.width)
+        left, right = (0, middle) if job.args.half == "A" else (middle, image.width)
         return image.crop((left, 0, right, image.height))
     if size:
-        image = resize(image, size, pad)
+        image = resize(image, size, job.args.pad)
     if operation == "grayscale":
         return ImageOps.grayscale(image).convert("RGB")
     if operation == "blank":
         return blank(image)
     if operation == "edges":
-        return edges(image)
+        return draw_by_hand(image, job) if job.args.hand else edges(image)
     return image
 
 
@@ -264,7 +300,7 @@ def check_sizes(jobs):
     """Raises UserError unless both images of every pair have one size. Unreadable ones are reported
     later."""
     unequal = []
-    for _, (a, b), *_ in tqdm(jobs, unit=" pairs checked", disable=None):
+    for a, b in tqdm([job.paths for job in jobs], unit=" pairs checked", disable=None):
         try:
             sizes = size_upright(a), size_upright(b)
         except Exception:
@@ -289,6 +325,17 @@ def parse_size(text):
     if min(size) < 1:
         raise argparse.ArgumentTypeError(f"a size of {text} holds no image: give at least 1")
     return size
+
+
+def share(text):
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
 
 
 def parse():
@@ -331,6 +378,19 @@ def parse():
         "--format", choices=list(SAVE), default="png", help="file format of the results (png)"
     )
     parser.add_argument("--half", choices=["A", "B"], help="split: the half of a pair A|B to take")
+    parser.add_argument(
+        "--hand",
+        type=share,
+        default=0.0,
+        help="edges: lines like a person's, from 0, as the image has them, to 1, as a child draws",
+    )
+    parser.add_argument(
+        "--variants",
+        type=positive_integer,
+        default=1,
+        help="edges with --hand: drawings of each image, NAME.hand1 and so on (1: NAME)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="edges with --hand: chooses them (0)")
     workers = count_cores()
     parser.add_argument(
         "--workers",
@@ -358,6 +418,12 @@ def parse():
         raise UserError(
             "--pad needs a --size to pad to (--operation pad makes squares without one)"
         )
+    if args.hand and args.operation != "edges":
+        raise UserError("--hand is for --operation edges")
+    if args.variants > 1 and not args.hand:
+        raise UserError("--variants needs --hand, such as 0.5: without it all would be the same")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.operation == "edges":
         try:
             import cv2  # noqa: F401
@@ -368,13 +434,25 @@ def parse():
     return args
 
 
+def with_drawings(photos, drawings):
+    """{name: path} of photos => the same with a photo NAME for each drawing NAME.hand1, NAME.hand2
+    and so on that has none of its own name."""
+    found = {}
+    for name in drawings:
+        of = name if name in photos else photo_of(name)
+        if of in photos:
+            found[name] = photos[of]
+    used = set(found.values())
+    return found | {name: path for name, path in photos.items() if path not in used}
+
+
 def find_sources(args):
     """{name: paths} of the images to process: one each, or for combine two. Raises UserError."""
     inputs = by_stem(args.input_dir)
     folders = [args.input_dir]
     sources = {name: [path] for name, path in inputs.items()}
     if args.b_dir:
-        other = by_stem(args.b_dir)
+        other = with_drawings(by_stem(args.b_dir), inputs)
         check_pairs(inputs, other, args.input_dir, args.b_dir)
         folders.append(args.b_dir)
         sources = {name: [path, other[name]] for name, path in inputs.items()}
@@ -447,36 +525,31 @@ def run_jobs(jobs, workers):
         pool.shutdown(cancel_futures=True)  # also of an end while map() still hands out the work
 
 
+def find_jobs(args, sources):
+    """The files to make of {name: paths}."""
+    jobs = []
+    for name, paths in sources.items():
+        suffix = suffix_of(args.operation, paths, args.format)
+        for variant in range(1, args.variants + 1):
+            drawing = f"{name}.hand{variant}" if args.variants > 1 else name
+            jobs.append(Job(paths, args.output_dir / f"{drawing}{suffix}", args, variant))
+    return jobs
+
+
 def main():
     args = parse()
     sources = find_sources(args)
     warn_of_place(args.operation, next(iter(sources.values()))[0])
-    outputs = {}
-    for name, paths in sources.items():
-        suffix = suffix_of(args.operation, paths, args.format)
-        outputs[name] = args.output_dir / f"{name}{suffix}"
-    jobs = []
-    for name, paths in sources.items():
-        if not outputs[name].exists():
-            jobs.append(
-                (
-                    args.operation,
-                    paths,
-                    outputs[name],
-                    args.size,
-                    args.pad,
-                    SAVE[args.format],
-                    args.half,
-                )
-            )
+    todo = find_jobs(args, sources)
+    jobs = [job for job in todo if not job.output.exists()]
     if args.operation == "combine":
         check_sizes(jobs)
-    with own_folder(args.output_dir, {path.name for path in outputs.values()}):
+    with own_folder(args.output_dir, {job.output.name for job in todo}):
         failures = run_jobs(jobs, args.workers)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     made = len(jobs) - len(failures)
-    skipped = len(sources) - len(jobs)
+    skipped = len(todo) - len(jobs)
     print(f"{args.output_dir}: {made} made, {skipped} there already, {len(failures)} failed")
     return 1 if failures else 0
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from common import Parser, UserError, run
-from images import find_images
+from images import find_images, photo_of
 from tqdm import tqdm
 
 
@@ -50,15 +50,21 @@ def shares(train, val, test, paired):
 def split(paths, fractions, seed):
     """{"train": [...], ...} of the paths, each in one list. UserError if one with a share above 0
     would be empty."""
+    together = {}  # drawings of one photo stay on one side
     # by plain name: natural order has ties (1.jpg, 01.jpg), whose order would be that of the folder
     # on disk
-    paths = sorted(paths, key=lambda path: path.name)
-    random.Random(seed).shuffle(paths)
-    sizes = {name: round(len(paths) * fractions[name]) for name in ("val", "test")}
-    sizes["train"] = len(paths) - sum(sizes.values())
+    for path in sorted(paths, key=lambda path: path.name):
+        photo = photo_of(path.stem)
+        is_drawing = photo != path.stem
+        together.setdefault(photo if is_drawing else path.name, []).append(path)
+    photos = list(together)
+    random.Random(seed).shuffle(photos)
+    sizes = {name: round(len(photos) * fractions[name]) for name in ("val", "test")}
+    sizes["train"] = len(photos) - sum(sizes.values())
     parts = {}
     for name in ("train", "val", "test"):
-        parts[name], paths = paths[: sizes[name]], paths[sizes[name] :]
+        taken, photos = photos[: sizes[name]], photos[sizes[name] :]
+        parts[name] = [path for photo in taken for path in together[photo]]
         if not parts[name] and (fractions[name] or name == "train"):
             total = sum(sizes.values())
             raise UserError(
