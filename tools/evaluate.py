@@ -37,7 +37,14 @@ from images import (
     open_picture,
     read_array,
 )
-from perceptual import LPIPS_NETS, build_lpips, lpips
+from perceptual import (
+    LPIPS_NETS,
+    build_lpips,
+    check_inception,
+    import_torch_fidelity,
+    lpips,
+    register_vgg16,
+)
 from tqdm import tqdm
 
 METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
@@ -513,67 +520,6 @@ def style(args):
 # ----------------------------------------------------------------------------------------- fidelity
 
 
-def import_torch_fidelity():
-    try:
-        import torch
-        import torch_fidelity
-    except ImportError as error:
-        raise UserError(
-            f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity"
-        ) from None
-    return torch, torch_fidelity
-
-
-def check_inception(weights):
-    """Raises UserError unless torch-fidelity's InceptionV3 takes the file, or where it is None, can
-    be downloaded."""
-    torch, torch_fidelity = import_torch_fidelity()
-    try:
-        if weights:
-            # torch-fidelity's own reading would run code in the file
-            torch.load(weights, weights_only=True)
-        torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
-    except Exception as error:  # of the network, the disk, unpickling, another layout
-        wrong = f"{weights} does not hold" if weights else "torch-fidelity could not download"
-        reason = f" ({error})" * isinstance(error, OSError)
-        url = torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3
-        raise UserError(
-            f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE"
-        ) from None
-
-
-def register_vgg16():
-    """Makes torch-fidelity know the features of LPIPS's VGG16. Returns their name there."""
-    torch, torch_fidelity = import_torch_fidelity()
-    maps, _ = build_lpips("vgg")
-    import tensorflow as tf
-
-    class VGG16(torch_fidelity.FeatureExtractorBase):
-        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it
-        for VGG16."""
-
-        def __init__(self, name, features, **options):
-            super().__init__(name, features)
-
-        @staticmethod
-        def get_provided_features_list():
-            return ("relu5_3",)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric):
-            return "relu5_3"
-
-        def forward(self, images):  # uint8 [n, 3, h, w]
-            images = tf.compat.v1.image.resize_bilinear(
-                images.permute(0, 2, 3, 1).numpy(), [224, 224]
-            )
-            return (torch.from_numpy(tf.reduce_mean(maps(images)[-1], [1, 2]).numpy()),)
-
-    name = f"lpips-vgg16-{id(VGG16)}"  # a name can be registered once
-    torch_fidelity.register_feature_extractor(name, VGG16)
-    return name
-
-
 def fidelity(args):
     """Compares two sets of images as a whole, without pairs, by torch-fidelity.
 
@@ -736,6 +682,13 @@ def parse():
     part.add_argument(
         "--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)"
     )
+    part.add_argument(
+        "--real", metavar="DIR", help="images for kid (the training's, of the other domain)"
+    )
+    part.add_argument(
+        "--features", choices=["inception", "vgg16"], default="vgg16", help="of kid (vgg16)"
+    )
+    part.add_argument("--weights", metavar="FILE", help=help_weights)
     part.add_argument(
         "--watch", action="store_true", help="measure a training that runs, until Ctrl-C"
     )

@@ -43,17 +43,41 @@ def random_of(seed, name, variant):
     return np.random.default_rng([seed, zlib.crc32(name.encode()), variant])
 
 
-def draw(find_lines, image, random, strength):
+def draw(find_lines, image, random, strength, colours=0.0):
     """An image of Pillow => a drawing of it, RGB, black on white.
 
     find_lines(image, detail): thin lines, bool [h, w]. strength: 0 to 1, see choose_hand().
+    colours: the chance, 0 to 1, that strokes of the image's colours are under the lines.
     """
     hand = choose_hand(random, strength)
     unit = min(image.size) / 256
     canvas = Canvas(image.size, unit)
     for stroke in trace(find_lines(image, hand.detail)):
         draw_stroke(canvas, stroke.astype(np.float64), hand, random)
-    return canvas.finish()
+    paper = np.full((image.height, image.width, 3), 255, np.uint8)
+    if random.uniform() < colours:
+        paint_colours(paper, np.asarray(image), unit, random)
+    return Image.fromarray(np.minimum(paper, canvas.finish()))
+
+
+def paint_colours(paper, image, unit, random):
+    """Paints 1 to 6 short thick strokes on a paper, uint8 [h, w, 3], each in the colour that the
+    image has there. Where the image is white, nothing is painted."""
+    places = np.argwhere(image.min(axis=2) < 235)
+    if not len(places):
+        return
+    for _ in range(random.integers(1, 7)):
+        row, column = places[random.integers(len(places))]
+        start = np.array([column, row])
+        steps = random.normal(0, 8 * unit, [random.integers(1, 5), 2])
+        points = np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
+        width = max(1, round(random.uniform(5, 22) * unit))
+        mask = np.zeros(image.shape[:2], np.uint8)
+        cv2.polylines(mask, [np.round(points).astype(np.int32)[:, None]], False, 1, width)
+        inside = image[mask > 0]
+        inside = inside[inside.min(axis=1) < 235]
+        if len(inside) > 0.6 * mask.sum():
+            paper[mask > 0] = np.median(inside, axis=0)
 
 
 class Canvas:
@@ -78,8 +102,8 @@ class Canvas:
         cv2.fillPoly(self.paper, [corners[:, None]], 0)
 
     def finish(self):
-        small = cv2.resize(self.paper, self.size, interpolation=cv2.INTER_AREA)
-        return Image.fromarray(small).convert("RGB")
+        """The drawing, uint8 [h, w, 1]."""
+        return cv2.resize(self.paper, self.size, interpolation=cv2.INTER_AREA)[..., None]
 
 
 def draw_stroke(canvas, points, hand, random):

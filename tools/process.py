@@ -149,7 +149,7 @@ def draw_by_hand(image, job):
     import hand
 
     random = hand.random_of(job.args.seed, job.paths[0].stem, job.variant)
-    return hand.draw(find_lines, image, random, job.args.hand)
+    return hand.draw(find_lines, image, random, job.args.hand, job.args.colours)
 
 
 def suffix_of(operation, paths, wanted):
@@ -390,6 +390,12 @@ def parse():
         default=1,
         help="edges with --hand: drawings of each image, NAME.hand1 and so on (1: NAME)",
     )
+    parser.add_argument(
+        "--colours",
+        type=share,
+        default=0.0,
+        help="edges with --hand: share of the drawings with some strokes in the image's colours",
+    )
     parser.add_argument("--seed", type=int, default=0, help="edges with --hand: chooses them (0)")
     workers = count_cores()
     parser.add_argument(
@@ -420,6 +426,8 @@ def parse():
         )
     if args.hand and args.operation != "edges":
         raise UserError("--hand is for --operation edges")
+    if args.colours and not args.hand:
+        raise UserError("--colours needs --hand, such as 0.5")
     if args.variants > 1 and not args.hand:
         raise UserError("--variants needs --hand, such as 0.5: without it all would be the same")
     if args.seed < 0:
