@@ -1910,8 +1910,9 @@ def folder_of(checkpoint):
 
 def with_networks(values, source, argv, algorithm):
     """The flags that shape the networks of --init_from, and then those given. Raises UserError if
-    one of those would shape other networks; the sizes of images and pools may change."""
-    free = {"crop_size", "pool_size"}
+    one of those would shape other networks; the sizes of images and pools, and the direction, may
+    change."""
+    free = {"crop_size", "pool_size", "which_direction"}
     if "crop_size" in values and not values["crop_size"].present:
         free.add("scale_size")
     options = []
@@ -3469,6 +3470,8 @@ def init_networks(model, args):
     same_ends = {}  # {domain: whether the channels of the networks are those of the data}
     for name, domain in model.domains.items():
         same_ends[name] = domain.channels == source[name].channels
+    direction = getattr(args, "which_direction", None)
+    same_ends["direction"] = direction == args.networks_of.get("which_direction")
     weights = weights_of(model)
     anew = []
     if not all(same_ends.values()):
@@ -3478,7 +3481,10 @@ def init_networks(model, args):
         for name in weights:
             weights[name], other = split_by_shape(weights[name], shapes, name, prefix)
             anew += other
-    found = {name: weights[name] for name in weights if name in stored}
+    found = {}
+    for name in weights:
+        if name in stored and not is_blank(path, name, weights[name]):
+            found[name] = weights[name]
     generators = {name: weights[name] for name in weights if name.startswith("generator")}
     restore(path, found)
     if has_averages:
@@ -3489,14 +3495,29 @@ def init_networks(model, args):
     print(f"networks from {path}{note}")
 
 
+def is_blank(path, network, weights):
+    """Whether tools/import-weights.py had no file for a network: its kernels are all zeros."""
+    with naming_damaged(path):
+        reader = tf.train.load_checkpoint(path)
+        for name in weights:
+            key = f"{network}/{stored_key(name)}"
+            if reader.has_tensor(key) and np.any(reader.get_tensor(key)):
+                return False
+    return True
+
+
+def stored_key(path):
+    """The path of a weight in its network => its name in a checkpoint, as TensorFlow writes it."""
+    return f"{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
 def split_by_shape(weights, shapes, network, prefix):
     """{path: weight} of a network => those that a checkpoint holds in the same shape, and the names
     of the others. shapes: {name in the checkpoint: shape}; prefix: that of averages."""
     same = {}
     other = []
     for path, weight in weights.items():
-        key = path.replace("/", ".S")  # as TensorFlow writes it
-        wanted = [f"{start}{network}/{key}/.ATTRIBUTES/VARIABLE_VALUE" for start in (prefix, "")]
+        wanted = [f"{start}{network}/{stored_key(path)}" for start in (prefix, "")]
         found = [shapes[name] for name in wanted if name in shapes]
         if found and found[0] != list(weight.shape):
             other.append(f"{network}/{path}")

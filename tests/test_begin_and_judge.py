@@ -72,6 +72,20 @@ def test_a_training_that_began_from_another_continues_exactly(source, tmp_path):
             assert np.array_equal(whole.get_tensor(name), parts.get_tensor(name)), name
 
 
+def test_a_training_in_the_other_direction_begins_from_it_too(source, tmp_path):
+    script = SCRIPTS["pix2pix"]
+    flags = ["--max_steps", 1, "--lr", 0, "--input_dir", source / "data" / "train"]
+    begin = ["--init_from", source / "a_train", "--which_direction", "BtoA"]
+    script(*SHORT, *begin, *flags, "--output_dir", tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "options.json").read_text())["which_direction"] == "BtoA"
+    import tensorflow as tf
+
+    before = tf.train.load_checkpoint(str(source / "a_train" / "kept" / "model-6"))
+    after = tf.train.load_checkpoint(str(tmp_path / "b" / "model-1"))
+    kernel = "generator/encoder_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert np.array_equal(before.get_tensor(f"averaged/{kernel}"), after.get_tensor(kernel))
+
+
 def test_what_cannot_be_begun_from_is_said(source, tmp_path):
     script = SCRIPTS["pix2pix"]
     begin = [*SHORT, "--output_dir", tmp_path / "b", "--input_dir", source / "data" / "train", "--init_from"]

@@ -18,6 +18,7 @@ from conftest import (
     assert_one_line,
     paint,
     plain_environment,
+    pngs,
     read_png,
     save_domains,
     save_image,
@@ -145,6 +146,29 @@ def test_images_of_test_and_export_are_those_of_pytorch(imported, tmp_path, name
         assert done.returncode == 0, done
     if kind:
         assert np.abs(served(tmp_path / "export", kind, image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["unet-6", "resnet-2"])
+def test_an_imported_generator_begins_a_training(imported, data_of, tmp_path, name):
+    """With a learning rate of 0 its test is PyTorch's; what was not in the file is new, not grey."""
+    checkpoint, module = imported(name)
+    script = SCRIPTS[SCRIPT_OF[name.split("-")[0]]]
+    flags = ["--init_from", checkpoint, "--input_dir", data_of(script.name), "--crop_size", 64, "--scale_size", 68]
+    flags += ["--max_steps", 1, "--lr", 0, "--display_freq", 0, "--seed", 1]
+    out = script("--mode", "train", *flags, "--output_dir", tmp_path / "t")
+    if name == "unet-6":
+        assert "new: discriminator" in out
+    else:
+        assert "new: generator_BtoA, discriminator" in out
+    image = paint(64, 64, 0)
+    flags = ["--checkpoint", tmp_path / "t", "--input_dir", save_image(tmp_path / "one.png", image)]
+    flags += ["--nopaired"] if name == "unet-6" else ["--which_direction", "AtoB"]
+    script("--mode", "test", *flags, "--crop_size", 64, "--scale_size", 64, "--output_dir", tmp_path / "test")
+    assert np.abs(pngs(tmp_path / "test")["one-outputs.png"].astype(int) - translate(module, image)).max() <= 1
+    if name == "resnet-2":  # the new generator translates
+        flags = ["--checkpoint", tmp_path / "t", "--which_direction", "BtoA", "--output_dir", tmp_path / "back"]
+        script("--mode", "test", *flags)
+        assert all(image.std() > 0 for image in pngs(tmp_path / "back").values())
 
 
 def test_test_without_images_says_what_to_give(imported):

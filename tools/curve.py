@@ -300,10 +300,10 @@ def image_rows(measured, steps):
     prefixes = [("inputs", "input")]
     prefixes += [(f"model-{step}", f"step {step}") for step in steps]
     prefixes.append(("targets", "target"))
-    names = [path.name.removeprefix("inputs-") for path in measured.folder.glob("inputs-*.png")]
+    names = [f"{name}.png" for name, _, _ in measured.sources[:SHOWN]]
     for prefix, label in prefixes:
         cells = ""
-        for name in sorted(names):
+        for name in names:
             if (measured.folder / f"{prefix}-{name}").exists():
                 source = html.escape(f"curve/{prefix}-{name}")
                 cells += f'<td><img src="{source}" alt="{label}" loading="lazy"></td>'

@@ -97,11 +97,12 @@ def find_palette(images, most=24, radius=12):
 
 
 def find_kind(images, radius=12):
-    """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground; or
-    "photo"."""
+    """uint8 RGB images => "labels", few flat colours; "lines", grey strokes on an empty ground,
+    perhaps with some colour; or "photo"."""
     pixels = np.concatenate([image[::2, ::2].reshape(-1, 3) for image in images]).astype(int)
     empty = max((pixels.min(1) > 224).mean(), (pixels.max(1) < 32).mean())
-    if (np.ptp(pixels, 1) <= 24).mean() > 0.99 and empty > 0.7:
+    is_grey = np.ptp(pixels, 1) <= 24
+    if is_grey.mean() > 0.95 and empty > 0.7:  # some colour may be under the lines
         return "lines"
     # Cartoons have flat colours too, but each its own: those of one half of label maps are those of
     # the other
@@ -110,6 +111,50 @@ def find_kind(images, radius=12):
     for colour, _ in palette:
         known |= np.abs(colours - colour).max(1) <= radius
     return "labels" if len(palette) > 2 and counts[known].sum() > 0.9 * counts.sum() else "photo"
+
+
+def find_inks(images, paper, most=8):
+    """Drawings, uint8 RGB => the colours that are under their lines, [(r, g, b)], commonest first;
+    [] if there are none."""
+    colours, counts = flat_colours(images)
+    is_paper = np.abs(colours - paper).max(1) <= 24
+    left = np.where(is_paper, 0, counts / counts.sum())
+    left[np.ptp(colours, 1) <= 24] = 0  # lines and their soft edges
+    if left.sum() < 0.0005:
+        return []
+    found = []
+    least = left.sum() / 50
+    while len(found) < most and left.sum() > 0:
+        index = left.argmax()
+        near = np.abs(colours - colours[index]).max(1) <= 40
+        if left[near].sum() < least:
+            break
+        found.append(tuple(colours[index].tolist()))
+        left[near] = 0
+    return found
+
+
+def read_drawings(path):
+    """A file of drawings such as samples/drawings/cats.json => its contents. Raises UserError."""
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        height, width = contents["size"]
+        drawings = []
+        for drawing in contents["drawings"]:
+            strokes = [[float(value) for value in stroke] for stroke in drawing["strokes"]]
+            if not strokes or any(len(stroke) < 4 or len(stroke) % 2 for stroke in strokes):
+                raise ValueError(f"{drawing['name']}: a stroke is [x, y, x, y, ...]")
+            drawings.append({"name": str(drawing["name"]), "strokes": drawing["strokes"]})
+        if not drawings or not min(float(height), float(width)) > 0:
+            raise ValueError("there are no drawings, or they have no size")
+        colours = [[str(text), str(name)] for name, text in contents.get("colours", {}).items()]
+        if not all(re.fullmatch("#[0-9a-f]{6}", text) for text, _ in colours):
+            raise ValueError("a colour is like #c08040")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} holds no drawings ({error}); samples/drawings/cats.json shows how"
+        ) from None
+    return {"size": [height, width], "drawings": drawings, "colours": colours}
 
 
 def name_colours(palette, names):
@@ -333,7 +378,29 @@ def settings_of(args, model, images):
         is_dark = np.mean([image.mean() for image in images]) < 128
         page["paper"] = "#000000" if is_dark else "#ffffff"
         page["ink"] = "#ffffff" if is_dark else "#000000"
+        add_drawings(args, page, images)
+    if args.drawings and page["kind"] != "lines":
+        raise UserError(
+            "--drawings is for pages to draw lines in: add --kind lines, or leave it out"
+        )
+    if args.credit:
+        page["credit"] = args.credit
     return page
+
+
+def add_drawings(args, page, images):
+    """Gives the settings of a page for lines the colours to draw with, if the training had some,
+    and the drawings that it offers."""
+    given = read_drawings(args.drawings) if args.drawings else None
+    inks = find_inks(images, [0] * 3 if page["paper"] == "#000000" else [255] * 3)
+    if inks:
+        colours = [[to_hex(colour)] * 2 for colour in inks]
+        if given and given["colours"]:
+            colours = given["colours"]
+        page["palette"] = [[page["ink"], "line"], *colours]
+    if given:
+        page["drawings"] = given["drawings"]
+        page["drawn"] = given["size"]
 
 
 def from_demo(name):
@@ -343,7 +410,7 @@ def from_demo(name):
         raise UserError(
             f"{DEMO} holds no models: give a checkpoint, the --output_dir of a training"
         )
-    name = name or there[0]
+    name = name or ("cats" if "cats" in there else there[0])
     if name not in there:
         raise UserError(f"there is no demo {name}; there are {', '.join(there)}")
     folder = DEMO / name
@@ -501,7 +568,9 @@ def assemble(content, threads):
     settings = content["page"] | {"check": data_url(content["check"]), "total": len(blobs)}
     settings["examples"] = [data_url(image) for image in content["examples"]]
     page = (WEB / "index.html").read_text(encoding="utf-8")
-    app = read_modules("windows.js", "images.js", "drawing.js", "translator.js", "app.js")
+    app = read_modules(
+        "windows.js", "images.js", "drawing.js", "strokes.js", "translator.js", "app.js"
+    )
     style = (WEB / "style.css").read_text(encoding="utf-8")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
     for old, new in (
@@ -601,6 +670,13 @@ def main():
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of colours (samples/facades.json)"
     )
+    parser.add_argument(
+        "--drawings",
+        type=Path,
+        metavar="FILE",
+        help="lines: drawings to offer instead of examples (samples/drawings/cats.json)",
+    )
+    parser.add_argument("--credit", help="a sentence for the help: whose data these are")
     parser.add_argument("--title", help="heading of the page; default: the checkpoint's name")
     parser.add_argument(
         "--quantize",

@@ -14,6 +14,7 @@ import {
   toGrey,
 } from "./images.js";
 import {Drawing} from "./drawing.js";
+import {Player} from "./strokes.js";
 import {cutWindow} from "./windows.js";
 import {Translator} from "./translator.js";
 
@@ -23,6 +24,8 @@ const [shownHeight, shownWidth] = page.shown;
 const isPhoto = page.kind === "photo";
 const isSquashed = shownWidth !== width;
 const widest = Math.round(Math.min(height, width) / 6);
+const linesWidth = Math.max(1, Math.round(Math.min(height, width) / 100));
+const colourWidth = 5 * linesWidth;
 const $ = id => document.getElementById(id);
 const toolsOfKind = {
   labels: ["rect", "brush", "line", "fill", "eraser"],
@@ -35,6 +38,7 @@ const tools = toolsOfKind[page.kind];
 
 const drawing = new Drawing($("input"), {
   paper: page.paper ?? "#ffffff",
+  ink: page.kind === "lines" ? page.ink : null,
   crisp: page.kind === "labels",
   onchange: changed,
 });
@@ -43,6 +47,7 @@ const translator = new Translator(page, {
   onwindow: showWindow,
   onerror: message => say(`The network failed: ${message}`, true),
 });
+const player = new Player(drawing, {size: page.drawn, colour: page.ink, width: linesWidth});
 let result = null; // {output, input}: the newest translation
 
 function changed() {
@@ -214,6 +219,7 @@ if (!isPhoto) {
   drawing.canvas.addEventListener("pointerdown", event => {
     if (event.button || pointer !== null) return;
     event.preventDefault();
+    player.stop();
     drawing.canvas.focus({preventScroll: true});
     drawing.canvas.setPointerCapture(event.pointerId);
     pointer = event.pointerId;
@@ -245,6 +251,7 @@ if (!isPhoto) {
       cursor.y = Math.max(0, Math.min(height, cursor.y + way[1]));
       drawing.move(cursor.x, cursor.y);
     } else if (event.key === " ") {
+      player.stop();
       if (drawing.stroke) drawing.end();
       else drawing.begin(cursor.x, cursor.y);
     } else return;
@@ -261,22 +268,56 @@ if (!isPhoto) {
 
 function pickTool(name) {
   if (!tools.includes(name)) return;
+  player.stop();
   drawing.tool = name;
   for (const button of document.querySelectorAll("[data-tool]"))
     button.setAttribute("aria-pressed", button.dataset.tool === name);
 }
 
+/** Lines and what colours them have a width each. */
 function pickColour(colour) {
+  player.stop();
+  const wasInk = drawing.colour === page.ink;
   drawing.colour = colour;
+  if (page.kind === "lines" && wasInk !== (colour === page.ink)) {
+    const {width: chosen} = drawing;
+    setWidth(otherWidth);
+    otherWidth = chosen;
+  }
   for (const button of $("palette").children) button.setAttribute("aria-pressed", button.dataset.colour === colour);
   if (drawing.tool === "eraser") pickTool("brush");
   $("dot").style.background = colour;
 }
 
+let otherWidth = colourWidth; // of colours while lines are drawn, and the other way round
+
 function setWidth(value) {
   drawing.width = Math.max(1, Math.min(widest, Math.round(value)));
   $("width").value = drawing.width;
   $("dot").style.setProperty("--size", `${2 + (18 * drawing.width) / widest}px`);
+}
+
+function setMirror(on) {
+  player.stop();
+  drawing.mirror = on;
+  $("mirror-button").setAttribute("aria-pressed", on);
+  $("input-frame").classList.toggle("mirrored", on);
+}
+
+/** Draws one of the drawings that came with the page, another one than last time. */
+function surprise() {
+  if (!page.drawings) return;
+  const others = page.drawings.filter(each => each !== surprised);
+  surprised = others[Math.floor(Math.random() * others.length)];
+  stopDrawing();
+  drawing.clear();
+  player.play(surprised.strokes);
+}
+let surprised = null;
+
+function stopDrawing() {
+  player.stop();
+  stopCamera();
 }
 
 function setLive(on) {
@@ -291,6 +332,21 @@ function setFull(on) {
   if (drawing.source) place(drawing.source);
 }
 
+function undo() {
+  player.stop();
+  drawing.undo();
+}
+
+function redo() {
+  player.stop();
+  drawing.redo();
+}
+
+function clear() {
+  player.stop();
+  drawing.clear();
+}
+
 const toggleCamera = () => (stream ? stopCamera(true) : startCamera());
 const help = () => ($("help-dialog").open ? $("help-dialog").close() : $("help-dialog").showModal());
 
@@ -301,14 +357,16 @@ const shortcuts = [
   ["l", "Line", () => pickTool("line"), "labels"],
   ["f", "Fill", () => pickTool("fill"), "labels"],
   ["e", "Eraser", () => pickTool("eraser"), "labels lines"],
+  ["m", "Mirror", () => setMirror(!drawing.mirror), "lines"],
+  ["d", "Surprise me", surprise, page.drawings ? "lines" : ""],
   ["[", "Thinner", () => setWidth(drawing.width - Math.ceil(widest / 20)), "labels lines"],
   ["]", "Wider", () => setWidth(drawing.width + Math.ceil(widest / 20)), "labels lines"],
   ["o", "Open an image", () => $("file").click()],
   ["c", "Camera", toggleCamera, "photo"],
   ["w", "Photo at full size", () => setFull(!$("full").checked), page.anySize || isSquashed ? "" : "photo"],
-  ["^z", "Undo", () => drawing.undo()],
-  ["^y", "Redo", () => drawing.redo()],
-  ["Delete", "Clear", () => drawing.clear(), "labels lines"],
+  ["^z", "Undo", undo],
+  ["^y", "Redo", redo],
+  ["Delete", "Clear", clear, "labels lines"],
   ["Enter", "Translate", translate],
   ["t", "Live: translate while drawing", () => setLive(!$("live").checked)],
   ["x", "Before and after", () => compare()],
@@ -354,6 +412,7 @@ function showTools() {
     const button = document.querySelector("[data-tool=brush]");
     Object.assign(button, {ariaLabel: "Pen", title: "Pen (B)"});
     button.querySelector("use").setAttribute("href", "#pen");
+    $("surprise-button").hidden = !page.drawings;
   }
 }
 
@@ -398,9 +457,11 @@ showTools();
 showPalette();
 showHelp();
 
-$("undo-button").onclick = () => drawing.undo();
-$("redo-button").onclick = () => drawing.redo();
-$("clear-button").onclick = () => drawing.clear();
+$("undo-button").onclick = undo;
+$("redo-button").onclick = redo;
+$("clear-button").onclick = clear;
+$("mirror-button").onclick = () => setMirror(!drawing.mirror);
+$("surprise-button").onclick = surprise;
 $("width").oninput = () => setWidth(+$("width").value);
 $("open-button").onclick = () => $("file").click();
 $("camera-button").onclick = toggleCamera;
@@ -438,9 +499,14 @@ async function begin() {
   prepareCanvases();
   chooseTools();
   const examples = await Promise.all(page.examples.map(readUrl));
-  examples.forEach(offerExample);
   const [first] = examples;
-  showExample(first);
+  if (page.drawings) {
+    page.drawings.slice(0, 6).forEach(offerDrawing);
+    drawHalf(page.drawings[0].strokes);
+  } else {
+    examples.forEach(offerExample);
+    showExample(first);
+  }
   drawing.done = []; // nothing to undo yet
   changed();
   await startNetwork(first);
@@ -449,6 +515,8 @@ async function begin() {
 function showTexts() {
   const tasks = {labels: "Draw with labels", lines: "Draw lines", photo: "Bring a photo"};
   document.title = page.name;
+  $("credit").textContent = page.credit ?? "";
+  $("credit").hidden = !page.credit;
   $("title").textContent = page.name;
   $("subtitle").textContent = `${tasks[page.kind]}, and see it translated`;
 }
@@ -467,28 +535,49 @@ function prepareCanvases() {
 
 /** The tool, width and colour to begin with. */
 function chooseTools() {
-  const parts = {labels: 4, lines: 21, photo: 4};
   $("width").max = widest;
-  setWidth(widest / parts[page.kind]);
+  setWidth(page.kind === "lines" ? linesWidth : widest / 4);
   pickTool(tools[0]);
   const colours = (page.palette ?? []).map(([colour]) => colour).filter(colour => colour !== page.paper);
-  pickColour(colours[1] ?? colours[0] ?? page.ink ?? "#000000");
+  pickColour(page.ink ?? colours[1] ?? colours[0] ?? "#000000");
 }
 
 /** A button with a small copy of an example, which puts it into the drawing. */
 function offerExample(image, index) {
-  const button = document.createElement("button");
   const thumbnail = document.createElement("canvas");
   const small = shaped(image);
   const scale = Math.min(1, 160 / Math.min(small.width, small.height));
   showImage(thumbnail, resize(small, [Math.round(small.height * scale), Math.round(small.width * scale)]));
-  Object.assign(button, {type: "button", className: "example", ariaLabel: `Example ${index + 1}`});
+  offer(thumbnail, `Example ${index + 1}`, () => showExample(image));
+}
+
+/** A button with one of the drawings that came with the page, which is drawn when it is pressed. */
+function offerDrawing({name, strokes}) {
+  const thumbnail = document.createElement("canvas");
+  Object.assign(thumbnail, {width: 160, height: Math.round((160 * height) / width)});
+  const small = new Drawing(thumbnail, {paper: page.paper, ink: page.ink, onchange() {}});
+  small.clear();
+  new Player(small, {size: page.drawn, colour: page.ink, width: 3}).draw(strokes);
+  offer(thumbnail, name, () => {
+    drawing.clear();
+    player.play(strokes);
+  });
+}
+
+function offer(thumbnail, name, action) {
+  const button = document.createElement("button");
+  Object.assign(button, {type: "button", className: "example", ariaLabel: name, title: name});
   button.onclick = () => {
-    stopCamera();
-    showExample(image);
+    stopDrawing();
+    action();
   };
   button.append(thumbnail);
   $("examples").append(button);
+}
+
+/** The drawing to begin with, of which the other half is for the visitor. */
+function drawHalf(strokes) {
+  player.draw(strokes.slice(0, Math.ceil(strokes.length / 2)));
 }
 
 /** Starts the network, checks it against Python's translation of an example, and tries the GPU. */

@@ -23,13 +23,18 @@ function changedArea(before, after) {
 }
 
 export class Drawing {
-  /** onchange() is called whenever the canvas shows something new. crisp: edges are not smoothed, as in label maps. */
-  constructor(canvas, {paper, crisp, onchange}) {
-    Object.assign(this, {canvas, paper, crisp, onchange});
+  /**
+   * onchange() is called whenever the canvas shows something new. crisp: edges are not smoothed, as in label maps.
+   * ink: the colour of lines, under which all other colours go; else null.
+   */
+  constructor(canvas, {paper, ink, crisp, onchange}) {
+    Object.assign(this, {canvas, paper, ink, crisp, onchange});
+    this.underLines = ink === "#ffffff" ? "lighten" : "darken";
     this.context = canvas.getContext("2d", {willReadFrequently: true});
     this.tool = "brush";
     this.colour = "#000000";
     this.width = 8;
+    this.mirror = false; // whether the other half is drawn too
     this.source = null; // the whole photo, of which the canvas may show a part
     this.done = [];
     this.undone = [];
@@ -144,16 +149,28 @@ export class Drawing {
     if (stroke) this.commit(stroke.before);
   }
 
-  /** A line with round ends: smooth, or in whole pixels, since a smooth edge would mix the colours of labels. */
-  segment([x0, y0], [x1, y1], width) {
+  /** A line with round ends, and with `mirror` the same on the other side. */
+  segment(from, to, width) {
+    this.straight(from, to, width);
+    if (!this.mirror) return;
+    const across = ([x, y]) => [this.canvas.width - x, y];
+    this.straight(across(from), across(to), width);
+  }
+
+  /** Smooth, or in whole pixels, since a smooth edge would mix the colours of labels. */
+  straight([x0, y0], [x1, y1], width) {
     const {context} = this;
     if (!this.crisp) {
+      const isUnderLines = this.ink && this.tool !== "eraser" && this.colour !== this.ink;
+      context.globalCompositeOperation = isUnderLines ? this.underLines : "source-over";
       context.lineCap = "round";
       context.lineWidth = width;
       context.beginPath();
       context.moveTo(x0, y0);
       context.lineTo(x1, y1);
-      return context.stroke();
+      context.stroke();
+      context.globalCompositeOperation = "source-over";
+      return;
     }
     const radius = Math.max(0.5, width / 2);
     const steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0)));

@@ -1,0 +1,75 @@
+// Given strokes, drawn one after another as a hand draws them.
+const FRAMES = 150; // for a whole drawing, two and a half seconds
+
+export class Player {
+  /** size: [height, width] of the drawing, in whose units strokes come as [x, y, x, y, ...]. */
+  constructor(drawing, {size, colour, width}) {
+    Object.assign(this, {drawing, size, colour, width});
+    this.playing = false;
+    this.before = null; // the user's tool, while another one draws
+  }
+
+  /** Draws strokes while one looks, or at once where motion is not wanted; stop() ends it. */
+  async play(strokes) {
+    this.stop();
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.draw(strokes);
+    const token = {};
+    this.playing = token;
+    this.takePen();
+    document.body.dataset.playing = "yes";
+    const count = strokes.reduce((sum, stroke) => sum + stroke.length / 2, 0);
+    const perFrame = Math.max(1, Math.ceil(count / FRAMES));
+    let drawn = 0;
+    for (const stroke of strokes) {
+      for (const [index, point] of this.points(stroke).entries()) {
+        this.go(index, point);
+        drawn += 1;
+        if (drawn % perFrame === 0) await new Promise(requestAnimationFrame);
+        if (this.playing !== token) return;
+      }
+      this.drawing.end();
+    }
+    this.stop();
+  }
+
+  /** Draws strokes at once. */
+  draw(strokes) {
+    this.takePen();
+    for (const stroke of strokes) {
+      for (const [index, point] of this.points(stroke).entries()) this.go(index, point);
+      this.drawing.end();
+    }
+    this.stop();
+  }
+
+  go(index, [x, y]) {
+    if (index === 0) this.drawing.begin(x, y);
+    else this.drawing.move(x, y);
+  }
+
+  /** The points of a stroke in pixels of the canvas. */
+  points(stroke) {
+    const [height, width] = this.size;
+    const {canvas} = this.drawing;
+    const points = [];
+    for (let i = 0; i < stroke.length; i += 2)
+      points.push([(stroke[i] * canvas.width) / width, (stroke[i + 1] * canvas.height) / height]);
+    return points;
+  }
+
+  takePen() {
+    const {tool, colour, width, mirror} = this.drawing;
+    this.before = {tool, colour, width, mirror};
+    Object.assign(this.drawing, {tool: "brush", colour: this.colour, width: this.width, mirror: false});
+  }
+
+  /** Ends what is being drawn, and gives the user's tool back. */
+  stop() {
+    this.playing = false;
+    delete document.body.dataset.playing;
+    if (!this.before) return;
+    this.drawing.end();
+    Object.assign(this.drawing, this.before);
+    this.before = null;
+  }
+}
