@@ -12,6 +12,7 @@ import json
 import pwd
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import threading
@@ -249,6 +250,66 @@ def test_the_kind_of_input_is_found():
     for folder in sorted((ROOT / "samples").glob("*/test[AB]")):
         images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.iterdir())[:4]]
         assert make_page.find_kind(images) == "photo", folder
+
+
+def drawn(seed, *colours):
+    """Lines on white, and under them strokes of some colours."""
+    image = Image.new("RGB", (96, 96), "white")
+    pen = ImageDraw.Draw(image)
+    for number, colour in enumerate(colours):
+        left = 10 + 20 * number + seed
+        pen.rectangle((left, 40, left + 5, 48), fill=colour)
+    pen.line((5, 5 + seed, 90, 60), fill="black", width=2)
+    return np.asarray(image)
+
+
+def test_colours_under_lines_are_found():
+    orange, blue = (190, 120, 60), (70, 90, 140)
+    plain = [drawn(seed) for seed in range(6)]
+    coloured = [drawn(seed, orange, blue, orange) for seed in range(6)]
+    assert make_page.find_kind(plain + coloured) == "lines"
+    assert make_page.find_inks(plain, [255, 255, 255]) == []
+    assert make_page.find_inks(plain + coloured, [255, 255, 255]) == [orange, blue]
+
+
+def test_the_drawings_that_come_with_the_samples():
+    """24 cats: strokes on the paper, which samples/make-drawings.py draws."""
+    contents = make_page.read_drawings(ROOT / "samples" / "drawings" / "cats.json")
+    assert contents["size"] == [256, 256] and len(contents["drawings"]) == 24 and len(contents["colours"]) >= 6
+    assert len({drawing["name"] for drawing in contents["drawings"]}) == 24
+    for drawing in contents["drawings"]:
+        values = np.concatenate(drawing["strokes"])
+        assert values.min() >= 0 and values.max() <= 256 and len(drawing["strokes"]) >= 6
+
+
+def test_drawings_as_images(tmp_path):
+    command = [sys.executable, ROOT / "samples" / "make-drawings.py", ROOT / "samples" / "drawings" / "cats.json"]
+    ink = []
+    for width in ("2", "6"):
+        subprocess.run([*command, tmp_path / width, "--width", width], check=True, capture_output=True)
+        images = [np.asarray(Image.open(path)) for path in sorted((tmp_path / width).iterdir())]
+        assert len(images) == 24 and {image.shape for image in images} == {(256, 256, 3)}
+        assert make_page.find_kind(images) == "lines"
+        ink.append(np.mean([255.0 - image for image in images]))
+    assert 2.2 < ink[1] / ink[0] < 3.8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        '{"size": [9, 9], "drawings": []}',
+        '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, 2, 3]]}]}',
+        '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, "x"]]}]}',
+        '{"size": [9, 0], "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
+        '{"size": [9, 9], "colours": {"red": "red"}, "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
+    ],
+)
+def test_drawings_that_cannot_be_read(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(make_page.UserError, match=r"holds no drawings .*cats.json shows how"):
+        make_page.read_drawings(tmp_path / "a.json")
 
 
 def test_colours_are_named_if_all_are_known():

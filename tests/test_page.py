@@ -144,19 +144,23 @@ def browser(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make(trained_of, tmp_path_factory):
-    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines". Returns (file, folder)."""
+    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines", "coloured". Returns (file,
+    folder)."""
     folder = tmp_path_factory.mktemp("pages")
 
     @functools.cache
     def train(name):
-        if name not in ("labels", "lines"):
+        if name not in ("labels", "lines", "coloured"):
             return trained_of(name).folder
         pairs = folder / f"{name}-data" / "train"
         for number, path in enumerate(sorted((ROOT / "samples/facades/train").iterdir())[:4]):
             pair = read_any(path)
-            if name == "lines":  # dark on white, in the place of the labels
+            if name != "labels":  # dark on white, in the place of the labels
                 edges = np.abs(np.diff(pair[:, 256:].astype(int), axis=0, prepend=0)).sum(-1, keepdims=True) > 60
-                pair = np.concatenate([pair[:, :256], np.where(edges, 0, 255).astype(np.uint8).repeat(3, -1)], 1)
+                lines = np.where(edges, 0, 255).astype(np.uint8).repeat(3, -1)
+                if name == "coloured":  # under the lines
+                    lines[100:120, 40:60] = np.minimum(lines[100:120, 40:60], [190, 120, 60])
+                pair = np.concatenate([pair[:, :256], lines], 1)
             save_image(pairs / f"{number}.png", pair)
         flags = ["--input_dir", pairs, *TINY, "--which_direction", "BtoA", "--max_steps", 1, "--display_freq", 0]
         SCRIPTS["pix2pix"]("--mode", "train", *flags, "--seed", 1, "--output_dir", folder / name)
@@ -427,16 +431,107 @@ def test_lines_have_a_pen_and_an_eraser(browser, make):
     assert colour_at(browser, 0.5, 0.5) == "#ffffff"
 
 
+CATS = ROOT / "samples" / "drawings" / "cats.json"
+
+
+@pytest.fixture
+def cats(browser, make):
+    """A page to draw lines and colours in, with the drawings of samples/."""
+    browser.open(make("coloured", "--drawings", CATS, "--quantize", "float16", "--credit", "By no one.")[0].as_uri())
+    return browser
+
+
+def ink(page):
+    return (page.pixels("input") < 128).all(-1)
+
+
+def test_drawings_are_played_stroke_by_stroke(cats):
+    """The page begins with half of the first; examples and Surprise me draw the others; undo takes a stroke back."""
+    page = cats
+    strokes = json.loads(CATS.read_text())["drawings"][0]["strokes"]
+    half = ink(page)
+    assert half.any() and page.js("document.getElementById('undo-button').disabled")
+    names = page.js("[...document.querySelectorAll('.example')].map(e => e.ariaLabel)")
+    assert len(names) == 6 and names[0] == "head, careful"
+    page.click(".example")
+    page.wait("document.body.dataset.playing")
+    page.wait("!document.body.dataset.playing")
+    whole = ink(page)
+    assert (half & ~whole).sum() == 0 and whole.sum() > 1.2 * half.sum()
+    for stroke in strokes:  # through all their points
+        x, y = (np.array(stroke).reshape(-1, 2).T * whole.shape[0] / 256).clip(0, whole.shape[0] - 1).astype(int)
+        assert (page.pixels("input")[y, x].min(-1) < 230).mean() > 0.8
+    page.press("z", "Control")
+    assert 0 < (whole & ~ink(page)).sum() < whole.sum() / 3
+    page.click("#surprise-button")
+    page.wait("document.body.dataset.playing")
+    page.drag((0.1, 0.9), (0.2, 0.9))  # the visitor's own stroke ends it, and stays
+    assert page.js("document.body.dataset.playing === undefined")
+    before = page.pixels("input")
+    time.sleep(0.5)
+    np.testing.assert_array_equal(page.pixels("input"), before)
+    assert ink(page)[int(0.9 * before.shape[0]), int(0.15 * before.shape[1])]
+    page.press("?")
+    assert "Surprise me" in page.text("#shortcuts") and "By no one." in page.text("#credit")
+
+
+def test_without_motion_a_drawing_is_there_at_once(browser, make):
+    page, _ = make("coloured", "--drawings", CATS, "--quantize", "float16", "--credit", "By no one.")
+    still = "window.matchMedia = () => ({matches: true})"
+    browser.open(page.as_uri(), before=still)
+    before = ink(browser)
+    browser.click("#surprise-button")
+    assert browser.js("document.body.dataset.playing === undefined") and (ink(browser) != before).any()
+
+
+def test_the_mirror_draws_both_halves(cats):
+    page = cats
+    page.click("#clear-button")
+    page.click("#mirror-button")
+    page.drag((0.1, 0.2), (0.3, 0.6), (0.2, 0.8))
+    drawing = page.pixels("input")
+    assert (drawing < 128).any() and np.abs(drawing.astype(int) - drawing[:, ::-1]).max() <= 8
+    page.press("m")
+    page.drag((0.6, 0.1), (0.7, 0.1))
+    assert np.abs(page.pixels("input").astype(int) - page.pixels("input")[:, ::-1]).max() > 100
+
+
+def test_colours_go_under_the_lines(cats):
+    page = cats
+    page.click("#clear-button")
+    page.drag((0.5, 0.2), (0.5, 0.8))
+    lines = ink(page)
+    colour = page.js("document.querySelectorAll('.colour')[1].dataset.colour")
+    page.click(".colour:nth-child(2)")
+    page.translated(lambda: page.drag((0.2, 0.5), (0.8, 0.5)))
+    assert (ink(page) == lines).all()
+    assert colour_at(page, 0.3, 0.5) == colour_at(page, 0.7, 0.5) == colour
+    page.press("e")
+    page.drag((0.2, 0.5), (0.8, 0.5))
+    assert colour_at(page, 0.3, 0.5) == "#ffffff"
+
+
+@pytest.mark.parametrize(("width", "height"), [(375, 667), (390, 720), (740, 360)])
+def test_drawing_and_translation_are_seen_together_on_a_telephone(browser, make, width, height):
+    page, _ = make("coloured", "--drawings", CATS, "--quantize", "float16", "--credit", "By no one.")
+    browser.open(page.as_uri(), width=width, height=height, phone=True)
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    for canvas in ("input", "output"):
+        box = browser.js(f"document.getElementById('{canvas}').getBoundingClientRect().toJSON()")
+        assert box["top"] >= 0 and box["bottom"] <= height and box["width"] > 140
+    assert browser.js("document.getElementById('input').getBoundingClientRect().width") > 240
+
+
 def test_a_telephone(browser, make):
     """375 pixels wide: nothing scrolls sideways, and a finger draws."""
     browser.open(make("labels", "--quantize", "float16")[0].as_uri(), width=375, height=740, phone=True)
     assert browser.js("document.documentElement.scrollWidth") <= 375
     boxes = "['input', 'output'].map(id => document.getElementById(id).getBoundingClientRect().toJSON())"
-    upper, lower = browser.js(boxes)
-    assert upper["left"] == lower["left"] and upper["width"] > 300 and lower["top"] > upper["bottom"]
+    drawing, translation = browser.js(boxes)
+    assert drawing["width"] > 300 and drawing["top"] >= translation["bottom"]
     browser.press("b")
     before = browser.pixels("input")
-    x, y = upper["left"] + 60, upper["top"] + 60
+    x, y = drawing["left"] + 60, drawing["top"] + 60
     touch = f"const f = await page.touchscreen.touchStart({x}, {y}); await f.move({x + 60}, {y + 90}); await f.end();"
     browser.translated(lambda: browser.node(touch))
     assert not np.array_equal(before, browser.pixels("input")) and browser.js("scrollY") == 0
