@@ -458,9 +458,9 @@ def test_drawings_are_played_stroke_by_stroke(cats):
     page.wait("!document.body.dataset.playing")
     whole = ink(page)
     assert (half & ~whole).sum() == 0 and whole.sum() > 1.2 * half.sum()
-    for stroke in strokes:  # through all their points
-        x, y = (np.array(stroke).reshape(-1, 2).T * whole.shape[0] / 256).clip(0, whole.shape[0] - 1).astype(int)
-        assert (page.pixels("input")[y, x].min(-1) < 230).mean() > 0.8
+    points = np.concatenate([np.array(stroke).reshape(-1, 2) for stroke in strokes]) * whole.shape[0] / 256
+    x, y = points.T.clip(0, whole.shape[0] - 1).astype(int)
+    assert (page.pixels("input")[y, x].min(-1) < 240).mean() > 0.9  # through all points
     page.press("z", "Control")
     assert 0 < (whole & ~ink(page)).sum() < whole.sum() / 3
     page.click("#surprise-button")
