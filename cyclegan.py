@@ -171,7 +171,7 @@ class BatchNorm(InstanceNorm):
         x, *_ = tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)
         return x
 # <<< batch norm
-# >>> unpaired layers: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+# >>> unpaired layers: the same in all unpaired files but siamesegan.py (tools/fix_copies.py)
 class CropFirst(layers.Layer):
     """Cuts off the first row and column, as Cropping2D(((1, 0), (1, 0))). The gradient, a pad,
     saves 4 % of the time per step."""
@@ -477,7 +477,7 @@ class CycleGAN:
             self.channels(direction),
         )
 
-    # >>> unpaired files: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+    # >>> unpaired files: the same in all unpaired files but siamesegan.py (tools/fix_copies.py)
     def channels(self, direction):
         """The channels of inputs and of outputs."""
         return self.domains[direction[0]].channels, self.domains[direction[-1]].channels
@@ -581,11 +581,12 @@ class CycleGAN:
         if batch_size:
             generator = self.generator(direction)
         else:
-            is_affine = self.norm is not InstanceNorm
-            norm = functools.partial(
-                layers.GroupNormalization, -1, epsilon=1e-5, center=is_affine, scale=is_affine
-            )
             crop = functools.partial(layers.Cropping2D, ((1, 0), (1, 0)))
+            groups = 1 if self.norm.__name__ == "LayerNorm" else -1  # -1: each channel alone
+            is_affine = self.norm.__name__ != "InstanceNorm"
+            norm = functools.partial(
+                layers.GroupNormalization, groups, epsilon=1e-5, center=is_affine, scale=is_affine
+            )
             generator = self.generator(direction, norm=norm, crop=crop)
         generator.set_weights(self.generator_of(direction).get_weights())
         source, target = self.domains[direction[0]], self.domains[direction[-1]]
@@ -678,7 +679,7 @@ def common_size(paths, source, crop):
                             "--scale_size 0 it is enlarged")
     return sizes[0] if len(set(sizes)) == 1 else None
 # <<< crops
-# >>> unpaired data: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
+# >>> unpaired data: the same in all unpaired files but siamesegan.py (tools/fix_copies.py)
 def check_crop(size, multiple, n_layers):
     """Raises UserError for crops of (height, width) pixels that the networks cannot take."""
     height, width = size

@@ -207,6 +207,7 @@ def build_generator(ngf=48, norm="pixel", upsample="resize", channels=3):
     return keras.Model(inputs, x, name="generator")
 
 
+# >>> spectral norm: the same in siamesegan.py and animegan.py (tools/fix_copies.py)
 class SpectralConv2D(layers.Conv2D):
     """Convolution with the kernel divided by its largest singular value (Miyato et al. 2018), by
     one power iteration per call.
@@ -230,7 +231,7 @@ class SpectralConv2D(layers.Conv2D):
         self.u.assign(u)
         sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
         return super().convolution_op(x, kernel / tf.cast(sigma, kernel.dtype))
-
+# <<< spectral norm
 
 def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True, channels=3):
     """The discriminator, [n, size, size, channels] in [-1, 1] => vectors [n, vec_len].

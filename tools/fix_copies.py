@@ -17,7 +17,8 @@ from pathlib import Path
 from common import Parser, UserError, run, written_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("pix2pix", "cyclegan", "ganilla", "siamesegan", "cut", "tools/images", "tools/report")
+SCRIPTS = ("pix2pix", "cyclegan", "ganilla", "siamesegan", "cut", "animegan")
+NAMES = (*SCRIPTS, "tools/images", "tools/report")
 BLOCK = re.compile(r"^( *)# >>> ([^:\n]+):.*\n(?:.*\n)*?\1# <<< \2\n", re.MULTILINE)
 
 

