@@ -150,6 +150,16 @@ def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 # <<< unpaired layers
+# >>> blur: the same in cut.py and animegan.py (tools/fix_copies.py)
+def blur(x, name, strides):
+    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one: [n, h + 2, w + 2, c]
+    => [n, h, w, c] or half of that, rounded up. Two 2x2 means are it; in bfloat16 a depthwise
+    convolution takes 4 times as long."""
+    x = layers.AveragePooling2D(2, 1, name=f"{name}_mean")(x)
+    return layers.AveragePooling2D(2, strides, name=f"{name}_blur")(x)
+# <<< blur
+
+
 # >>> spectral norm: the same in siamesegan.py and animegan.py (tools/fix_copies.py)
 class SpectralConv2D(layers.Conv2D):
     """Convolution with the kernel divided by its largest singular value (Miyato et al. 2018), by
@@ -224,7 +234,8 @@ def build_generator(ngf=32, norm=LayerNorm):
         return layers.Add(name=f"{name}_skip")([x, y]) if channels == filters else y
 
     def up(x, name):
-        return layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
+        x = layers.UpSampling2D(2, name=f"{name}_nearest")(x)
+        return blur(reflect(x, 1), name, strides=1)  # bilinear x2
 
     def step(x, filters, size, name, strides=1):
         return norm_lrelu(conv(x, filters, size, name, strides), name)
@@ -270,9 +281,8 @@ def build_discriminator(ndf=32, norm=LayerNorm):
     """
 
     def conv(x, filters, name, strides=1):
-        before = 1
         after = 1 if strides == 1 else 0
-        x = layers.ZeroPadding2D((before, after), name=f"{name}_pad")(x)
+        x = layers.ZeroPadding2D(((1, after), (1, after)), name=f"{name}_pad")(x)
         layer = SpectralConv2D(
             filters, 3, strides, use_bias=False, kernel_initializer=weights_init(), name=name
         )
@@ -393,8 +403,8 @@ def to_grey(images):
 def smooth_edges(images):
     """Blurs images [n, h, w, 3] in [-1, 1] along their edges and nowhere else. (Chen et al. 2018,
     CartoonGAN, section 3.1)"""
-    kernel = np.float32([0.07076223, 0.24446033, 0.36955488, 0.24446033, 0.07076223])
-    square = np.outer(kernel, kernel)[..., None, None].repeat(3, 2)  # sigma 1.1
+    kernel = np.float32([1, 4, 6, 4, 1]) / 16
+    square = np.outer(kernel, kernel)[..., None, None].repeat(3, 2)
     padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT")
     blurred = tf.nn.depthwise_conv2d(padded, square, [1, 1, 1, 1], "VALID")
     return tf.where(find_edges(images) > 0, blurred, images)
@@ -423,7 +433,7 @@ class AnimeGAN:
     generator."""
 
     name = "animegan"
-    default_data = "photo2illustration"
+    default_data = "miyazaki"
     default_name = "DATA_animegan"
     losses = ("discrim", "gan", "content", "style", "colour", "variation")
     network_flags = ("which_direction", "ngf", "ndf", "crop_size")

@@ -175,12 +175,14 @@ def xavier():
     return keras.initializers.VarianceScaling(0.02**2, "fan_avg", "untruncated_normal")
 
 
+# >>> blur: the same in cut.py and animegan.py (tools/fix_copies.py)
 def blur(x, name, strides):
     """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one: [n, h + 2, w + 2, c]
     => [n, h, w, c] or half of that, rounded up. Two 2x2 means are it; in bfloat16 a depthwise
     convolution takes 4 times as long."""
     x = layers.AveragePooling2D(2, 1, name=f"{name}_mean")(x)
     return layers.AveragePooling2D(2, strides, name=f"{name}_blur")(x)
+# <<< blur
 
 
 def build_generator(

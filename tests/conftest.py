@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import types
 from html.parser import HTMLParser
 from pathlib import Path
@@ -198,11 +199,39 @@ class Script:
         return self.name
 
 
+def random_features():
+    """A file of VGG16 as Keras has it, with random weights that keep the size of what goes through; made once."""
+    path = Path(tempfile.gettempdir()) / f"tests-random-vgg16-{os.getuid()}.h5"
+    if path.exists():
+        return path
+    import h5py
+
+    draw = np.random.default_rng(0)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    channels = 3
+    with h5py.File(part, "w") as file:
+        names = []
+        for block, (count, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
+            for number in range(1, count + 1):
+                name = f"block{block}_conv{number}"
+                kernel = draw.standard_normal([3, 3, channels, filters], np.float32) * np.sqrt(2 / (9 * channels))
+                group = file.create_group(name)
+                group.attrs["weight_names"] = [b"kernel", b"bias"]
+                group["kernel"] = kernel.astype(np.float32)
+                group["bias"] = np.zeros(filters, np.float32)
+                names.append(name.encode())
+                channels = filters
+        file.attrs["layer_names"] = names
+    part.replace(path)
+    return path
+
+
 TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout
 TINY_GANILLA = ["--ngf", "4", "--ndf", "4", "--crop_size", "32", "--scale_size", "36"]
 TINY_CYCLEGAN = [*TINY_GANILLA, "--n_blocks", "1"]
 TINY_CUT = [*TINY_CYCLEGAN, "--flip_equivariance"]
 TINY_SIAMESE = ["--ngf", "4", "--ndf", "4", "--vec_len", "8", "--tile", "32", "--train_size", "96", "--batch_size", "2"]
+TINY_ANIMEGAN = [*TINY_GANILLA, "--batch_size", "1", "--init_steps", "2", "--features", str(random_features())]
 LEARNING = ["--decay_epochs", "4", "--cycle_weight", "8", "--pool_size", "3"]
 BOTH = [f"AtoB-{name}" for name in NAMES] + [f"BtoA-{name}" for name in ["alone", *NAMES[:3]]]
 TRANSLATED_BACK = ("inputs", "outputs", "recovered")
@@ -214,10 +243,13 @@ ALGORITHMS = [
     Script("ganilla", "Ganilla", TINY_GANILLA, save_unpaired_data, LEARNING, TRANSLATED_BACK, BOTH, same_training=True),
     Script("siamesegan", "SiameseGAN", TINY_SIAMESE, save_hd_data,
            ["--decay_epochs", "2", "--crops_per_image", "2", "--patch_weight", "0.5"], ("inputs", "outputs")),
+    Script("animegan", "AnimeGAN", TINY_ANIMEGAN, save_unpaired_data, ["--decay_epochs", "4", "--init_steps", "12"],
+           ("inputs", "outputs"), BOTH[:4]),
     Script("cut", "CUT", TINY_CUT, save_unpaired_data, ["--decay_epochs", "4", "--nce_weight", "2"],
            ("inputs", "outputs"), BOTH[:4]),
 ]  # fmt: skip
 SCRIPTS = {script.name: script for script in ALGORITHMS}
+LATER = ("ganilla", "cut", "animegan")
 
 
 def only(*names, more=()):
@@ -347,8 +379,8 @@ class ParsedPage(HTMLParser):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        # what all scripts share is tried with three of them; with these two after the suite
-        if getattr(item, "callspec", None) and item.callspec.params.get("script") in ("ganilla", "cut"):
+        # what all scripts share is tried with three of them; with these after the suite
+        if getattr(item, "callspec", None) and item.callspec.params.get("script") in LATER:
             item.add_marker(pytest.mark.more)
         if item.get_closest_marker("slow"):  # pytest.ini's limit is for the others
             item.add_marker(pytest.mark.timeout(2 * 60 * 60))

@@ -128,7 +128,10 @@ def test_train_page_shows_held_out_samples_newest_first(script, trained):
 
 def test_step_and_translation_are_traced_once(script, trained, monkeypatch):
     """20 steps of a training; images of several sizes, once for each number of them."""
-    assert trained.model.train_step.experimental_get_tracing_count() == 1
+    steps = [trained.model.train_step]
+    if script.name == "animegan":
+        steps = [trained.model.learn_content, trained.model.learn_style]
+    assert [step.experimental_get_tracing_count() for step in steps] == [1] * len(steps)
     name = "run_generator" if hasattr(script.algorithm, "run_generator") else "translate"
     traces, original = [], getattr(script.algorithm, name)
 
@@ -312,7 +315,7 @@ def test_continued_training_equals_one_left_alone(script, trained, tmp_path):
     parts |= {"averaged"} if model.args.ema_decay else set()
     assert {name.split("/")[0] for name in expected} == parts
     moved = {name.split("/")[0] for name in expected if not np.array_equal(first[name], expected[name])}
-    assert moved == parts  # not a comparison of two trainings that stand still, nor of a pool that does
+    assert moved == parts - {"feature_size"}  # not a comparison of two trainings that stand still, nor of a pool that does
 
 
 def wait_for(condition, child, seconds=90):

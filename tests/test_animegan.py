@@ -1,0 +1,433 @@
+"""What animegan.py has of its own: the networks, the losses, edges that are blurred, two phases, features of VGG; one and
+ten training steps as in PyTorch."""
+
+import importlib
+import os
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import SCRIPTS, paint, random_features, save_domains, save_image
+from reference.parity import draw_images
+from run_tool import run_tool
+
+import animegan
+
+script = SCRIPTS["animegan"]
+
+
+def make_model(training=True, **changes):
+    """AnimeGAN with the smallest networks, with changes of the flags; photographs for the size of its features."""
+    return animegan.AnimeGAN(script.options(**changes), training)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return script.save_data(tmp_path / "data")
+
+
+@pytest.fixture(autouse=True)
+def repeatable():
+    keras.utils.set_random_seed(0)
+
+
+# ---------------------------------------------------------------------------------------------------------- networks
+
+
+def test_parameters_are_those_of_the_authors_code():
+    assert animegan.build_generator().count_params() == 2_143_552
+    discriminator = animegan.build_discriminator()
+    assert sum(np.prod(weight.shape) for weight in discriminator.trainable_variables) == 1_128_800
+    assert discriminator.compute_output_shape((1, 256, 256, 3)) == (1, 64, 64, 1)
+
+
+def test_images_keep_their_sizes():
+    generator = animegan.build_generator(2)
+    for size in ((8, 8), (36, 100)):
+        assert generator(tf.zeros([1, *size, 3])).shape == (1, *size, 3)
+
+
+def test_images_of_a_batch_do_not_see_each_other():
+    """Layer norm is over one image."""
+    images = draw_images(0, 2, 32, 32, 3)
+    for network in (animegan.build_generator(4), animegan.build_discriminator(4)):
+        both = network(images)
+        alone = tf.concat([network(images[:1]), network(images[1:])], 0)
+        np.testing.assert_allclose(both, alone, atol=1e-4)
+
+
+def reference_generator(torch, width):
+    """The generator in PyTorch, layer by layer as the paper's table and the authors' code have it."""
+    nn = torch.nn
+
+    def step(inputs, outputs, size=3, stride=1, groups=1, bias=False, last=False):
+        padding = (0, 1, 0, 1) if stride == 2 else size // 2
+        parts = [
+            nn.ReflectionPad2d(padding),
+            nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=bias),
+            nn.GroupNorm(1, outputs),
+        ]
+        return nn.Sequential(*parts, *([] if last else [nn.LeakyReLU(0.2)]))
+
+    class Block(nn.Module):
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            wide = 2 * inputs
+            self.parts = nn.Sequential(
+                step(inputs, wide, 1), step(wide, wide, groups=wide, bias=True), step(wide, outputs, 1, last=True)
+            )
+            self.has_skip = inputs == outputs
+
+        def forward(self, x):
+            return x + self.parts(x) if self.has_skip else self.parts(x)
+
+    w = width
+    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    blocks = [Block(4 * w, 8 * w), *(Block(8 * w, 8 * w) for _ in range(3))]
+    return nn.Sequential(
+        step(3, w, 7), step(w, 2 * w, stride=2), step(2 * w, 2 * w),
+        step(2 * w, 4 * w, stride=2), step(4 * w, 4 * w),
+        step(4 * w, 4 * w), *blocks, step(8 * w, 4 * w),
+        up, step(4 * w, 4 * w), step(4 * w, 4 * w),
+        up, step(4 * w, 2 * w), step(2 * w, 2 * w), step(2 * w, w, 7),
+        nn.Conv2d(w, 3, 1, bias=False), nn.Tanh(),
+    )  # fmt: skip
+
+
+def copy_weights(torch, network, module):
+    """The trained weights of a network into a module that has the same, in the same order."""
+    weights = network.trainable_variables
+    parameters = list(module.parameters())
+    assert len(weights) == len(parameters)
+    for weight, parameter in zip(weights, parameters, strict=True):
+        value = weight.numpy()
+        if value.ndim == 4:
+            is_depthwise = value.shape[3] == 1 and tuple(parameter.shape[:2]) == (value.shape[2], 1)
+            value = value.transpose(2, 3, 0, 1) if is_depthwise else value.transpose(3, 2, 0, 1)
+        assert tuple(parameter.shape) == value.shape
+        parameter.data = torch.tensor(value)
+
+
+def to_torch(torch, images):
+    return torch.tensor(np.asarray(images)).permute(0, 3, 1, 2)
+
+
+def test_generator_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    network = animegan.build_generator(4)
+    for weight in network.weights:
+        if "norm" in weight.path:
+            weight.assign(weight + np.random.default_rng(1).normal(0, 0.3, weight.shape))
+    module = reference_generator(torch, 4)
+    copy_weights(torch, network, module)
+    for shape in ((1, 64, 64, 3), (2, 36, 100, 3)):
+        images = draw_images(2, *shape)
+        with torch.no_grad():
+            expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).numpy()
+        assert expected.std() > 0.05
+        np.testing.assert_allclose(network(images), expected, atol=1e-3)
+
+
+class ReferenceDiscriminator:
+    """The discriminator in PyTorch, with the spectral norm written out: one power iteration per call, from vectors u."""
+
+    def __init__(self, torch, network, width):
+        self.torch = torch
+        convolutions = [layer for layer in network.layers if isinstance(layer, animegan.SpectralConv2D)]
+        self.kernels = [
+            torch.nn.Parameter(torch.tensor(layer.kernel.numpy().transpose(3, 2, 0, 1))) for layer in convolutions
+        ]
+        self.u = [torch.tensor(layer.u.numpy()) for layer in convolutions]
+        self.norms = [None, None, width * 4, None, width * 8, width * 8, None]
+        self.norms = [channels and torch.nn.GroupNorm(1, channels) for channels in self.norms]
+
+    def parameters(self):
+        return [*self.kernels, *(weight for norm in self.norms if norm for weight in norm.parameters())]
+
+    def __call__(self, x, moves=True):
+        torch = self.torch
+        functional = torch.nn.functional
+        for index, kernel in enumerate(self.kernels):
+            matrix = kernel.permute(2, 3, 1, 0).reshape(-1, kernel.shape[0])
+            with torch.no_grad():
+                v = functional.normalize(matrix @ self.u[index], dim=0)
+                u = functional.normalize(matrix.T @ v, dim=0)
+            self.u[index] = u
+            is_halving = index in (1, 3)
+            x = functional.pad(x, (1, 0, 1, 0) if is_halving else (1, 1, 1, 1))
+            x = functional.conv2d(x, kernel / (v @ matrix @ u), stride=2 if is_halving else 1)
+            if self.norms[index]:
+                x = self.norms[index](x)
+            if index < 6:
+                x = functional.leaky_relu(x, 0.2)
+        return x
+
+
+def test_discriminator_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    network = animegan.build_discriminator(4)
+    module = ReferenceDiscriminator(torch, network, 4)
+    images = draw_images(3, 2, 48, 64, 3)
+    for _ in range(3):  # each call moves u
+        expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).detach().numpy()
+        found = network(images, training=True)
+        assert expected.shape == (2, 12, 16, 1)
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+# ------------------------------------------------------------------------------------------------------------ losses
+
+
+def test_losses_by_hand():
+    a, b = draw_images(4, 2, 8, 12, 3).astype(np.float64), draw_images(5, 2, 8, 12, 3).astype(np.float64)
+    x, y = tf.constant(a, tf.float32), tf.constant(b, tf.float32)
+    matrices = [image.reshape(-1, 3).T @ image.reshape(-1, 3) / image.size for image in a]
+    np.testing.assert_allclose(animegan.gram(x), matrices, atol=1e-6)
+    assert float(animegan.l1_loss(x, y)) == pytest.approx(np.abs(a - b).mean(), rel=1e-5)
+    far = np.array([0.5, -2.0, 3.0], np.float32)
+    assert float(animegan.huber_loss(tf.constant(far), 0.0)) == pytest.approx(np.mean([0.125, 1.5, 2.5]))
+    to_yuv = np.array(
+        [[0.299, -0.14714119, 0.61497538], [0.587, -0.28886916, -0.51496512], [0.114, 0.43601035, -0.10001026]]
+    )
+    difference = (a - b) / 2 @ to_yuv
+    expected = np.abs(difference[..., 0]).mean() + (difference[..., 1:] ** 2 / 2).mean((0, 1, 2)).sum()
+    assert np.abs(difference[..., 1:]).max() < 1  # so Huber's loss is the square here
+    assert float(animegan.colour_loss(x, y)) == pytest.approx(expected, rel=1e-4)
+    steps = np.square(np.diff(a, axis=1)).mean() / 2 + np.square(np.diff(a, axis=2)).mean() / 2
+    assert float(animegan.variation_loss(x)) == pytest.approx(steps, rel=1e-5)
+    grey = animegan.to_grey(x)
+    np.testing.assert_allclose(grey, np.repeat(a @ [[0.299], [0.587], [0.114]], 3, -1), atol=1e-6)
+
+
+def scene():
+    """A drawing with sharp and with soft edges, uint8 RGB [96, 96, 3]."""
+    image = np.full((96, 96, 3), 220, np.uint8)
+    image[20:60, 15:50] = (60, 90, 160)
+    image[50:80, 40:85] = (200, 120, 40)
+    image[:, 88:] = np.linspace(220, 150, 8)[:, None].astype(np.uint8)
+    return image
+
+
+def test_edges_alone_are_blurred():
+    image = scene()
+    signed = tf.constant(np.float32(image[None]) / 127.5 - 1)
+    edges = animegan.find_edges(signed).numpy()[0, ..., 0]
+    smooth = (animegan.smooth_edges(signed).numpy()[0] + 1) * 127.5
+    assert edges[40, 15] == edges[40, 49] == 1 and edges[40, 30] == edges[5, 5] == 0
+    np.testing.assert_allclose(smooth[edges == 0], image[edges == 0], atol=1e-3)
+    steps_before = np.abs(np.diff(image[40].astype(int), axis=0)).max()
+    steps_after = np.abs(np.diff(smooth[40], axis=0)).max()
+    assert steps_after < steps_before / 2
+
+
+def test_edges_are_those_of_opencv():
+    """The authors' edge_smooth, with the edges of Canny's detector."""
+    cv2 = pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+    for image in (scene(), np.array(paint(96, 96, 3)) // 2 + scene() // 2):
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        theirs = cv2.dilate(cv2.Canny(grey, 100, 200), np.ones((5, 5), np.uint8)) > 0
+        ours = animegan.find_edges(tf.constant(np.float32(image[None]) / 127.5 - 1)).numpy()[0, ..., 0] > 0
+        assert (ours & theirs).sum() / (ours | theirs).sum() > 0.75
+        kernel = cv2.getGaussianKernel(5, 0)
+        blurred = cv2.filter2D(image.astype(np.float32), -1, kernel @ kernel.T, borderType=cv2.BORDER_REFLECT_101)
+        smooth = (animegan.smooth_edges(tf.constant(np.float32(image[None]) / 127.5 - 1)).numpy()[0] + 1) * 127.5
+        np.testing.assert_allclose(smooth[ours], blurred[ours], atol=0.01)
+
+
+# ---------------------------------------------------------------------------------------------------------- features
+
+
+def test_features_have_one_size_whatever_the_network(data):
+    """Divided by their mean size on photographs; or as they are."""
+    model = make_model(input_dir=str(data), relative_features=True)
+    paths = [path for path in sorted((data / "trainA").iterdir())]
+    photos = [model.domains["A"].read(str(path), model.crop) for path in paths]
+    sizes = [np.abs(model.look(model.domains["A"].to_signed(photo[None]))).mean() for photo in photos]
+    assert np.mean(sizes) == pytest.approx(1, rel=1e-4)
+    plain = make_model(input_dir=str(data), relative_features=False)
+    assert float(plain.feature_size) == 1
+    size = np.abs(plain.look(plain.domains["A"].to_signed(photos[0][None]))).mean()
+    assert size == pytest.approx(sizes[0] * float(model.feature_size), rel=1e-4)
+
+
+def test_features_are_before_the_last_relu_at_an_eighth_of_the_size():
+    features = animegan.build_features(str(random_features()))
+    maps = features(draw_images(6, 1, 64, 40, 3)).numpy()
+    assert maps.shape == (1, 8, 5, 512) and 0.3 < (maps < 0).mean() < 0.7
+    with h5py.File(random_features()) as file:
+        kernel = file["block1_conv1"]["kernel"][...]
+    (first,) = features.get_layer("block1_conv1")._inbound_nodes[-1].output_tensors
+    network = keras.Model(features.input, first)
+    image = draw_images(7, 1, 16, 16, 3)
+    levels = (image[..., ::-1] + 1) * 127.5 - [103.939, 116.779, 123.68]
+    expected = tf.nn.relu(tf.nn.conv2d(np.float32(levels), kernel, 1, "SAME"))
+    np.testing.assert_allclose(network(image), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_the_vgg16_of_lpips_for_keras():
+    """What make-features.py does to the first convolution: the same maps, away from the border."""
+    tool = importlib.import_module("make-features")
+    draw = np.random.default_rng(0)
+    kernel, bias = draw.normal(size=[3, 3, 3, 4]), draw.normal(size=4)
+    levels = draw.uniform(0, 255, [1, 12, 12, 3])
+    theirs = (levels / 127.5 - 1 - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
+    ours = levels[..., ::-1] - [103.939, 116.779, 123.68]
+    expected = tf.nn.conv2d(theirs, kernel, 1, "VALID") + bias
+    new_kernel, new_bias = tool.to_keras(kernel, bias)
+    np.testing.assert_allclose(tf.nn.conv2d(ours, new_kernel, 1, "VALID") + new_bias, expected, rtol=1e-6)
+
+
+def test_features_that_cannot_be_had(data, tmp_path, monkeypatch):
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--output_dir", tmp_path / "t"]
+    assert "unable to" in script.fails(*flags, "--features", tmp_path / "nowhere.h5").lower()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["a"] = 1
+    assert "neither VGG19 nor VGG16" in script.fails(*flags, "--features", tmp_path / "other.h5")
+
+    def no_network(**options):
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "VGG19", no_network)
+    message = script.fails(*flags, "--features", "vgg19")
+    assert "URL fetch failure" in message and "docs/animegan.md" in message
+    assert not (tmp_path / "t").exists()
+
+
+def test_make_features_says_what_it_needs(tmp_path, monkeypatch):
+    importlib.import_module("make-features")
+    result = run_tool("make-features", tmp_path / "a.txt")
+    assert result.returncode == 2 and "ends in .h5" in result.stderr
+
+
+def test_other_data_than_rgb_is_refused(tmp_path):
+    for part in ("trainA", "trainB"):
+        (tmp_path / part).mkdir()
+        np.save(tmp_path / part / "a.npy", np.zeros([40, 40, 2], np.uint16))
+    flags = ["--mode", "train", "--input_dir", tmp_path, *script.tiny, "--output_dir", tmp_path / "t"]
+    assert "for 8-bit RGB" in script.fails(*flags)
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def weights_of(model):
+    return {name: [w.numpy() for w in network.trainable_variables] for name, network in model.networks.items()}
+
+
+def has_moved(before, after):
+    return {name for name in before if any((a != b).any() for a, b in zip(before[name], after[name], strict=True))}
+
+
+def test_the_first_phase_trains_the_generator_alone(data):
+    model = make_model(input_dir=str(data), init_steps=2)
+    images = tf.constant(draw_images(8, 1, 32, 32, 3)), tf.constant(draw_images(9, 1, 32, 32, 3))
+    states = [weights_of(model)]
+    losses = []
+    for step in range(3):
+        losses.append(model.train_step(tf.constant(step, tf.int64), images).numpy())
+        states.append(weights_of(model))
+    assert has_moved(states[0], states[1]) == has_moved(states[1], states[2]) == {"generator_AtoB"}
+    assert has_moved(states[2], states[3]) == {"generator_AtoB", "discriminator"}
+    assert losses[0][2] > 0 and (np.delete(losses[0], 2) == 0).all() and (losses[2] > 0).all()
+    assert [int(model.optimizers[name].iterations) for name in ("content", "generator", "discriminator")] == [2, 1, 1]
+
+
+class Twin:
+    """A training of both networks in PyTorch, from the weights of a model."""
+
+    def __init__(self, torch, model):
+        self.torch, self.args = torch, model.args
+        self.generator = reference_generator(torch, model.args.ngf)
+        copy_weights(torch, model.networks["generator_AtoB"], self.generator)
+        self.discriminator = ReferenceDiscriminator(torch, model.networks["discriminator"], model.args.ndf)
+        self.size = float(model.feature_size)
+        with h5py.File(random_features()) as file:
+            names = [f"block{block}_conv{n}" for block, n in ((1, 2), (2, 2), (3, 3), (4, 3)) for n in range(1, n + 1)]
+            self.kernels = [torch.tensor(file[name]["kernel"][...].transpose(3, 2, 0, 1)) for name in names]
+        adam = lambda weights, rate: torch.optim.Adam(weights, rate, (0.5, 0.999), 1e-8)  # noqa: E731
+        self.adam_g = adam(self.generator.parameters(), self.args.lr)
+        self.adam_d = adam(self.discriminator.parameters(), self.args.lr_d)
+
+    def look(self, images):
+        x = (images.flip(1) + 1) * 127.5 - self.torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+        functional = self.torch.nn.functional
+        for index, kernel in enumerate(self.kernels):
+            if index in (2, 4, 7):
+                x = functional.max_pool2d(x, 2)
+            x = functional.conv2d(x, kernel, padding=1)
+            if index < 9:
+                x = functional.relu(x)
+        return x / self.size
+
+    def step(self, photos, styles, smooth):
+        """smooth: the style images with blurred edges. Returns the losses."""
+        torch, args = self.torch, self.args
+        photos, styles, smooth = (to_torch(torch, images) for images in (photos, styles, smooth))
+        luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+        grey = lambda images: (images * luma).sum(1, keepdim=True).repeat(1, 3, 1, 1)  # noqa: E731
+        outputs = self.generator(photos)
+        logits = self.discriminator(torch.cat([styles, outputs.detach(), grey(styles), grey(smooth)]))
+        on_style, on_output, on_grey, on_smooth = logits.chunk(4)
+        discrim = 1.7 * ((on_style - 1) ** 2).mean() + 1.7 * (on_output**2).mean()
+        discrim = discrim + 1.7 * (on_grey**2).mean() + 1.0 * (on_smooth**2).mean()
+        self.adam_d.zero_grad()
+        discrim.backward()
+        self.adam_d.step()
+        gan = ((self.discriminator(outputs) - 1) ** 2).mean()
+        on_photos, on_outputs, on_styles = self.look(photos), self.look(outputs), self.look(grey(styles))
+        content = (on_photos - on_outputs).abs().mean()
+        gram = lambda x: torch.einsum("nchw,ndhw->ncd", x, x) / x[0].numel()  # noqa: E731
+        style = (gram(on_styles) - gram(on_outputs)).abs().mean()
+        y = lambda x: (((x + 1) / 2) * luma).sum(1)  # noqa: E731
+        u = lambda x: (((x + 1) / 2) * torch.tensor([-0.14714119, -0.28886916, 0.43601035])[:, None, None]).sum(1)  # noqa: E731
+        v = lambda x: (((x + 1) / 2) * torch.tensor([0.61497538, -0.51496512, -0.10001026])[:, None, None]).sum(1)  # noqa: E731
+        huber = torch.nn.functional.huber_loss
+        colour = (y(photos) - y(outputs)).abs().mean() + huber(u(outputs), u(photos)) + huber(v(outputs), v(photos))
+        down, right = outputs[:, :, 1:] - outputs[:, :, :-1], outputs[..., 1:] - outputs[..., :-1]
+        variation = ((down**2).mean() + (right**2).mean()) / 2
+        total = args.gan_weight * gan + args.content_weight * content + args.style_weight * style
+        total = total + args.colour_weight * colour + args.variation_weight * variation
+        self.adam_g.zero_grad()
+        total.backward()
+        self.adam_g.step()
+        return [float(loss.detach()) for loss in (discrim, gan, content, style, colour, variation)]
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_ten_steps_are_those_of_torch(data, size):
+    torch = pytest.importorskip("torch")
+    model = make_model(input_dir=str(data), init_steps=0, crop_size=str(size), scale_size=str(size), lr=1e-4, lr_d=1e-4)
+    twin = Twin(torch, model)
+    for step in range(10):
+        photos, styles = draw_images(20 + step, 2, size, size, 3), draw_images(50 + step, 2, size, size, 3)
+        smooth = animegan.smooth_edges(tf.constant(styles)).numpy()
+        expected = twin.step(photos, styles, smooth)
+        found = model.train_step(tf.constant(step, tf.int64), (tf.constant(photos), tf.constant(styles)))
+        np.testing.assert_allclose(found, expected, rtol=1e-3 if step == 0 else 0.03, atol=1e-5)
+    images = draw_images(99, 1, size, size, 3)
+    with torch.no_grad():
+        expected = twin.generator(to_torch(torch, images)).permute(0, 2, 3, 1).numpy()
+    start = make_model(input_dir=str(data), init_steps=0).networks["generator_AtoB"]
+    found = model.networks["generator_AtoB"](images)
+    moved = np.abs(found - start(images)).mean()
+    assert np.abs(found - expected).mean() < 0.1 * moved and moved > 1e-3
+
+
+@pytest.mark.skipif(os.environ.get("ONEDNN_MAX_CPU_ISA"), reason="imitated processors round half precision otherwise")
+def test_the_content_phase_copies_a_photograph(data, tmp_path):
+    """A hundred steps halve the content loss, and the picture comes nearer to the photograph."""
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--ngf", 8, "--init_steps", 200, "--max_steps", 200]
+    out = script(*flags, "--progress_freq", 20, "--display_freq", 0, "--seed", 1, "--output_dir", tmp_path / "t")
+    content = script.losses(out)[:, 2]
+    assert content[-1] < 0.8 * content[0]
+
+
+def test_pictures_and_styles_may_change_places(tmp_path):
+    data = save_domains(tmp_path / "data", {"trainA": ["1.png"], "trainB": ["1.png"]})
+    save_image(data / "testB" / "x.png", paint(40, 40, 9))
+    flags = [*script.tiny, "--which_direction", "BtoA", "--max_steps", 3, "--display_freq", 0, "--seed", 1]
+    script("--mode", "train", "--input_dir", data, *flags, "--output_dir", tmp_path / "t")
+    out = script("--mode", "test", "--checkpoint", tmp_path / "t", "--output_dir", tmp_path / "test")
+    assert "(1 image" in out
