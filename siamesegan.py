@@ -1178,9 +1178,10 @@ class Signs:
                      "heart")
 
     def check_losses(self, step, losses):
-        """Looks at smoothed losses, {name: value}. A discriminator guesses at 0.25 or 0.69."""
+        """Looks at smoothed losses, {name: value}. A discriminator guesses at 0.25 or 0.69; at 0 it
+        is not trained yet."""
         for name in ("discrim", "discrim_A", "discrim_B"):
-            if step >= 1000 and losses.get(name, 1) < 0.01:
+            if step >= 1000 and 0 < losses.get(name, 1) < 0.01:
                 self.say("discriminator", f"step {step}: the discriminator has won ({name} "
                          f"{losses[name]:.4f}): the generator learns little from it")
 

@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import types
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
+from random_vgg import random_features
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -197,33 +197,6 @@ class Script:
 
     def __repr__(self):
         return self.name
-
-
-def random_features():
-    """A file of VGG16 as Keras has it, with random weights that keep the size of what goes through; made once."""
-    path = Path(tempfile.gettempdir()) / f"tests-random-vgg16-{os.getuid()}.h5"
-    if path.exists():
-        return path
-    import h5py
-
-    draw = np.random.default_rng(0)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    channels = 3
-    with h5py.File(part, "w") as file:
-        names = []
-        for block, (count, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
-            for number in range(1, count + 1):
-                name = f"block{block}_conv{number}"
-                kernel = draw.standard_normal([3, 3, channels, filters], np.float32) * np.sqrt(2 / (9 * channels))
-                group = file.create_group(name)
-                group.attrs["weight_names"] = [b"kernel", b"bias"]
-                group["kernel"] = kernel.astype(np.float32)
-                group["bias"] = np.zeros(filters, np.float32)
-                names.append(name.encode())
-                channels = filters
-        file.attrs["layer_names"] = names
-    part.replace(path)
-    return path
 
 
 TINY = ["--ngf", "4", "--ndf", "4", "--crop_size", "64", "--scale_size", "72"]  # 6 halvings: the smallest with dropout

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from random_vgg import random_features
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--ngf", "4", "--ndf", "4", "--max_steps", "3", "--ema_decay", "0.9"]
 CROPS = ["--crop_size", "64", "--scale_size", "72"]
@@ -17,6 +19,7 @@ RUNS = {
     "cyclegan": ["--n_blocks", "1", *CROPS],
     "ganilla": CROPS,
     "cut": ["--n_blocks", "1", *CROPS],
+    "animegan": ["--batch_size", "1", "--init_steps", "2", "--features", str(random_features()), *CROPS],
     "siamesegan": ["--batch_size", "2", "--tile", "32"],
 }
 

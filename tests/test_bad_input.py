@@ -563,6 +563,12 @@ BAD_FLAGS = {
         (["--which_direction", "both"], ["which_direction", "AtoB"]),
         (["--cycle_weight", "1"], ["cycle_weight"]),
     ],
+    "animegan": [
+        (["--crop_size", "50", "--scale_size", "60"], ["--crop_size 50x50", "multiples of 4"]),
+        (["--init_steps", "-1"], ["init_steps"]),
+        (["--style_weight", "-1"], ["style_weight"]),
+        (["--which_direction", "both"], ["which_direction", "AtoB"]),
+    ],
     "siamesegan": [
         (["--tile", "40"], ["--tile 40", "multiple of 32"]),
         (["--tile", "16"], ["tile"]),
@@ -603,7 +609,7 @@ def test_a_good_call_after_a_bad_one(script, trained, tmp_path):
     assert read_png(tmp_path / "images" / "pic1-outputs.png").shape == (64, 64, 3)
 
 
-@only("siamesegan", "cut")
+@only("siamesegan", "cut", "animegan")
 def test_a_direction_that_was_not_trained(script, tmp_path):
     """One training, one direction: unlike cyclegan.py it has no generator for the other."""
     checkpoint = save_options(script, tmp_path)

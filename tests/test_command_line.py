@@ -191,6 +191,7 @@ def test_train_by_defaults_with_a_flagfile_and_a_trace(script, tmp_path, monkeyp
         ("cyclegan", "train --input_dir data/monet2photo", "monet2photo_cyclegan_train"),
         ("ganilla", "train --input_dir data/monet2photo/", "monet2photo_ganilla_train"),
         ("cut", "train --input_dir monet2photo", "monet2photo_cut_train"),
+        ("animegan", "train --input_dir photo2dulac", "photo2dulac_animegan_train"),
         ("siamesegan", "train --input_dir hd", "hd_siamesegan_train"),
         ("cyclegan", "test --checkpoint TRAINED", "tiny_AtoB_test"),
         ("cyclegan", "test --checkpoint TRAINED --which_direction both", "tiny_both_test"),
@@ -315,7 +316,8 @@ def test_continued_training_equals_one_left_alone(script, trained, tmp_path):
     parts |= {"averaged"} if model.args.ema_decay else set()
     assert {name.split("/")[0] for name in expected} == parts
     moved = {name.split("/")[0] for name in expected if not np.array_equal(first[name], expected[name])}
-    assert moved == parts - {"feature_size"}  # not a comparison of two trainings that stand still, nor of a pool that does
+    # not a comparison of two trainings that stand still, nor of a pool that does
+    assert moved == parts - {"feature_size"}
 
 
 def wait_for(condition, child, seconds=90):

@@ -45,6 +45,7 @@ FLAGS = {  # of trainings that do not depend on the number of replicas
 SLOW = {
     "pix2pix": [*SMALL, "--norm", "instance", "--batch_size", 2],
     "cut": [*UNPAIRED, "--flip_equivariance"],
+    "animegan": [*SCRIPTS["animegan"].tiny, "--batch_size", 2],
     "ganilla": ["--ngf", 4, "--ndf", 4, "--crop_size", 64, "--scale_size", 72, "--batch_size", 2, "--pool_size", 3],
 }
 

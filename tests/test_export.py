@@ -189,7 +189,7 @@ def run_litert(path):
 @pytest.mark.parametrize(
     "script",
     ["pix2pix", "cyclegan", "siamesegan",
-     *(pytest.param(name, marks=pytest.mark.slow) for name in ("ganilla", "cut"))],
+     *(pytest.param(name, marks=pytest.mark.slow) for name in ("ganilla", "cut", "animegan"))],
     indirect=True,
 )  # fmt: skip
 def test_litert(script, network, tested, tmp_path):
