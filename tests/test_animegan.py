@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPTS, paint, save_domains, save_image
+from conftest import SCRIPTS, paint, pngs, save_domains, save_image
 from random_vgg import random_features
 from reference.parity import draw_images
 from run_tool import run_tool
@@ -129,6 +129,56 @@ def test_generator_is_that_of_torch():
             expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).numpy()
         assert expected.std() > 0.05
         np.testing.assert_allclose(network(images), expected, atol=1e-3)
+
+
+def names_of_animegan2_pytorch():
+    """The tensors of a generator of animegan2-pytorch, in the order of its layers."""
+
+    def step(place, has_bias=False):
+        convolution = [f"{place}.1.weight", f"{place}.1.bias"][: 1 + has_bias]
+        return [*convolution, f"{place}.2.weight", f"{place}.2.bias"]
+
+    names = [name for number in range(3) for name in step(f"block_a.{number}")]
+    names += [name for number in range(2) for name in step(f"block_b.{number}")]
+    names += step("block_c.0")
+    for block in range(1, 5):
+        inside = f"block_c.{block}.layers"
+        names += step(f"{inside}.0") + step(f"{inside}.1", has_bias=True)
+        names += [f"{inside}.2.weight", f"{inside}.3.weight", f"{inside}.3.bias"]
+    names += step("block_c.5")
+    for place in ("block_d.0", "block_d.1", "block_e.0", "block_e.1", "block_e.2"):
+        names += step(place)
+    return [*names, "out_layer.0.weight"]
+
+
+def test_weights_of_animegan2_pytorch(tmp_path):
+    """Imported, a test gives the pixels of PyTorch; exported, the tensors are the same."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(1)
+    module = reference_generator(torch, 4)
+    for weight in module.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    state = dict(zip(names_of_animegan2_pytorch(), (weight.data for weight in module.parameters()), strict=True))
+    torch.save(state, tmp_path / "hayao.pth")
+    flags = ["--script", "animegan", "--output_dir"]
+    result = run_tool("import-weights", tmp_path / "hayao.pth", *flags, tmp_path / "hayao")
+    assert result.returncode == 0 and "AnimeGANv2 generator" in result.stdout, result
+    image = paint(64, 48, 3)
+    path = save_image(tmp_path / "one.png", image)
+    test = ["--checkpoint", tmp_path / "hayao", "--input_dir", path, "--native_size"]
+    script("--mode", "test", *test, "--output_dir", tmp_path / "test")
+    with torch.no_grad():
+        outputs = module(to_torch(torch, np.float32(image[None]) / 127.5 - 1)).permute(0, 2, 3, 1).numpy()[0]
+    expected = np.rint((outputs + 1) * 127.5).astype(int)
+    assert expected.std() > 10
+    assert np.abs(pngs(tmp_path / "test")["one-outputs.png"].astype(int) - expected).max() <= 1
+    assert run_tool("import-weights", tmp_path / "hayao", "--export", tmp_path / "again.pth").returncode == 0
+    again = torch.load(tmp_path / "again.pth", weights_only=True)
+    assert again.keys() == state.keys() and all(torch.equal(again[name], state[name]) for name in state)
+    state["out_layer.0.weight"] = torch.zeros(1, 4, 1, 1)
+    torch.save(state, tmp_path / "grey.pth")
+    result = run_tool("import-weights", tmp_path / "grey.pth", *flags, tmp_path / "grey")
+    assert result.returncode == 2 and "3 to 1 channels" in result.stderr
 
 
 class ReferenceDiscriminator:

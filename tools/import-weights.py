@@ -1,6 +1,6 @@
 """Converts .pth weights of the PyTorch originals to a checkpoint, and a checkpoint to a .pth file.
 
-Of pytorch-CycleGAN-and-pix2pix, GANILLA and CUT:
+Of pytorch-CycleGAN-and-pix2pix, GANILLA, CUT and animegan2-pytorch:
 
     python tools/import-weights.py ab.pth ba.pth --script cyclegan --output_dir horse2zebra
     python cyclegan.py --mode test --checkpoint horse2zebra --input_dir photos
@@ -28,8 +28,9 @@ SCRIPTS = {
     "cyclegan": "ResNet",
     "ganilla": "GANILLA",
     "cut": "antialiased ResNet",
+    "animegan": "AnimeGANv2",
 }
-ONE_GENERATOR = ("pix2pix", "cut")
+ONE_GENERATOR = ("pix2pix", "cut", "animegan")
 DIRECTIONS = ("AtoB", "BtoA")
 # [h, w, in, out] => [out, in, h, w]; of transposed convolutions [h, w, out, in] => [in, out, h, w]
 TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}, {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
@@ -40,6 +41,7 @@ GANILLA_NGF = 64
 LOOKS = {  # what a state dict looks like, by the names of its tensors
     "a U-Net": r"model\.model\.",
     "a ResNet generator": r"model\.\d+\.conv_block\.",
+    "an AnimeGANv2 generator": r"block_[a-e]\.",
     "a GANILLA generator": r"layer1\.\d\.final_conv\.|fpn\.",
     "a discriminator": r"(model|net)\.\d+\.(weight|bias)$",
     "a classifier": r"(layer1|features|fc|classifier)\.",
@@ -83,6 +85,8 @@ def original_modules(network):
             prefix, _, number = module.rpartition(".")
             modules[f"{name}_norm"] = f"{prefix}.{int(number) + 1}"
         return modules
+    if "a_1" in layers:
+        return modules_of_animegan()
     modules = {"first": "conv1", "smooth": "fpn.P2_2", "last": "conv2"}
     for stage in (1, 2, 3, 4):
         modules[f"lateral_{stage}"] = f"fpn.P{stage + 1}_1"
@@ -94,6 +98,31 @@ def original_modules(network):
                 f"{ours}_final": f"{theirs}.final_conv.1",
             }
     return modules
+
+
+def modules_of_animegan():
+    """As original_modules(), of the layout of animegan2-pytorch."""
+    modules = {"last": "out_layer.0"}
+    places = {"c_1": "block_c.0", "c_2": "block_c.5"}
+    for stage, count in (("a", 3), ("b", 2), ("d", 2), ("e", 3)):
+        for number in range(count):
+            places[f"{stage}_{number + 1}"] = f"block_{stage}.{number}"
+    for block in range(1, 5):
+        inside = f"block_c.{block}.layers"
+        places[f"block_{block}_wide"] = f"{inside}.0"
+        places[f"block_{block}_depthwise"] = f"{inside}.1"
+        modules[f"block_{block}_narrow"] = f"{inside}.2"
+        modules[f"block_{block}_narrow_norm"] = f"{inside}.3"
+    for name, place in places.items():
+        modules |= {name: f"{place}.1", f"{name}_norm": f"{place}.2"}
+    return modules
+
+
+def axes_of(weight, table):
+    """The order of the axes of a weight on its way: of table, TO_TORCH or FROM_TORCH. A depthwise
+    kernel is [h, w, channels, 1] here and [channels, 1, h, w] there."""
+    is_depthwise = "_depthwise/" in weight.path and len(weight.shape) == 4
+    return (2, 3, 0, 1) if is_depthwise else table[len(weight.shape)]
 
 
 def original_weights(network, modules=original_modules):
@@ -203,7 +232,16 @@ def recognise_kind(state):
             )
         channels_out = len(state["conv2.bias"]) if "conv2.bias" in state else 3
         return "ganilla", {"ngf": ngf, "channels": (channels_in, channels_out)}
-    raise UserError(f"{describe(state)}, not a U-Net, ResNet or GANILLA generator")
+    if any(name.startswith("block_a.") for name in state):
+        ngf, channels_in = kernel_shape("block_a.0.1.weight")[:2]
+        channels = (channels_in, kernel_shape("out_layer.0.weight")[0])
+        if channels != (3, 3):
+            raise UserError(
+                f"an AnimeGANv2 generator from {channels[0]} to {channels[1]} channels; "
+                "animegan.py's are for RGB"
+            )
+        return "animegan", {"ngf": ngf, "channels": channels}
+    raise UserError(f"{describe(state)}, not a U-Net, ResNet, GANILLA or AnimeGANv2 generator")
 
 
 def fill(network, state, modules=original_modules):
@@ -215,7 +253,7 @@ def fill(network, state, modules=original_modules):
     ]
     given, state = state, {name: values for name, values in state.items() if name not in filters}
     for name, weight in weights.items():
-        shape = [weight.shape[axis] for axis in TO_TORCH[len(weight.shape)]]
+        shape = [weight.shape[axis] for axis in axes_of(weight, TO_TORCH)]
         if name in state and list(state[name].shape) != shape:
             wrong.append(f"{name} is {list(state[name].shape)}, not {shape}")
     faults = {
@@ -235,14 +273,15 @@ def fill(network, state, modules=original_modules):
                 f"{describe(state)}, but {name} holds NaN or infinity: that training failed"
             )
     for name, weight in weights.items():
-        weight.assign(state[name].transpose(FROM_TORCH[state[name].ndim]))
+        weight.assign(state[name].transpose(axes_of(weight, FROM_TORCH)))
 
 
 def extract(network, modules=original_modules):
     """A network's state dict {name: array} in the original repository."""
-    weights = {name: weight.numpy() for name, weight in original_weights(network, modules).items()}
+    weights = original_weights(network, modules)
     return {
-        name: values.transpose(TO_TORCH[values.ndim]).copy() for name, values in weights.items()
+        name: weight.numpy().transpose(axes_of(weight, TO_TORCH)).copy()
+        for name, weight in weights.items()
     }
 
 
@@ -615,9 +654,11 @@ def check_counterpart(checkpoint, script, options):
 
 
 def running_statistics(torch, state):
-    """The running statistics of a new network for the norms of a state dict: we have none, and
-    PyTorch needs some."""
+    """The running statistics of a new network for the batch norms of a state dict: we have none,
+    and PyTorch needs some. AnimeGANv2's norms have none."""
     statistics = {}
+    if "out_layer.0.weight" in state:
+        return statistics
     for key, values in state.items():
         if values.ndim == 1 and key.endswith("weight"):
             norm = key.removesuffix("weight")
