@@ -296,6 +296,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "photos": make_folder,
         "paintings": make_folder,
     },
+    "docs/draw.md": {"photos": make_folder},
     "docs/evaluate.md": {
         "hd": make_domains,
         "photos": make_folder,
@@ -320,6 +321,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "sketch.png": make_image,
         "stopped_train": make_stopped_training,
     },
+    "docs/fine-tune.md": {"few": make_split_pairs},
     "docs/ganilla.md": {
         "my_photos": make_folder,
         "scans": make_folder,
