@@ -318,16 +318,9 @@ def build_features(source):
     source: "vgg19" or "vgg16", which Keras downloads once, or a .h5 file with the weights of one as
     Keras has them. Raises UserError.
     """
-    kind = kind_of_features(source)
-    build = keras.applications.VGG19 if kind == "vgg19" else keras.applications.VGG16
-    weights = "imagenet" if source == kind else source
-    try:
-        network = build(include_top=False, weights=weights)
-    except Exception as error:  # of the network, the disk, HDF5
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--features {source}: the weights cannot be had ({reason}); give a .h5 "
-                        "file of them, see docs/animegan.md") from None
-    last = network.get_layer("block4_conv4" if kind == "vgg19" else "block4_conv3")
+    network = load_vgg(source)
+    names = [layer.name for layer in network.layers]
+    last = network.get_layer("block4_conv4" if "block4_conv4" in names else "block4_conv3")
     last.activation = keras.activations.linear
     images = keras.Input((None, None, 3))
     # as it was trained: BGR in 0 to 255, less the means
@@ -340,22 +333,23 @@ def build_features(source):
     return features
 
 
-def kind_of_features(source):
-    """"vgg19" or "vgg16", also of a file. Raises UserError."""
-    if source in ("vgg19", "vgg16"):
-        return source
-    try:
-        import h5py
-
-        with h5py.File(source) as file:
-            names = set(file)
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--features {source}: {reason}; give vgg19, vgg16 or a .h5 file of "
-                        "Keras") from None
-    if "block4_conv3" not in names:
-        raise UserError(f"--features {source}: holds neither VGG19 nor VGG16 as Keras saves them")
-    return "vgg19" if "block4_conv4" in names else "vgg16"
+def load_vgg(source):
+    """VGG19 or VGG16 without its last layers. source: as of build_features(). Raises UserError."""
+    networks = {"vgg19": keras.applications.VGG19, "vgg16": keras.applications.VGG16}
+    if source in networks:
+        try:
+            return networks[source](include_top=False, weights="imagenet")
+        except Exception as error:  # of the network, the disk, HDF5
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"--features {source}: Keras cannot download the weights ({reason}); "
+                            "give a .h5 file of them, see docs/animegan.md") from None
+    if not os.path.isfile(source):
+        raise UserError(f"--features {source}: no such file; give vgg19, vgg16 or a .h5 file of "
+                        "Keras")
+    for build in networks.values():
+        with contextlib.suppress(Exception):  # of another network, or no HDF5
+            return build(include_top=False, weights=source)
+    raise UserError(f"--features {source}: holds neither VGG19 nor VGG16 as Keras saves them")
 
 # ------------------------------------------------------------------------------------------ losses
 
@@ -551,7 +545,7 @@ class AnimeGAN:
         self.networks["discriminator"] = discriminator
         self.features = build_features(args.features)
         self.feature_size = tf.Variable(1.0, trainable=False, name="feature_size")
-        if args.relative_features:
+        if args.relative_features and args.input_dir:
             self.feature_size.assign(self.measure_features())
             print(f"features: {args.features}, mean size {float(self.feature_size):.4g}")
         self.state["feature_size"] = self.feature_size
