@@ -3,7 +3,6 @@
 import dataclasses
 import zlib
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -63,6 +62,8 @@ def draw(find_lines, image, random, strength, colours=0.0):
 def paint_colours(paper, image, unit, random):
     """Paints 1 to 6 short thick strokes on a paper, uint8 [h, w, 3], each in the colour that the
     image has there. Where the image is white, nothing is painted."""
+    import cv2
+
     places = np.argwhere(image.min(axis=2) < 235)
     if not len(places):
         return
@@ -93,16 +94,22 @@ class Canvas:
 
     def line(self, points, width, is_closed=False):
         """points: float [n, 2], x and y."""
+        import cv2
+
         corners = np.round((points + 0.5) * self.zoom).astype(np.int32)
         thickness = max(1, round(width * self.unit * self.zoom))
         cv2.polylines(self.paper, [corners[:, None]], is_closed, 0, thickness, cv2.LINE_8)
 
     def fill(self, points):
+        import cv2
+
         corners = np.round((points + 0.5) * self.zoom).astype(np.int32)
         cv2.fillPoly(self.paper, [corners[:, None]], 0)
 
     def finish(self):
         """The drawing, uint8 [h, w, 1]."""
+        import cv2
+
         return cv2.resize(self.paper, self.size, interpolation=cv2.INTER_AREA)[..., None]
 
 
@@ -152,6 +159,8 @@ def draw_shape(canvas, points, width, random):
 
 def cut_corners(points, tolerance):
     """A line with fewer corners, nowhere farther than `tolerance` pixels from the old one."""
+    import cv2
+
     if tolerance < 0.5:
         return points
     return cv2.approxPolyDP(points.astype(np.float32)[:, None], tolerance, False)[:, 0]
@@ -194,6 +203,8 @@ def resample(points, distance):
 def trace(lines):
     """Thin lines, bool [h, w] => strokes, int [n, 2] of x and y each. A line goes from an end, or
     from anywhere if it has none, straight on where lines meet."""
+    import cv2
+
     left = np.pad(lines, 1).astype(np.uint8)
     neighbours = cv2.filter2D(left, -1, np.ones((3, 3), np.uint8)) - left
     ends = np.argwhere((left == 1) & (neighbours == 1))
