@@ -478,7 +478,7 @@ def spoiled(name, value):
         (
             "patchgan-3",
             lambda state: state,
-            ["10 tensors, the first model.0.weight", "a discriminator, not a U-Net, ResNet, GANILLA or AnimeGANv2 generator"],
+            ["10 tensors, the first model.0.weight", "a discriminator, not a U-Net"],
         ),
         ("resnet-2", lambda state: {"fc.weight": torch.zeros(3)}, ["1 tensors, the first fc.weight [3]: a classifier"]),
         ("resnet-2", lambda state: {"x": torch.zeros(3)}, ["1 tensors, the first x [3]: nothing known, not a U-Net"]),
