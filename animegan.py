@@ -496,7 +496,7 @@ class AnimeGAN:
             with tape.stop_recording():
                 fakes = [outputs, grey, to_grey(smooth_edges(styles))]
                 with tf.GradientTape() as tape_d:
-                    logits = discriminator(tf.concat([styles, *fakes], 0), training=True)
+                    logits = discriminator(tf.concat([styles, *fakes], 0))
                     on_style, on_output, on_grey, on_smooth = tf.split(logits, 4)
                     discrim = 1.7 * tf.reduce_mean((on_style - 1) ** 2)
                     discrim += 1.7 * tf.reduce_mean(on_output**2)
@@ -508,7 +508,7 @@ class AnimeGAN:
                 optimizer_d.apply_gradients(zip(gradients_d, weights_d, strict=True))
 
             # generator: D(output) => 1; content and colours of the photograph, style of the grey
-            gan = tf.reduce_mean((discriminator(outputs, training=False) - 1) ** 2)
+            gan = tf.reduce_mean((discriminator(outputs) - 1) ** 2)
             fixed = tf.stop_gradient(self.look(tf.concat([photos, grey], 0)))
             on_photos, on_styles = tf.split(fixed, 2)
             on_outputs = self.look(outputs)

@@ -1,5 +1,6 @@
 """VGG16 with random weights, for animegan.py: the real ones cannot be downloaded where tests run."""
 
+import getpass
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ def random_features():
     """A file of VGG16 as Keras has it, whose weights keep the size of what goes through; made once."""
     import h5py
 
-    path = Path(tempfile.gettempdir()) / f"tests-random-vgg16-{os.getuid()}.h5"
+    path = Path(tempfile.gettempdir()) / f"tests-random-vgg16-{getpass.getuser()}.h5"
     if path.exists():
         return path
     draw = np.random.default_rng(0)

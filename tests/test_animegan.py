@@ -223,7 +223,7 @@ def test_discriminator_is_that_of_torch():
     images = draw_images(3, 2, 48, 64, 3)
     for _ in range(3):  # each call moves u
         expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).detach().numpy()
-        found = network(images, training=True)
+        found = network(images)
         assert expected.shape == (2, 12, 16, 1)
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 

@@ -191,7 +191,7 @@ def parse():
     """The command line; the flags of the algorithm stand after --."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan or cut")
+    add("algorithm", help="pix2pix, cyclegan, ganilla, siamesegan, cut or animegan")
     add("--steps", type=positive_integer, default=20, help="training steps to measure (20)")
     add("--warmup", type=int, default=5, help="training steps before them (5)")
     add(

@@ -103,7 +103,7 @@ async function open(file) {
   if (!file) return;
   try {
     const image = await readFile(file);
-    stopCamera();
+    stopDrawing();
     place(image);
     say(image.reduced ? `${file.name} is larger than ${MOST_PIXELS / 1e6} megapixels and was reduced.` : "");
   } catch {
@@ -292,6 +292,7 @@ function pickColour(colour) {
 let otherWidth = colourWidth; // of colours while lines are drawn, and the other way round
 
 function setWidth(value) {
+  player.stop();
   drawing.width = Math.max(1, Math.min(widest, Math.round(value)));
   $("width").value = drawing.width;
   $("dot").style.setProperty("--size", `${2 + (18 * drawing.width) / widest}px`);

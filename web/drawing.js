@@ -32,7 +32,7 @@ export class Drawing {
     this.underLines = ink === "#ffffff" ? "lighten" : "darken";
     this.context = canvas.getContext("2d", {willReadFrequently: true});
     this.tool = "brush";
-    this.colour = "#000000";
+    this.colour = ink ?? "#000000";
     this.width = 8;
     this.mirror = false; // whether the other half is drawn too
     this.source = null; // the whole photo, of which the canvas may show a part
