@@ -546,8 +546,9 @@ class AnimeGAN:
         self.features = build_features(args.features)
         self.feature_size = tf.Variable(1.0, trainable=False, name="feature_size")
         if args.relative_features and args.input_dir:
-            self.feature_size.assign(self.measure_features())
-            print(f"features: {args.features}, mean size {float(self.feature_size):.4g}")
+            size = self.measure_features()
+            self.feature_size.assign(size)
+            print(f"features: {args.features}, mean size {size:.4g}")
         self.state["feature_size"] = self.feature_size
         rates = {"content": args.init_lr, "generator": args.lr, "discriminator": args.lr_d}
         for name, rate in rates.items():
