@@ -2,7 +2,6 @@
 training steps as in PyTorch."""
 
 import importlib
-import os
 
 import h5py
 import keras
@@ -468,7 +467,6 @@ def test_ten_steps_are_those_of_torch(data, size):
 
 
 @pytest.mark.more
-@pytest.mark.skipif(os.environ.get("ONEDNN_MAX_CPU_ISA"), reason="imitated processors round half precision otherwise")
 def test_the_content_phase_copies_a_photograph(data, tmp_path):
     """A hundred steps halve the content loss, and the picture comes nearer to the photograph."""
     flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--ngf", 8, "--init_steps", 200, "--max_steps", 200]
