@@ -1,8 +1,10 @@
-"""Downloads a data set by name: pix2pix pairs, CycleGAN sets, AnimeGAN styles.
+"""Downloads a data set by name: pix2pix pairs, CycleGAN sets, AnimeGAN styles, illustrators.
 
     python tools/download-dataset.py --list
     python tools/download-dataset.py facades                  # -> facades/{train,val,test}
     python tools/download-dataset.py monet2photo        # -> monet2photo/{trainA,trainB,testA,testB}
+    python tools/download-dataset.py illustrators/dulac       # -> illustrators/dulac/{trainB,testB}
+    python tools/download-dataset.py illustrators             # all ten of them
 
 Run the same command again to continue an interrupted download. The folder appears only when it is
 complete. See docs/data.md.
@@ -10,12 +12,14 @@ complete. See docs/data.md.
 
 import collections
 import contextlib
+import csv
 import dataclasses
 import difflib
 import errno
 import gzip
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -34,8 +38,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common import Parser, UserError, run
+from common import Parser, UserError, positive_integer, run, write_text
 from images import IMAGE_TYPES
+from PIL import Image
 from tqdm import tqdm
 
 MARKER = ".download.json"  # in a folder this tool completed: where it came from
@@ -47,9 +52,10 @@ TIMEOUT = 60  # seconds without a byte before a connection counts as lost
 class Dataset(NamedTuple):
     """One name of --list. A fact that is not known is "?"."""
 
-    family: str  # "pairs", "cyclegan" or "animegan": how it is fetched and laid out
+    # "pairs", "cyclegan", "animegan" or "illustrators": how it is fetched and laid out
+    family: str
     # name of the archive (pairs), tensorflow-datasets config (cyclegan), folder of the style
-    # (animegan)
+    # (animegan), names of the artists (illustrators)
     source: str
     size: str
     counts: str
@@ -80,6 +86,12 @@ FILM = "frames of films, rights with their studios; the repository allows non-co
 BOTH = "cyclegan"
 YOSEMITE = "summer2winter_yosemite"
 ANIME = "trainA 6656 photos, trainB ?, testA ?"
+FREE = (
+    "public domain in the USA, and where copyright lasts 70 years: docs/illustrators.md",
+    "the artist, the book, Project Gutenberg; archives of github.com/GITenberg",
+)
+PLATES = "illustrators"
+TEN = "caldecott crane denslow dulac greenaway neill potter rackham richardson wright"
 
 # Sizes and counts: the pix2pix and CycleGAN papers and download pages, tensorflow-datasets'
 # checksums and catalogue.
@@ -104,6 +116,17 @@ DATASETS = [
     ("miyazaki", "animegan", "Hayao", "?", ANIME, FILM, ANIMEGAN),
     ("shinkai", "animegan", "Shinkai", "?", ANIME, FILM, ANIMEGAN),
     ("paprika", "animegan", "Paprika", "?", ANIME, FILM, ANIMEGAN),
+    ("illustrators", PLATES, TEN, "1016 MB", "B 1207+144, of ten illustrators", *FREE),
+    ("illustrators/caldecott", PLATES, "caldecott", "17 MB", "B 87+12, Randolph Caldecott", *FREE),
+    ("illustrators/crane", PLATES, "crane", "553 MB", "B 82+10, Walter Crane", *FREE),
+    ("illustrators/denslow", PLATES, "denslow", "24 MB", "B 136+9, W. W. Denslow", *FREE),
+    ("illustrators/dulac", PLATES, "dulac", "60 MB", "B 140+16, Edmund Dulac", *FREE),
+    ("illustrators/greenaway", PLATES, "greenaway", "153 MB", "B 135+22, Kate Greenaway", *FREE),
+    ("illustrators/neill", PLATES, "neill", "123 MB", "B 118+12, John R. Neill", *FREE),
+    ("illustrators/potter", PLATES, "potter", "17 MB", "B 144+25, Beatrix Potter", *FREE),
+    ("illustrators/rackham", PLATES, "rackham", "45 MB", "B 123+12, Arthur Rackham", *FREE),
+    ("illustrators/richardson", PLATES, "richardson", "9 MB", "B 91+10, F. Richardson", *FREE),
+    ("illustrators/wright", PLATES, "wright", "15 MB", "B 151+16, Blanche Fisher Wright", *FREE),
 ]
 # fmt: on
 DATASETS = {name: Dataset(*facts) for name, *facts in DATASETS}
@@ -114,10 +137,12 @@ FAMILIES = {
     "(checksums on record)",
     "animegan": "AnimeGAN release: photos in trainA and testA, film frames in trainB; no testB "
     "(no checksum on record)",
+    "illustrators": "Colour plates of children's books: trainB+testB (checksums on record); the "
+    "size is that of the books",
 }
 GANILLA = (
-    "GANILLA's illustrations cannot be redistributed, so nothing is downloaded; "
-    "see docs/ganilla.md for scans"
+    "GANILLA's own illustrations cannot be redistributed: take illustrators, or see "
+    "docs/ganilla.md for scans"
 )
 
 
@@ -139,6 +164,8 @@ def lookup(name):
         return DATASETS[name]
     if "ganilla" in name.lower():
         raise UserError(GANILLA)
+    if f"illustrators/{name}" in DATASETS:
+        raise UserError(f"unknown data set '{name}'; did you mean illustrators/{name}?")
     close = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else f"the names are {', '.join(DATASETS)};"
     raise UserError(f"unknown data set '{name}'; {hint} --list shows all")
@@ -149,6 +176,10 @@ def lookup(name):
 
 class Dropped(Exception):
     """A failed transfer that may succeed when it is tried again."""
+
+
+class Gone(UserError):
+    """The server answers, but does not give the file."""
 
 
 def byte_progress(size):
@@ -201,7 +232,9 @@ def fetch(url, archive, retries):
             break
         except Dropped as error:
             if tried == retries:
-                raise UserError(f"{error}; run the same command again to continue") from error
+                fails_there = getattr(error.__cause__, "code", 0) >= 500
+                kind = Gone if fails_there else UserError
+                raise kind(f"{error}; run the same command again to continue") from error
             print(f"{error}; trying again in {2**tried} s", file=sys.stderr)
             time.sleep(2**tried)
     os.replace(partial, archive)
@@ -221,7 +254,7 @@ def open_url(url, headers):
         answer = f"{url}: the server answers {error.code} {error.reason}"
         if error.code == 429 or error.code >= 500:
             raise Dropped(answer) from error
-        raise UserError(
+        raise Gone(
             f"{answer}; look at the address in a browser, or give a mirror with --url"
         ) from error
     except http.client.InvalidURL as error:
@@ -519,6 +552,314 @@ def write_with_tfds(builder, archive, content):
         ) from error
 
 
+# ------------------------------------------------------------------------------------- illustrators
+
+GITHUB = "https://github.com"
+PAUSE = 1  # seconds after each download, so that GitHub is not burdened
+BYTES_PER_PIXEL = 0.45  # of the plates as JPEG; 0.42 on average at the size of the set
+
+
+class Book(NamedTuple):
+    """A line of illustrators-books.tsv. A commit of the repository is the source."""
+
+    gutenberg: str  # its number at Project Gutenberg
+    artist: str
+    title: str
+    repository: str
+    commit: str
+    archive_mb: int  # at least: some files of four archives could not be counted
+    rights: str
+
+
+class Plate(NamedTuple):
+    """A line of illustrators-plates.tsv: a file of the set, and how it is made."""
+
+    file: str  # e.g. dulac/50852-001.jpg
+    folder: str  # trainB or testB
+    gutenberg: str
+    image: str  # path in the repository
+    left: int  # the crop, in pixels of that image
+    top: int
+    right: int
+    bottom: int
+    long_side: int  # of the file in the set
+    source_sha256: str  # of the bytes of the image
+    pixels_sha256: str  # of the pixels of the file in the set, RGB
+
+    @property
+    def place(self):
+        """Where the file stands in the artist's folder."""
+        return f"{self.folder}/{self.file.rsplit('/', 1)[1]}"
+
+    def size(self, longest):
+        """(width, height) for a longer side of at most `longest`, None: that of the set."""
+        width = self.right - self.left
+        height = self.bottom - self.top
+        whole = max(width, height)
+        target = min(longest or self.long_side, whole)
+        return max(1, round(width * target / whole)), max(1, round(height * target / whole))
+
+
+def read_table(name, kind):
+    """A table beside this file, as a list of the named tuples `kind`."""
+    path = Path(__file__).resolve().with_name(name)
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            values = {
+                field: of_type(row[field]) for field, of_type in kind.__annotations__.items()
+            }
+            rows.append(kind(**values))
+    return rows
+
+
+def obtain_illustrators(artists, args):
+    """Makes the folders of the artists that are not complete. Returns the exit code: 1 if books are
+    missing."""
+    wanted = {}
+    plates = read_table("illustrators-plates.tsv", Plate)
+    for book in read_table("illustrators-books.tsv", Book):
+        if book.artist in artists:
+            of_book = [plate for plate in plates if plate.gutenberg == book.gutenberg]
+            wanted.setdefault(book.artist, {})[book] = of_book
+    for artist in artists:
+        wanted[artist] = still_missing(folder_of(artist, args), wanted[artist], args.size)
+    wanted = {artist: books for artist, books in wanted.items() if books}
+    check_space(wanted, args)
+    lost = []
+    for artist, books in wanted.items():
+        lost += obtain_artist(artist, books, args)
+    if not lost:
+        return 0
+    number = sum(len(books) for books in wanted.values())
+    summary = (
+        f"{len(lost)} of {number} books could not be had ({', '.join(lost)}); run the same command "
+        "again to try these again, or give a mirror with --url"
+    )
+    if len(lost) == number:
+        raise UserError(summary)
+    print(f"incomplete: {summary}", file=sys.stderr)
+    return 1
+
+
+def folder_of(artist, args):
+    return Path(args.output_dir) / "illustrators" / artist
+
+
+def still_missing(folder, books, size):
+    """Those of the books, {Book: [Plate]}, that the folder lacks."""
+    if not (folder / MARKER).exists():
+        refuse_foreign(folder)
+        return books
+    made = read_artist_marker(folder)
+    if made["size"] != size:
+        raise UserError(
+            f"{folder} exists, made {describe_size(made['size'])}, not {describe_size(size)}; "
+            "move or remove it"
+        )
+    if not made["missing"]:
+        print(f"{folder} is complete already ({describe_size(size)}): nothing to do")
+    return {book: of_book for book, of_book in books.items() if book.gutenberg in made["missing"]}
+
+
+def describe_size(size):
+    return f"with --size {size}" if size else "without --size"
+
+
+def read_artist_marker(folder):
+    """The marker of an artist's folder: a dict with "size", "missing" and "files"."""
+    try:
+        made = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return {
+            "size": made["size"],
+            "missing": [str(number) for number in made["missing"]],
+            "files": dict(made["files"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(
+            f"{folder / MARKER} is damaged, so that nothing says whether {folder} is complete: "
+            "move or remove the folder"
+        ) from None
+
+
+def check_space(wanted, args):
+    """Says what will be downloaded, and how much room it takes. Raises UserError if the disk has
+    less."""
+    if not wanted:
+        return
+    books = [book for of_artist in wanted.values() for book in of_artist]
+    pixels = 0
+    for of_artist in wanted.values():
+        for of_book in of_artist.values():
+            for plate in of_book:
+                width, height = plate.size(args.size)
+                pixels += width * height
+    download = sum(book.archive_mb for book in books)
+    images = round(pixels * BYTES_PER_PIXEL / 1e6) + 1
+    archives = download if args.keep_archive else max(book.archive_mb for book in books)
+    place = Path(args.output_dir)
+    place.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(place).free / 1e6
+    print(
+        f"{len(books)} books, about {download} MB to download, one after the other; needs about "
+        f"{images + archives} MB on the disk, {images} MB of which are the images; "
+        f"{free:.0f} MB are free",
+        flush=True,
+    )
+    if free < images + archives:
+        raise UserError(
+            f"the disk of {place.resolve()} has {free:.0f} MB free, and about {images + archives} "
+            "MB are needed: make room, or give another --output_dir"
+        )
+
+
+def obtain_artist(artist, books, args):
+    """Obtains the books, {Book: [Plate]}, and makes or completes the artist's folder. Returns what
+    could not be had, in words."""
+    folder = folder_of(artist, args)
+    scratch = folder.with_name(f".{artist}.incomplete")
+    content = scratch / artist
+    for part in ("trainB", "testB"):
+        (content / part).mkdir(parents=True, exist_ok=True)
+    lost, missing, files, others = [], [], {}, 0
+    for book, plates in books.items():
+        try:
+            record = obtain_book(book, plates, scratch, args)
+        except (Gone, BadArchive) as error:
+            print(f"missing: {book.title} (Gutenberg {book.gutenberg}): {error}", file=sys.stderr)
+            missing.append(book.gutenberg)
+            lost.append(f"{artist}: {book.title}")
+            continue
+        files |= record["files"]
+        others += record["other_pixels"]
+    if files:
+        finish(folder, content, {"size": args.size, "missing": missing, "files": files})
+        counts = {part: count(folder / part) for part in ("trainB", "testB")}
+        print(f"{folder}: {describe_counts(counts)} images{judge(others, len(files), args.size)}")
+    shutil.rmtree(scratch)
+    return lost
+
+
+def judge(others, number, size):
+    """What is known of the pixels, as the end of a line."""
+    if size:
+        return "; sources as on record"
+    if not others:
+        return "; sources and pixels as on record"
+    return (
+        f"; sources as on record, but {others} of {number} have other pixels: another JPEG "
+        "library in Pillow"
+    )
+
+
+def finish(folder, content, made):
+    """Gives the folder its name, or adds to the one that lacked these files."""
+    if not folder.exists():
+        write_marker(content, made)
+        content.rename(folder)
+        return
+    before = read_artist_marker(folder)
+    for place in made["files"]:
+        (folder / place).parent.mkdir(exist_ok=True)
+        os.replace(content / place, folder / place)
+    write_marker(folder, made | {"files": before["files"] | made["files"]})
+
+
+def write_marker(folder, made):
+    made = {"name": f"illustrators/{folder.name}", **made}
+    write_text(folder / MARKER, json.dumps(made, indent=1))
+
+
+def obtain_book(book, plates, scratch, args):
+    """Writes the plates of a book to `scratch`/ARTIST. Returns what was written: "files",
+    {place: sha256}, and "other_pixels", the number of files whose pixels are not those of the
+    set."""
+    content = scratch / book.artist
+    note = scratch / f"{book.gutenberg}.json"  # written last, so that a kill leaves none
+    record = read_record(note, content, args.size)
+    if record:
+        print(f"{book.title}: there already", flush=True)
+        return record
+    for plate in plates:  # of a run that was killed
+        (content / plate.place).unlink(missing_ok=True)
+    archive = Path(args.output_dir) / f"gutenberg-{book.gutenberg}.zip"
+    url = f"{(args.url or GITHUB).rstrip('/')}/{book.repository}/archive/{book.commit}.zip"
+    was_there = archive.exists()
+    ours = have_archive(url, archive, args.retries)
+    try:
+        sources = read_sources(archive, plates)
+        record = {"size": args.size, "files": {}, "other_pixels": 0}
+        for plate in plates:
+            data = crop(sources[plate.image], plate, args.size)
+            (content / plate.place).write_bytes(data)
+            record["files"][plate.place] = hashlib.sha256(data).hexdigest()
+            if not args.size and sha256_of_pixels(data) != plate.pixels_sha256:
+                record["other_pixels"] += 1
+    except (BadArchive, *BROKEN) as error:
+        raise BadArchive(describe_bad(archive, error, ours)) from error
+    write_text(note, json.dumps(record))
+    if ours:
+        leave(archive, args.keep_archive)
+    print(f"{book.title}: {len(plates)} images", flush=True)
+    if not was_there:
+        time.sleep(PAUSE)
+    return record
+
+
+def read_record(note, content, size):
+    """What an earlier run noted of a book, if its files are there and whole; else None."""
+    try:
+        record = json.loads(note.read_text(encoding="utf-8"))
+        if record["size"] != size:
+            return None
+        for place, digest in record["files"].items():
+            if sha256_of(content / place) != digest:
+                return None
+        return {"files": record["files"], "other_pixels": int(record["other_pixels"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def read_sources(archive, plates):
+    """{path in the repository: bytes} of the images that the plates are cropped from. Raises
+    BadArchive."""
+    wanted = {plate.image: plate.source_sha256 for plate in plates}
+    sources = {}
+    for name, stream in entries(archive):
+        path = name.partition("/")[2]  # GitHub packs everything in a folder REPOSITORY-COMMIT
+        if path in wanted:
+            sources[path] = stream.read()
+    for path, digest in wanted.items():
+        if path not in sources:
+            raise BadArchive(f"{archive} holds no {path}; is it the right archive?")
+        actual = hashlib.sha256(sources[path]).hexdigest()
+        if actual != digest:
+            raise BadArchive(
+                f"{path} in {archive} has the wrong checksum, sha256 {actual} and not {digest}"
+            )
+    return sources
+
+
+def crop(data, plate, longest):
+    """The bytes of a source, known by its sha256 => those of the plate, a JPEG."""
+    with Image.open(io.BytesIO(data)) as image:
+        box = (plate.left, plate.top, plate.right, plate.bottom)
+        size = plate.size(longest)
+        if image.format == "JPEG" and image.size == size:
+            return data  # all of it, as it is: storing it anew would lose a little
+        plain = image.convert("RGB").crop(box)
+    if plain.size != size:
+        plain = plain.resize(size, Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    plain.save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def sha256_of_pixels(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
+
+
 # --------------------------------------------------------------------------------------------- main
 
 
@@ -566,12 +907,7 @@ def obtain(name, dataset, folder, args):
     if args.url:
         is_file = args.url.endswith((".zip", ".tar.gz", ".tgz"))
         url = args.url if is_file else f"{args.url.rstrip('/')}/{source.rsplit('/', 1)[1]}"
-    state = read_state(archive)
-    if archive.exists() and (not state.get("complete") or state.get("url") == url):
-        print(f"using {archive}, which is there already")
-    else:
-        fetch(url, archive, args.retries)
-    ours = read_state(archive).get("complete")  # else the user put it there, and it stays there
+    ours = have_archive(url, archive, args.retries)
     try:
         expected = (
             (None, args.sha256)
@@ -604,20 +940,47 @@ def obtain(name, dataset, folder, args):
         (content / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         content.rename(folder)
     except (BadArchive, *BROKEN) as error:
-        broken = f"{archive} is not a whole archive ({error}); is the address right?"
-        reason = str(error) if isinstance(error, BadArchive) else broken
-        if ours:
-            archive.unlink()
-            state_of(archive).unlink()
-            reason += " (the download was removed)"
-        raise UserError(reason) from error
+        raise BadArchive(describe_bad(archive, error, ours)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if ours:
+        leave(archive, args.keep_archive)
+    print(f"{folder}: {describe_counts(counts)} images")
+
+
+def have_archive(url, archive, retries):
+    """Downloads the archive if it is not there. Returns whether this tool downloaded it: else the
+    user put it there, and it stays there."""
+    state = read_state(archive)
+    if archive.exists() and (not state.get("complete") or state.get("url") == url):
+        print(f"using {archive}, which is there already")
+    else:
+        fetch(url, archive, retries)
+    return read_state(archive).get("complete", False)
+
+
+def describe_bad(archive, error, ours):
+    """Why an archive is of no use, for the user. One that this tool downloaded is removed."""
+    reason = str(error)
+    if not isinstance(error, BadArchive):
+        reason = f"{archive} is not a whole archive ({error}); is the address right?"
+    if ours:
+        archive.unlink()
         state_of(archive).unlink()
-        if not args.keep_archive:
-            archive.unlink()
-    print(f"{folder}: {', '.join(f'{each} {number}' for each, number in counts.items())} images")
+        reason += " (the download was removed)"
+    return reason
+
+
+def leave(archive, keep):
+    """Removes what this tool needed of an archive that it downloaded, and unless `keep` the archive
+    itself."""
+    state_of(archive).unlink()
+    if not keep:
+        archive.unlink()
+
+
+def describe_counts(counts):
+    return ", ".join(f"{part} {number}" for part, number in counts.items())
 
 
 def parse():
@@ -639,6 +1002,12 @@ def parse():
         "--keep_archive", action="store_true", help="keep the archive, for a later run"
     )
     parser.add_argument(
+        "--size",
+        type=positive_integer,
+        help="illustrators: the longer side in pixels, at most; plates are never enlarged "
+        "(default: that of the set, mostly 448)",
+    )
+    parser.add_argument(
         "--list", action="store_true", help="print all names with size, counts, terms and citation"
     )
     args = parser.parse_args()
@@ -651,6 +1020,8 @@ def parse():
     if args.retries < 0:
         raise UserError(f"--retries {args.retries}: give 0 or more")
     args.sha256 = args.sha256 and args.sha256.lower()
+    if args.name and args.name.endswith("/"):  # as a shell completes a folder's name
+        args.name = args.name.rstrip("/")
     return args
 
 
@@ -663,10 +1034,51 @@ def main():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains when it closes stdout
         return 0
     dataset = lookup(args.name)
-    folder = Path(args.output_dir) / args.name
+    check_flags(dataset, args)
+    try:
+        if dataset.family == "illustrators":
+            return obtain_illustrators(dataset.source.split(), args)
+        folder = Path(args.output_dir) / args.name
+        if not is_complete(folder, args.sha256):
+            obtain(args.name, dataset, folder, args)
+    except KeyboardInterrupt:
+        print(
+            "interrupted; what was downloaded is kept: run the same command again to continue",
+            file=sys.stderr,
+        )
+        return 130
+    except OSError as error:
+        place = Path(args.output_dir)
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"the disk of {place.resolve()} is full; make room and run the same command "
+                "again: the download continues"
+            ) from error
+        raise UserError(f"{error.filename or place}: {error.strerror or error}") from error
+    return 0
+
+
+def check_flags(dataset, args):
+    """Raises UserError for flags that mean nothing for this set."""
+    if dataset.family != "illustrators":
+        if args.size:
+            raise UserError(f"--size is for illustrators: {args.name} has the sizes it came with")
+        return
+    if args.sha256:
+        raise UserError("--sha256: the checksums of the illustrators are on record; leave it out")
+    if args.url and args.url.endswith((".zip", ".tar.gz", ".tgz")):
+        raise UserError(
+            f"--url {args.url}: give what stands before REPOSITORY/archive/COMMIT.zip, in place of "
+            f"{GITHUB}"
+        )
+
+
+def is_complete(folder, sha256):
+    """Whether this tool completed the folder before. Raises UserError if something else is
+    there."""
     if (folder / MARKER).exists():
         made = read_marker(folder)
-        if args.sha256 not in (None, made["sha256"]):
+        if sha256 not in (None, made["sha256"]):
             raise UserError(
                 f"{folder} exists, made from another archive (sha256 {made['sha256']}); move or "
                 "remove it"
@@ -675,28 +1087,18 @@ def main():
             f"{folder} is complete already (from {made['url']}, sha256 {made['sha256']}): nothing "
             "to do"
         )
-        return 0
+        return True
+    refuse_foreign(folder)
+    return False
+
+
+def refuse_foreign(folder):
+    """Raises UserError if there is a folder that this tool did not complete."""
     if os.path.lexists(folder):
         raise UserError(
             f"{folder} is in the way: not completed by this tool; move it, or give another "
             "--output_dir"
         )
-    try:
-        obtain(args.name, dataset, folder, args)
-    except KeyboardInterrupt:
-        print(
-            "interrupted; what was downloaded is kept: run the same command again to continue",
-            file=sys.stderr,
-        )
-        return 130
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            where = f"the disk of {folder.parent.resolve()} is full"
-            raise UserError(
-                f"{where}; make room and run the same command again: the download continues"
-            ) from error
-        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
-    return 0
 
 
 if __name__ == "__main__":
