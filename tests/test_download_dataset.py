@@ -601,6 +601,372 @@ def test_a_disk_that_fills_up(server, tmp_path, size, left):
     assert "facades" not in listed and ".facades.incomplete" not in listed
 
 
+# -------------------------------------------------------------------------------------------------------- illustrators
+
+
+def picture(seed, size, kind="JPEG"):
+    """The bytes of a smooth image, as printed plates are, different for each seed."""
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    waves = [127 + 120 * np.sin(rows / (9 + seed) + columns / (13 + 3 * channel)) for channel in range(3)]
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(buffer, kind, quality=95)
+    return buffer.getvalue()
+
+
+def pixels_of(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+class Shelf:
+    """Two books by one artist and one by another: archives as GitHub packs them, and the tables that describe them."""
+
+    # file, folder, image, size of the image, crop (left, top, right, bottom), longer side in the set
+    PLATES = (
+        ("dulac/1-001.jpg", "trainB", "1-h/images/a.jpg", (90, 60), (0, 0, 90, 60), 90),  # whole
+        ("dulac/1-002.jpg", "trainB", "1-h/images/b.png", (90, 60), (10, 5, 70, 55), 60),  # cropped
+        ("dulac/1-003.jpg", "trainB", "1-h/images/c.jpg", (200, 300), (20, 30, 180, 270), 80),  # and made smaller
+        ("dulac/2-001.jpg", "testB", "2-h/images/a.jpg", (300, 200), (0, 0, 300, 200), 80),
+        ("wright/3-001.jpg", "trainB", "3-h/a.jpg", (120, 100), (0, 0, 60, 100), 80),
+        ("wright/3-002.jpg", "testB", "3-h/a.jpg", (120, 100), (60, 0, 120, 100), 80),  # of the same image
+    )
+    TITLES = {"1": "Tales", "2": "The Tempest", "3": "Rhymes"}
+
+    def __init__(self, folder):
+        self.sources = {}
+        self.archives = {}
+        for number in self.TITLES:
+            top = f"Book_{number}-{number * 40}"
+            files = {f"{top}/README.rst": b"about", f"{top}/{number}-h/images/cover.jpg": picture(99, (40, 40))}
+            for seed, (file, _, image, size, *_) in enumerate(self.PLATES):
+                if image.startswith(f"{number}-h"):
+                    data = picture(seed if number != "3" else 7, size, "PNG" if image.endswith("png") else "JPEG")
+                    files[f"{top}/{image}"] = self.sources[file] = data
+            self.archives[number] = zipped(files)
+        self.folder = folder
+        self.write_tables()
+
+    def write_tables(self, pixels=None):
+        """The tables. `pixels` takes the place of every checksum of pixels."""
+        self.folder.mkdir(exist_ok=True)
+        books = ["\t".join(module.Book._fields)]
+        for number, title in self.TITLES.items():
+            artist = "wright" if number == "3" else "dulac"
+            books.append(f"{number}\t{artist}\t{title}\tmirror/Book_{number}\t{number * 40}\t1\tpublic domain")
+        plates = ["\t".join(module.Plate._fields)]
+        for file, part, image, _, box, longest in self.PLATES:
+            digest = hashlib.sha256(self.sources[file]).hexdigest()
+            of_pixels = pixels or hashlib.sha256(pixels_of(self.expected(file)).tobytes()).hexdigest()
+            plates.append("\t".join(map(str, (file, part, file[-9], image, *box, longest, digest, of_pixels))))
+        (self.folder / "illustrators-books.tsv").write_text("\n".join(books) + "\n")
+        (self.folder / "illustrators-plates.tsv").write_text("\n".join(plates) + "\n")
+
+    def expected(self, file):
+        """The bytes of a plate: of the source itself where all of it is taken, as it is."""
+        *_, box, longest = next(row for row in self.PLATES if row[0] == file)
+        data = self.sources[file]
+        if file == "dulac/1-001.jpg":
+            return data
+        image = Image.open(io.BytesIO(data)).convert("RGB").crop(box)
+        scale = longest / max(image.size)
+        image = image.resize([round(side * scale) for side in image.size], Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=92)
+        return buffer.getvalue()
+
+    def folders(self, artist, numbers=("1", "2", "3")):
+        """{place: bytes} of an artist's folder with those books."""
+        rows = [row for row in self.PLATES if row[0].startswith(artist) and row[0][-9] in numbers]
+        return {f"{row[1]}/{row[0].split('/')[1]}": self.expected(row[0]) for row in rows}
+
+
+@pytest.fixture
+def shelf(server, tmp_path, monkeypatch):
+    shelf = Shelf(tmp_path / "tables")
+    monkeypatch.setattr(module, "TABLES", shelf.folder)
+    monkeypatch.setattr(module, "PAUSE", 0)
+    two = module.DATASETS["illustrators"]._replace(source="dulac wright")
+    monkeypatch.setitem(module.DATASETS, "illustrators", two)
+    server.files |= {f"{number * 40}.zip": data for number, data in shelf.archives.items()}
+    return shelf
+
+
+def asked_for(server):
+    """The books that were asked for, in order."""
+    return [path[-5] for path, _, _ in server.requests]
+
+
+def fails_last_line(result, *words):
+    return result.returncode == 2 and all(word in result.stderr.splitlines()[-1] for word in words)
+
+
+def test_illustrators_are_cropped_by_the_table(server, shelf, tmp_path):
+    out = tmp_path / "out"
+    result = get(server, out, "illustrators")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert images(out / "illustrators/dulac") == shelf.folders("dulac")
+    assert images(out / "illustrators/wright") == shelf.folders("wright")
+    assert images(out / "illustrators/dulac")["trainB/1-001.jpg"] == shelf.sources["dulac/1-001.jpg"]
+    # a crop shows what is in its box: compared with the source itself, not with another crop
+    plate = pixels_of((out / "illustrators/dulac/trainB/1-002.jpg").read_bytes())
+    source = pixels_of(shelf.sources["dulac/1-002.jpg"])[5:55, 10:70]
+    assert plate.shape == source.shape and np.abs(plate.astype(int) - source).mean() < 3
+    assert pixels_of((out / "illustrators/dulac/trainB/1-003.jpg").read_bytes()).shape == (80, 53, 3)
+
+    assert "3 books" in result.stdout and "MB on the disk" in result.stdout and "MB are free" in result.stdout
+    assert "illustrators/dulac: trainB 3, testB 1 images; sources and pixels as on record" in result.stdout
+    assert [path for path, _, _ in server.requests] == [
+        f"/mirror/Book_{number}/archive/{number * 40}.zip" for number in "123"
+    ]
+    assert [path.name for path in out.iterdir()] == ["illustrators"]
+    assert sorted(path.name for path in (out / "illustrators").iterdir()) == ["dulac", "wright"]
+
+    again = get(server, out, "illustrators")
+    assert again.returncode == 0 and again.stdout.count("nothing to do") == 2 and len(server.requests) == 3
+
+
+def test_one_artist_and_another_size(server, shelf, tmp_path):
+    result = get(server, tmp_path, "illustrators/dulac", "--size", 150)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "illustrators/dulac"
+    assert asked_for(server) == ["1", "2"] and not (tmp_path / "illustrators/wright").exists()
+    sizes = {name: pixels_of(data).shape[1::-1] for name, data in images(folder).items()}
+    assert sizes == {  # never enlarged
+        "trainB/1-001.jpg": (90, 60), "trainB/1-002.jpg": (60, 50), "trainB/1-003.jpg": (100, 150),
+        "testB/2-001.jpg": (150, 100),
+    }  # fmt: skip
+    assert "sources as on record" in result.stdout
+    fails(get(server, tmp_path, "illustrators/dulac"), str(folder), "with --size 150, not without --size")
+    assert len(server.requests) == 2
+
+
+def test_a_book_that_is_gone_is_named_and_comes_later(server, shelf, tmp_path):
+    gone = server.files.pop(f"{'2' * 40}.zip")
+    result = get(server, tmp_path, "illustrators")
+    assert result.returncode == 1
+    missing, summary = result.stderr.splitlines()
+    assert missing.startswith("missing: The Tempest (Gutenberg 2)") and "404" in missing
+    assert "1 of 3 books" in summary and "dulac: The Tempest" in summary and "same command again" in summary
+    folder = tmp_path / "illustrators/dulac"
+    assert images(folder) == shelf.folders("dulac", ["1"])
+    assert images(tmp_path / "illustrators/wright") == shelf.folders("wright")
+
+    again = get(server, tmp_path, "illustrators/dulac")  # still gone, and nothing else is missing
+    assert asked_for(server)[3:] == ["2"]
+    assert fails_last_line(again, "1 of 1 books", "The Tempest") and "404" in again.stderr
+    assert images(folder) == shelf.folders("dulac", ["1"])
+
+    (folder / "trainB/mine.txt").write_text("mine")
+    server.files[f"{'2' * 40}.zip"] = gone
+    last = get(server, tmp_path, "illustrators")
+    assert (last.returncode, last.stderr) == (0, "") and asked_for(server)[4:] == ["2"]
+    assert images(folder) == shelf.folders("dulac") | {"trainB/mine.txt": b"mine"}
+    assert "nothing to do" in get(server, tmp_path, "illustrators/dulac").stdout
+    assert sorted(path.name for path in (tmp_path / "illustrators").iterdir()) == ["dulac", "wright"]
+
+
+def test_a_server_in_trouble_is_a_missing_book(server, shelf, tmp_path):
+    server.status = 503
+    result = get(server, tmp_path, "illustrators/wright", "--retries", 0)
+    assert result.returncode == 2 and "503" in result.stderr and "Rhymes" in result.stderr
+    assert not (tmp_path / "illustrators/wright").exists()
+    assert list((tmp_path / "illustrators").iterdir()) == []
+
+
+def test_no_network_ends_at_once_and_goes_on_later(server, shelf, tmp_path):
+    server.drops = 1
+    result = get(server, tmp_path, "illustrators/dulac", "--retries", 0)
+    assert fails_last_line(result, "connection was lost", "same command again") and asked_for(server) == ["1"]
+    assert get(server, tmp_path, "illustrators/dulac").returncode == 0
+    assert images(tmp_path / "illustrators/dulac") == shelf.folders("dulac")
+
+
+def changed_archive(shelf):
+    top = f"Book_2-{'2' * 40}"
+    return zipped({f"{top}/2-h/images/a.jpg": picture(50, (300, 200))})
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (changed_archive, ["2-h/images/a.jpg", "wrong checksum", "removed"]),
+        (lambda shelf: zipped({"Book_2-x/README.rst": b"x"}), ["holds no 2-h/images/a.jpg", "removed"]),
+        (lambda shelf: shelf.archives["2"][:-200], ["not a whole archive", "removed"]),
+        (lambda shelf: zipped({"../2-h/images/a.jpg": b"evil"}), ["not safe", "removed"]),
+    ],
+    ids=["changed", "empty", "cut", "malicious"],
+)
+def test_a_book_that_is_another_is_named_and_the_rest_goes_on(server, shelf, tmp_path, change, words):
+    server.files[f"{'2' * 40}.zip"] = change(shelf)
+    result = get(server, tmp_path / "out", "illustrators")
+    assert result.returncode == 1 and "The Tempest" in result.stderr.splitlines()[0]
+    for word in words:
+        assert word in result.stderr.splitlines()[0]
+    assert images(tmp_path / "out/illustrators/dulac") == shelf.folders("dulac", ["1"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["illustrators"]
+
+
+def test_other_pixels_are_told(server, shelf, tmp_path):
+    shelf.write_tables(pixels="0" * 64)
+    result = get(server, tmp_path, "illustrators/wright")
+    assert result.returncode == 0 and "2 of 2 have other pixels" in result.stdout
+
+
+def test_an_archive_that_is_there_needs_no_network(shelf, tmp_path):
+    (tmp_path / "gutenberg-3.zip").write_bytes(shelf.archives["3"])
+    result = tool("illustrators/wright", "--output_dir", tmp_path, "--url", "http://127.0.0.1:1")
+    assert result.returncode == 0, result.stderr
+    assert images(tmp_path / "illustrators/wright") == shelf.folders("wright")
+    assert (tmp_path / "gutenberg-3.zip").read_bytes() == shelf.archives["3"]
+
+
+def test_a_kill_in_the_second_book_keeps_the_first(server, shelf, tmp_path):
+    """In a process of its own, with a copy of the tool beside the tables of the test."""
+    for name in ("download-dataset.py", "common.py", "images.py"):
+        shutil.copy(TOOL.with_name(name), shelf.folder)
+    arguments = [sys.executable, shelf.folder / "download-dataset.py", "illustrators/dulac", "--url", server.url]
+    arguments += ["--output_dir", tmp_path / "out"]
+    server.pause = threading.Event()
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    part = tmp_path / "out/gutenberg-1.zip.part"
+    wait_for(process, lambda: part.exists() and part.stat().st_size)
+    server.pause.set()
+    server.pause = threading.Event()
+    part = tmp_path / "out/gutenberg-2.zip.part"
+    wait_for(process, lambda: part.exists() and part.stat().st_size)
+    process.kill()
+    process.wait()
+    server.pause.set()
+    server.pause = None
+    folder = tmp_path / "out/illustrators"
+    assert [path.name for path in folder.iterdir()] == [".dulac.incomplete"]
+    # a file of the second book that was cut short, as a kill a moment later leaves one
+    (folder / ".dulac.incomplete/dulac/testB/2-001.jpg").write_bytes(b"cut")
+
+    result = get(server, tmp_path / "out", "illustrators/dulac")
+    assert result.returncode == 0, result.stderr
+    assert "Tales: there already" in result.stdout and asked_for(server) == ["1", "2", "2"]
+    assert server.requests[-1][1]["Range"].startswith("bytes=")
+    assert images(folder / "dulac") == shelf.folders("dulac")
+    assert [path.name for path in folder.iterdir()] == ["dulac"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["illustrators"]
+
+
+def wait_for(process, is_so):
+    while not is_so():
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("damage", ["size", "file", "note"])
+def test_what_is_damaged_or_of_another_size_is_made_again(server, shelf, tmp_path, damage):
+    """After a run that got the first book, and lost the network in the second."""
+    original = module.fetch
+
+    def fetch(url, archive, retries):
+        if archive.name == "gutenberg-2.zip":
+            raise module.UserError("no network")
+        original(url, archive, retries)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fetch", fetch)
+        fails(get(server, tmp_path, "illustrators/dulac", *(["--size", 30] if damage == "size" else [])), "no network")
+    scratch = tmp_path / "illustrators/.dulac.incomplete"
+    if damage == "file":
+        (scratch / "dulac/trainB/1-002.jpg").write_bytes(b"damaged")
+    if damage == "note":
+        (scratch / "1.json").write_text('{"size": null, "files": ["x"]}')
+    result = get(server, tmp_path, "illustrators/dulac")
+    assert result.returncode == 0, result.stderr
+    assert "there already" not in result.stdout and asked_for(server) == ["1", "1", "2"]
+    assert images(tmp_path / "illustrators/dulac") == shelf.folders("dulac")
+
+
+def test_a_small_disk_is_refused_before_anything_is_asked_for(server, shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    result = get(server, tmp_path, "illustrators")
+    assert fails(result, str(tmp_path), "1 MB free", "make room") and not server.requests
+
+
+def test_an_artists_folder_in_the_way_is_left_alone(server, shelf, tmp_path):
+    (tmp_path / "illustrators/wright").mkdir(parents=True)
+    (tmp_path / "illustrators/wright/mine.txt").write_text("mine")
+    assert fails(get(server, tmp_path, "illustrators"), "illustrators/wright", "in the way")
+    (tmp_path / "illustrators/wright/.download.json").write_text("{}")
+    assert fails(get(server, tmp_path, "illustrators"), "is damaged")
+    assert not server.requests and (tmp_path / "illustrators/wright/mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["dulac"], ["did you mean illustrators/dulac?"]),
+        (["illustrators/dulak"], ["did you mean illustrators/dulac?"]),
+        (["illustrators", "--sha256", "0" * 64], ["--sha256", "on record"]),
+        (["illustrators", "--url", "http://x/archive.zip"], ["--url", "REPOSITORY/archive/COMMIT.zip"]),
+        (["illustrators", "--size", "0"], ["--size", "at least 1"]),
+        (["facades", "--size", "300"], ["--size", "illustrators"]),
+    ],
+)
+def test_what_a_user_can_get_wrong_with_illustrators(arguments, words):
+    assert fails(tool(*arguments), *words)
+
+
+def real_tables():
+    return module.read_table("illustrators-books.tsv", module.Book), module.read_table(
+        "illustrators-plates.tsv", module.Plate
+    )
+
+
+def test_the_tables_are_whole():
+    books, plates = real_tables()
+    by_number = {book.gutenberg: book for book in books}
+    assert (len(books), len(by_number), len(plates), len({plate.file for plate in plates})) == (54, 54, 1351, 1351)
+    for book in books:
+        assert book.repository.endswith(f"_{book.gutenberg}") and len(book.commit) == 40
+        assert book.rights == "Public domain in the USA" and book.archive_mb > 0
+    for plate in plates:
+        assert plate.file.split("/")[0] == by_number[plate.gutenberg].artist
+        assert plate.folder in ("trainB", "testB") and 0 <= plate.left < plate.right and 0 <= plate.top < plate.bottom
+        assert len(plate.source_sha256) == len(plate.pixels_sha256) == 64
+        assert 300 < plate.long_side <= max(plate.right - plate.left, plate.bottom - plate.top)
+
+
+def test_no_book_is_on_both_sides_but_where_there_is_only_one():
+    books, plates = real_tables()
+    for artist in {book.artist for book in books}:
+        numbers = [book.gutenberg for book in books if book.artist == artist]
+        sides = {number: {plate.folder for plate in plates if plate.gutenberg == number} for number in numbers}
+        assert set().union(*sides.values()) == {"trainB", "testB"}
+        assert len(numbers) == 1 or all(len(side) == 1 for side in sides.values())
+    sources = [{plate.source_sha256 for plate in plates if plate.folder == part} for part in ("trainB", "testB")]
+    assert not sources[0] & sources[1]
+
+
+def test_the_list_agrees_with_the_tables():
+    books, plates = real_tables()
+    total = module.DATASETS["illustrators"]
+    assert sorted(total.source.split()) == sorted({book.artist for book in books})
+    for name in ["", *total.source.split()]:
+        dataset = module.DATASETS[f"illustrators/{name}".rstrip("/")]
+        size = sum(book.archive_mb for book in books if name in (book.artist, ""))
+        of_artist = [plate for plate in plates if plate.file.startswith(name)]
+        train = sum(plate.folder == "trainB" for plate in of_artist)
+        assert dataset.size == f"{size} MB"
+        assert dataset.counts.startswith(f"B {train}+{len(of_artist) - train}, ")
+
+
+@pytest.mark.realdata
+def test_the_checksums_are_those_of_the_shared_plates():
+    """The table's pixels come from the set that was cropped by hand, not from this tool."""
+    folder = TOOL.parent.parent.parent / "shared/data/illustrators"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there")
+    _, plates = real_tables()
+    for plate in plates[::9]:
+        digest = module.sha256_of_pixels((folder / plate.file).read_bytes())
+        assert (digest == plate.pixels_sha256) == (plate.file != "rackham/26998-009.jpg")
+
+
 # ------------------------------------------------------------------------------------------------------------ the words
 
 
@@ -642,5 +1008,5 @@ def test_list_names_every_set_with_terms_and_citation():
 def test_help_has_a_line_for_every_option():
     result = tool("--help")
     assert result.returncode == 0
-    for option in ("--output_dir", "--url", "--sha256", "--retries", "--keep_archive", "--list"):
+    for option in ("--output_dir", "--url", "--sha256", "--retries", "--keep_archive", "--list", "--size"):
         assert option in result.stdout

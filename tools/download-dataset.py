@@ -555,6 +555,7 @@ def write_with_tfds(builder, archive, content):
 # ------------------------------------------------------------------------------------- illustrators
 
 GITHUB = "https://github.com"
+TABLES = Path(__file__).resolve().parent
 PAUSE = 1  # seconds after each download, so that GitHub is not burdened
 BYTES_PER_PIXEL = 0.45  # of the plates as JPEG; 0.42 on average at the size of the set
 
@@ -601,10 +602,9 @@ class Plate(NamedTuple):
 
 
 def read_table(name, kind):
-    """A table beside this file, as a list of the named tuples `kind`."""
-    path = Path(__file__).resolve().with_name(name)
+    """A table of TABLES, as a list of the named tuples `kind`."""
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
+    with (TABLES / name).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             values = {
                 field: of_type(row[field]) for field, of_type in kind.__annotations__.items()
