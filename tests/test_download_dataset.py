@@ -712,7 +712,7 @@ def test_illustrators_are_cropped_by_the_table(server, shelf, tmp_path):
     assert plate.shape == source.shape and np.abs(plate.astype(int) - source).mean() < 3
     assert pixels_of((out / "illustrators/dulac/trainB/1-003.jpg").read_bytes()).shape == (80, 53, 3)
 
-    assert "3 books" in result.stdout and "MB on the disk" in result.stdout and "MB are free" in result.stdout
+    assert "books to download: 3" in result.stdout and "MB on the disk" in result.stdout and "MB are free" in result.stdout
     assert "illustrators/dulac: trainB 3, testB 1 images; sources and pixels as on record" in result.stdout
     assert [path for path, _, _ in server.requests] == [
         f"/mirror/Book_{number}/archive/{number * 40}.zip" for number in "123"
@@ -752,7 +752,7 @@ def test_a_book_that_is_gone_is_named_and_comes_later(server, shelf, tmp_path):
 
     again = get(server, tmp_path, "illustrators/dulac")  # still gone, and nothing else is missing
     assert asked_for(server)[3:] == ["2"]
-    assert fails_last_line(again, "1 of 1 books", "The Tempest") and "404" in again.stderr
+    assert again.returncode == 1 and "404" in again.stderr and "1 of 1 books" in again.stderr
     assert images(folder) == shelf.folders("dulac", ["1"])
 
     (folder / "trainB/mine.txt").write_text("mine")
@@ -962,9 +962,10 @@ def test_the_checksums_are_those_of_the_shared_plates():
     if not folder.exists():
         pytest.skip(f"{folder} is not there")
     _, plates = real_tables()
-    for plate in plates[::9]:
+    others = {"greenaway/49041-020.jpg", "rackham/26998-009.jpg"}  # docs/illustrators.md says why
+    for plate in plates[::9] + [plate for plate in plates if plate.file in others]:
         digest = module.sha256_of_pixels((folder / plate.file).read_bytes())
-        assert (digest == plate.pixels_sha256) == (plate.file != "rackham/26998-009.jpg")
+        assert (digest == plate.pixels_sha256) == (plate.file not in others), plate.file
 
 
 # ------------------------------------------------------------------------------------------------------------ the words

@@ -634,9 +634,9 @@ def obtain_illustrators(artists, args):
     number = sum(len(books) for books in wanted.values())
     summary = (
         f"{len(lost)} of {number} books could not be had ({', '.join(lost)}); run the same command "
-        "again to try these again, or give a mirror with --url"
+        "again to try again, or give a mirror with --url"
     )
-    if len(lost) == number:
+    if not any(folder_of(artist, args).exists() for artist in artists):
         raise UserError(summary)
     print(f"incomplete: {summary}", file=sys.stderr)
     return 1
@@ -701,7 +701,7 @@ def check_space(wanted, args):
     place.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place).free / 1e6
     print(
-        f"{len(books)} books, about {download} MB to download, one after the other; needs about "
+        f"books to download: {len(books)}, about {download} MB, one after the other; needs about "
         f"{images + archives} MB on the disk, {images} MB of which are the images; "
         f"{free:.0f} MB are free",
         flush=True,
@@ -747,8 +747,8 @@ def judge(others, number, size):
     if not others:
         return "; sources and pixels as on record"
     return (
-        f"; sources as on record, but {others} of {number} have other pixels: another JPEG "
-        "library in Pillow"
+        f"; sources as on record, but {others} of {number} have other pixels: another version of "
+        "Pillow, which resizes or stores a little differently"
     )
 
 
@@ -776,13 +776,15 @@ def obtain_book(book, plates, scratch, args):
     set."""
     content = scratch / book.artist
     note = scratch / f"{book.gutenberg}.json"  # written last, so that a kill leaves none
+    archive = Path(args.output_dir) / f"gutenberg-{book.gutenberg}.zip"
     record = read_record(note, content, args.size)
     if record:
+        if archive.exists() and read_state(archive).get("complete"):  # killed before it was left
+            leave(archive, args.keep_archive)
         print(f"{book.title}: there already", flush=True)
         return record
     for plate in plates:  # of a run that was killed
         (content / plate.place).unlink(missing_ok=True)
-    archive = Path(args.output_dir) / f"gutenberg-{book.gutenberg}.zip"
     url = f"{(args.url or GITHUB).rstrip('/')}/{book.repository}/archive/{book.commit}.zip"
     was_there = archive.exists()
     ours = have_archive(url, archive, args.retries)
