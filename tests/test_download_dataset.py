@@ -806,6 +806,51 @@ def test_a_book_that_is_another_is_named_and_the_rest_goes_on(server, shelf, tmp
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["illustrators"]
 
 
+class LikeGitHub(http.server.BaseHTTPRequestHandler):
+    """Sends the reader on to another address, and archives in chunks: no length, no ranges. The first is cut off."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        self.server.requests.append((self.path, dict(self.headers)))
+        if not self.path.startswith("/codeload"):
+            self.send_response(302)
+            self.send_header("Location", f"/codeload{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", '"fixed"')
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        data = self.server.archive
+        half = len(data) // 2
+        self.wfile.write(b"%x\r\n%s\r\n" % (half, data[:half]))
+        self.close_connection = True
+        if self.server.cuts:
+            self.server.cuts -= 1
+            return
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data) - half, data[half:]))
+
+
+def test_archives_that_come_as_from_github(shelf, tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), LikeGitHub) as server:
+        server.requests, server.archive, server.cuts = [], shelf.archives["3"], 1
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        result = tool("illustrators/wright", "--output_dir", tmp_path, "--url", url)
+        server.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert "size unknown" in result.stdout and "connection was lost" in result.stderr
+    path = f"/mirror/Book_3/archive/{'3' * 40}.zip"
+    assert [asked for asked, _ in server.requests] == [path, f"/codeload{path}"] * 2
+    assert not any("Range" in headers for _, headers in server.requests)  # it starts over
+    assert images(tmp_path / "illustrators/wright") == shelf.folders("wright")
+
+
 def test_other_pixels_are_told(server, shelf, tmp_path):
     shelf.write_tables(pixels="0" * 64)
     result = get(server, tmp_path, "illustrators/wright")
