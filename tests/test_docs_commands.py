@@ -329,7 +329,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "scans": make_folder,
         "photos": make_folder,
     },
-    "docs/illustrators.md": {"photo2dulac": make_domains, "photo2rackham": make_domains, "photo2ten": make_domains},
+    "docs/illustrators.md": {"photo2dulac": make_domains, "photo2rackham": make_domains},
     "docs/pix2pix.md": {"facades": make_split_pairs, "sketches": make_folder, "photos": make_folder},
     "docs/pretrained.md": {"monet2photo": make_domains, "my_horses": make_folder, "my_zebras": make_folder},
     "docs/process.md": {"photos": make_folder},
