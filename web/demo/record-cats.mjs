@@ -1,0 +1,64 @@
+// Records a page of lines while cats are drawn with the mouse: frames for README's animated image.
+//
+//     node web/demo/record-cats.mjs PUPPETEER CHROMIUM PAGE.html FOLDER     PUPPETEER: as in tests/test_page.py
+//     python web/demo/record.py FOLDER docs/images/draw.webp
+import {mkdirSync, readFileSync} from "node:fs";
+import {pathToFileURL} from "node:url";
+
+const DRAWINGS = process.argv.slice(6); // names of drawings of samples/drawings/cats.json, with a colour: "crouching:orange"
+const [library, executablePath, file, folder] = process.argv.slice(2, 6);
+const {size, drawings} = JSON.parse(readFileSync(new URL("../../samples/drawings/cats.json", import.meta.url)));
+const {default: puppeteer} = await import(library);
+const browser = await puppeteer.launch({executablePath, headless: true, args: ["--no-sandbox"], protocolTimeout: 600000});
+const page = await browser.newPage();
+await page.setViewport({width: 1120, height: 760});
+await page.goto(pathToFileURL(file).href);
+await page.waitForFunction("document.body.dataset.ready?.startsWith('cpu')", {timeout: 300000});
+mkdirSync(folder, {recursive: true});
+let frames = 0;
+
+/** A frame, once the translation is that of the drawing. */
+async function shoot() {
+  await new Promise(done => setTimeout(done, 800));
+  await page.screenshot({path: `${folder}/${String(frames++).padStart(3, "0")}.png`});
+}
+
+/** Draws a stroke, [x, y, x, y, ...] in units of the drawing, with the mouse. */
+async function drag(stroke) {
+  const {x, y, width, height} = await (await page.$("#input")).boundingBox();
+  const points = [];
+  for (let i = 0; i < stroke.length; i += 2)
+    points.push([x + (stroke[i] * width) / size[1], y + (stroke[i + 1] * height) / size[0]]);
+  await page.mouse.move(...points[0]);
+  await page.mouse.down();
+  for (const point of points) await page.mouse.move(...point, {steps: 2});
+  await page.mouse.up();
+}
+
+/** Takes a colour of the palette by its name. */
+async function choose(name) {
+  await page.evaluate(name => {
+    const buttons = [...document.querySelectorAll("#palette button")];
+    buttons.find(button => button.textContent === name).click();
+  }, name);
+}
+
+for (const choice of DRAWINGS) {
+  const [name, colour] = choice.split(":");
+  const {strokes} = drawings.find(drawing => drawing.name === name);
+  await page.click("#clear-button");
+  for (const stroke of strokes) {
+    await drag(stroke);
+    await shoot();
+  }
+  if (colour) {
+    const ink = await page.evaluate(() => document.querySelector("#palette [aria-pressed=true]").textContent);
+    await choose(colour);
+    for (let row = 0; row < 3; row++) await drag([90, 110 + row * 30, 165, 120 + row * 30]);
+    await shoot();
+    await choose(ink);
+  }
+  await shoot();
+  await shoot();
+}
+await browser.close();
