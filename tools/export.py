@@ -30,18 +30,23 @@ class Inexact(UserError):
 
 def write_litert(module, model, path, quantize, input_dir):
     """Writes the generator for one image of model.crop. int8 weights are checked on test images."""
-    tf = module.tf
     serving = model.build_serving_model(*model.crop, batch_size=1)
-    domain = model.domains[model.args.which_direction[0]]
-    shape = (1, *model.crop, domain.channels)
-    options = {"input_signature": [module.keras.InputSpec(domain.type, shape)]}
-    if quantize != "none":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
-        options["target_spec"] = {"supported_types": [tf.float16]}
-    serving.export(str(path), format="litert", verbose=False, **options)
+    convert(module, serving, path, quantize)
     if quantize == "int8":
         check_litert(module, model, path.read_bytes(), serving, input_dir)
+
+
+def convert(module, serving, path, weights):
+    """Writes a serving model for one size as a LiteRT model. weights: "int8", "float16"; others
+    stay float32."""
+    tf = module.tf
+    signature = module.keras.InputSpec(serving.input.dtype, serving.input.shape)
+    options = {"input_signature": [signature]}
+    if weights in ("int8", "float16"):
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if weights == "float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    serving.export(str(path), format="litert", verbose=False, **options)
 
 
 def check_litert(module, model, contents, serving, input_dir):

@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import filelock
+import litert
 import numpy as np
 import video
 from common import (
@@ -396,6 +397,12 @@ def parse():
         help="images of one size that the network translates at once (1); more are faster on a GPU",
     )
     add(
+        "--engine",
+        choices=["tensorflow", "litert", "auto"],
+        default="tensorflow",
+        help="litert: 8-bit weights, on CPUs; auto: litert if faster and near (tensorflow)",
+    )
+    add(
         "--format",
         choices=list(SAVE),
         help="of translations of 8 bits (png); others are PNG of 16 bits, .npy or .tif",
@@ -413,6 +420,8 @@ def parse():
     add("--start", type=duration, default=0.0, metavar="SECONDS", help="begin a video there (0)")
     add("--seconds", type=duration, help="of the video, from --start on (all)")
     args = parser.parse_args()
+    if args.engine != "tensorflow" and args.mixed_precision not in (None, "off"):
+        raise UserError(f"--mixed_precision is for --engine tensorflow, not {args.engine}")
     args.format_given = args.format is not None
     args.format = args.format or "png"
     check_input(args)
@@ -551,7 +560,10 @@ def translate(args, unfinished):
     module, model = load_model(args)
     given = args.input_list or args.input
     print(f"{given} => {args.output_dir}; {model.args.device}", flush=True)
-    network = functools.partial(model.translate_images, direction=model.args.which_direction)
+    engine = litert.choose_engine(args, module, model)
+    network = engine or functools.partial(
+        model.translate_images, direction=model.args.which_direction
+    )
     make_source = open_video if args.video else ImageFiles
     unit = " frames" if args.video else " images"
     start = time.perf_counter()
@@ -574,7 +586,8 @@ def translate(args, unfinished):
         pipeline.failed[args.input] = (
             f"damaged, {pipeline.done} frames could be read: {source.damage}"
         )
-    summary = write_summary(args, given, pipeline, seconds)
+    engine_name = engine.name if engine else "tensorflow"
+    summary = write_summary(args, given, pipeline, seconds, engine_name)
     there = f", {pipeline.skipped} there already" if args.skip_existing else ""
     rate = pipeline.done / seconds
     print(f"done: {pipeline.done}{unit}{there}, {rate:.2f} per second; see {args.output_dir}")
@@ -584,7 +597,7 @@ def translate(args, unfinished):
     return 0
 
 
-def write_summary(args, given, pipeline, seconds):
+def write_summary(args, given, pipeline, seconds, engine_name):
     """Writes what was done and what failed. Returns the path of the file."""
     number, count = args.shard
     name = "summary.json" if count == 1 else f"summary-{number}-of-{count}.json"
@@ -592,6 +605,7 @@ def write_summary(args, given, pipeline, seconds):
     summary = {
         "checkpoint": args.checkpoint,
         "input": given,
+        "engine": engine_name,
         "shard": f"{number}/{count}",
         "done": pipeline.done,
         "skipped": pipeline.skipped,
