@@ -3317,6 +3317,8 @@ def translate_windows(translate, images, window, multiple, domain, min_side=1, o
     right = lefts[-1] + columns
     padding = [(0, 0), (0, bottom - height), (0, right - width), (0, 0)]
     images = np.pad(images, padding, "reflect")
+    if len(tops) == len(lefts) == 1:  # nothing to blend
+        return domain.to_array(np.asarray(translate(images)))[:, :height, :width]
 
     result = np.empty([*images.shape[:3], domain.channels], domain.type)
     # sums of the windows from `top` on

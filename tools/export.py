@@ -40,6 +40,7 @@ def convert(module, serving, path, weights):
     """Writes a serving model for one size as a LiteRT model. weights: "int8", "float16"; others
     stay float32."""
     tf = module.tf
+    serving = in_quick_operations(module, serving, serving.input)
     signature = module.keras.InputSpec(serving.input.dtype, serving.input.shape)
     options = {"input_signature": [signature]}
     if weights in ("int8", "float16"):
@@ -47,6 +48,57 @@ def convert(module, serving, path, weights):
     if weights == "float16":
         options["target_spec"] = {"supported_types": [tf.float16]}
     serving.export(str(path), format="litert", verbose=False, **options)
+
+
+def in_quick_operations(module, network, inputs):
+    """A copy of a network for inputs of one size, with the same weights, in operations that LiteRT
+    has quick kernels for. Reflection pads alone take most of the time of a ResNet otherwise."""
+    keras = module.keras
+
+    def call(operation, *args, **options):
+        x = args[0]
+        is_reflection = type(operation).__name__ == "Pad" and operation.mode == "reflect"
+        if isinstance(operation, keras.Model):
+            return in_quick_operations(module, operation, x)(x)
+        if is_reflection:
+            return reflect(keras.ops, x, operation.pad_width)
+        if type(operation).__name__ in ("InstanceNorm", "BatchNorm"):
+            return normalize(keras.ops, x, operation.gamma, operation.beta)
+        return operation(*args, **options)
+
+    return keras.models.clone_model(
+        network,
+        input_tensors=keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype, name="images"),
+        clone_function=lambda layer: layer,  # so that weights are shared
+        call_function=call,
+    )
+
+
+def reflect(ops, x, widths):
+    """As ops.pad(x, widths, mode="reflect"), by slices."""
+    for axis in (1, 2):
+        before, after = widths[axis]
+        side = x.shape[axis]
+        places = [*range(before, 0, -1), None, *range(side - 2, side - 2 - after, -1)]
+        parts = []
+        for place in places:
+            piece = x
+            if place is not None:
+                rows = slice(place, place + 1)
+                piece = x[:, rows] if axis == 1 else x[:, :, rows]
+            parts.append(piece)
+        x = ops.concatenate(parts, axis=axis)
+    return x
+
+
+def normalize(ops, x, gamma, beta):
+    """Instance norm, as the scripts have it, in few operations: [n, h, w, c] => the same."""
+    x = x - ops.mean(x, axis=(1, 2), keepdims=True)
+    variance = ops.mean(x * x, axis=(1, 2), keepdims=True)
+    scale = ops.rsqrt(variance + 1e-5)
+    if gamma is None:
+        return x * scale
+    return x * (scale * gamma) + beta
 
 
 def check_litert(module, model, contents, serving, input_dir):

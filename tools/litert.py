@@ -1,4 +1,4 @@
-"""LiteRT as an engine of translate.py: the generator with 8-bit weights, compared with the network
+"""LiteRT as an engine of translate.py: the generator with int8 weights, compared with the network
 on the first images. No command of its own.
 
 LiteRT models take one size of images. Each size is converted once, and kept in the folder `litert`
@@ -258,8 +258,8 @@ class Litert(Engine):
 
 
 class Auto(Engine):
-    """--engine auto: TensorFlow for the first images, then whichever is faster, LiteRT only where
-    its int8 weights are exact enough."""
+    """--engine auto: TensorFlow for the first images, then whichever is faster. LiteRT has int8
+    weights, or float32 where those are too inexact."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -281,31 +281,40 @@ class Auto(Engine):
         """Sets self.chosen, and says why."""
         self.chosen = self.in_tensorflow
         try:
-            times_as_fast = self.measure()
+            weights, mean = self.find_weights()
         except Unconvertible as error:
             say(f"--engine auto: TensorFlow, since LiteRT cannot hold this network: {error}")
             return
-        mean = np.mean(self.differences)
+        times_as_fast = self.measure(self.in_litert[weights])
         name = "TensorFlow"
         if times_as_fast > 1 and mean <= MOST_LEVELS:
             name = "LiteRT"
-            self.chosen = self.in_litert["int8"]
-            self.name = "litert int8"
+            self.chosen = self.in_litert[weights]
+            self.name = f"litert {weights}"
         say(
-            f"--engine auto: {name}. On the first {self.tried} images, LiteRT with int8 weights is "
-            f"{times_as_fast:.1f} times as fast as TensorFlow, and {mean:.2f} of 255 from it"
+            f"--engine auto: {name}. On the first {self.tried} images, LiteRT with {weights} "
+            f"weights is {times_as_fast:.1f} times as fast as TensorFlow, {mean:.2f} of 255 from it"
         )
 
-    def measure(self):
-        """Translates the held images with both. Returns how many times as fast LiteRT is."""
-        translate = self.in_litert["int8"]
-        for images in self.held:  # which converts, and starts the interpreters
-            self.compare(translate(images), images)
-        seconds = {"tensorflow": 0.0, "litert": 0.0}
+    def find_weights(self):
+        """The smallest weights that are exact enough, else float32; and how far translations are
+        from the network's, in levels."""
+        for weights in self.in_litert:
+            self.differences.clear()
+            for images in self.held:
+                mean = self.compare(self.in_litert[weights](images), images)
+            if mean <= MOST_LEVELS:
+                break
+        return weights, mean
+
+    def measure(self, translate):
+        """How many times as fast as TensorFlow a function translates the held images."""
+        in_tensorflow = 0
+        in_litert = 0
         for images in self.held:
-            seconds["tensorflow"] += fastest(self.in_tensorflow, images)
-            seconds["litert"] += fastest(translate, images)
-        return seconds["tensorflow"] / seconds["litert"]
+            in_tensorflow += fastest(self.in_tensorflow, images)
+            in_litert += fastest(translate, images)
+        return in_tensorflow / in_litert
 
 
 def fastest(translate, images):
