@@ -120,6 +120,27 @@ def test_operations_that_are_quick_in_litert_give_the_same(script):
         np.testing.assert_allclose(found, right, atol=1e-5)
 
 
+@only("pix2pix", "cyclegan", "siamesegan", more=("ganilla", "cut", "animegan"))
+def test_a_network_in_quick_operations_gives_the_same(script):
+    """With resized and transposed convolutions, whichever there are."""
+    for upsample in ("resize", "transpose"):
+        options = script.options(input_dir=".")
+        if hasattr(options, "upsample"):
+            options.upsample = upsample
+        model = script.algorithm(options, training=False)
+        model.args.which_direction = "AtoB"
+        serving = litert.of_fractions(model).build_serving_model(64, 64, batch_size=1)
+        for weight in serving.weights:
+            weight.assign(weight * 2)
+        quick = export.in_quick_operations(script.module, serving, serving.input)
+        names = {type(operation).__name__ for layer in quick.layers for operation in getattr(layer, "layers", [])}
+        assert not names & {"InstanceNorm", "BatchNorm"}
+        image = np.float32(paint(64, 64, 1))[None]
+        right = np.asarray(serving(image))
+        assert right.std() > 0.005
+        np.testing.assert_allclose(quick(image), right, atol=0.0005)
+
+
 # ----------------------------------------------------------------------------------------------------------- the choice
 
 

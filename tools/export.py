@@ -58,7 +58,8 @@ def in_quick_operations(module, network, inputs):
     def call(operation, *args, **options):
         x = args[0]
         is_reflection = type(operation).__name__ == "Pad" and operation.mode == "reflect"
-        if isinstance(operation, keras.Model):
+        is_chain = isinstance(operation, keras.Sequential)  # which holds no pads and no norms
+        if isinstance(operation, keras.Model) and not is_chain:
             return in_quick_operations(module, operation, x)(x)
         if is_reflection:
             return reflect(keras.ops, x, operation.pad_width)
