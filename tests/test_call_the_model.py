@@ -30,9 +30,15 @@ def snippet(heading, language):
 def folder(tmp_path_factory):
     """A folder with facades_train, of a tiny network, and drawing.png, which is as the network takes it."""
     folder = tmp_path_factory.mktemp("call")
-    script = SCRIPTS["pix2pix"]
-    script("--mode", "train", *script.tiny, "--which_direction", "BtoA", "--max_steps", 1,
-           "--output_dir", folder / "facades_train")  # fmt: skip
+    script, training = SCRIPTS["pix2pix"], folder / "facades_train"
+    training.mkdir()
+    model = script.algorithm(script.options(input_dir=".", which_direction="BtoA"), training=False)
+    weights = script.module.weights_of(model)
+    for weight in tf.nest.flatten(weights):
+        weight.assign(weight * 2)  # stronger than at the start, so that images have contrasts
+    tf.train.CheckpointManager(tf.train.Checkpoint(**weights), training, 1, checkpoint_name="model").save(1)
+    options = {"script": "pix2pix", **script.module.saved_options(model.args)}
+    (training / "options.json").write_text(json.dumps(options))
     save_image(folder / "in" / "drawing.png", paint(64, 64, 1))
     shutil.copy(folder / "in" / "drawing.png", folder)
     done = run_tool("translate", folder / "facades_train", folder / "in", "--output_dir", folder / "right")
