@@ -3476,7 +3476,8 @@ def read_options(checkpoint, algorithm):
 
 
 LATER_FLAGS = {  # older trainings lack them
-    "norm", "upsample", "patch_weight", "channels", "value_range", "nan_value", "preview_bands",
+    "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
+    "preview_bands",
 }
 
 
