@@ -10,7 +10,7 @@ cut, CUT = load_algorithm("cut")
 tf = cut.tf
 
 MOST = 8  # pixels that --steady moves a photograph by, down or up, and left or right
-WINDOW = 128  # pixels of an image that features are compared in: on all of it VGG16 takes too long
+WINDOW = 64  # pixels of an image that features are compared in: LPIPS was made for such patches
 
 
 class Student(CUT):
