@@ -3581,9 +3581,9 @@ def stored_names(path):
 def restore_training(path, objects, model):
     """Restores all of a training, except what only its precision needed: the scale of losses."""
     stored = stored_names(path)
-    if "step" not in stored:
-        raise UserError(f"{path} holds generators alone, for test, export and --init_from: a "
-                        "training continues from the folder above")
+    if not {"step", *model.networks} <= stored:
+        raise UserError(f"{path} holds generators alone, for test, export and --init_from: the "
+                        "folder above continues a training, tools/distill.py a student")
     wanted = {}
     for name, value in objects.items():
         if name in stored or not name.endswith("_loss_scale"):

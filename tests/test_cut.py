@@ -35,6 +35,7 @@ def repeatable():
 @pytest.mark.parametrize("antialias", [True, False])
 def test_parameters_are_those_of_the_authors_code(antialias):
     assert cut.build_generator(9, antialias=antialias).count_params() == 11_378_179
+    assert cut.build_generator(9, antialias=antialias, separable=True).count_params() == 1_982_467
     discriminator = cut.build_discriminator(antialias=antialias)
     assert discriminator.count_params() == 2_764_737
     assert discriminator.compute_output_shape((1, 256, 256, 3)) == (1, 30, 30, 1)

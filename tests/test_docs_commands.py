@@ -154,6 +154,8 @@ def tiny(words):
         return [*words, "--steps", "1", "--warmup", "1", "--", *TINY]
     if program == "tests/reference/train_twin.py":
         return [*words, "--steps", "1", "--ngf", "4"]
+    if program == "tools/distill.py":
+        return [*words, "--max_steps", "1"]
     if words[:2] == ["tools/classify.py", "train"]:
         return [*words, "--backbone", "small", "--epochs", "1", "--image_size", "32"]
     return words
@@ -299,6 +301,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "paintings": make_folder,
     },
     "docs/draw.md": {"photos": make_folder},
+    "docs/distill.md": {"monet2photo": make_domains, "photos": make_folder, "clip.mp4": make_clip},
     "docs/evaluate.md": {
         "hd": make_domains,
         "photos": make_folder,
@@ -355,6 +358,7 @@ TRAIN_FACADES = "python pix2pix.py --mode train --which_direction BtoA"
 RESIZE = "python tools/process.py --operation resize --input_dir {} --output_dir {} --size 256 --format jpg"
 BEFORE = {  # {page: commands that its reader has given}
     "docs/draw.md": [TRAIN_FACADES],
+    "docs/distill.md": ["python cyclegan.py --mode train --input_dir monet2photo"],
     "docs/export.md": [TRAIN_FACADES],
     "docs/evaluate.md": [
         TRAIN_FACADES,
