@@ -140,9 +140,11 @@ def load_teacher(args):
 def sides_of(text):
     """"256" or "144x256" => (height, width) for a student. Raises UserError."""
     cut, _ = load_algorithm("cut")
-    with in_our_words(cut):
+    try:
         size, _ = cut.parse_sizes(text, text, training=False)
         cut.check_crop(size, 4, 0)
+    except cut.UserError as error:
+        raise UserError(str(error).replace("--crop_size", "--size")) from None
     return size
 
 
@@ -177,19 +179,15 @@ def domains_of(model):
     }
 
 
-def has_features(model):
-    """Whether the student's images can be compared by VGG16. Says why not."""
-    reason = None
+def why_no_features(model):
+    """Why VGG16 cannot compare the student's images with the teacher's; None if it can."""
     if not model.domains[model.args.which_direction[-1]].is_rgb:
-        reason = "VGG16 is for 8-bit RGB"
-    else:
-        try:
-            build_lpips("vgg")
-        except UserError as error:
-            reason = error
-    if reason:
-        print(f"no features, L1 alone: {reason}", file=sys.stderr)
-    return reason is None
+        return "VGG16 is for 8-bit RGB"
+    try:
+        build_lpips("vgg")
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def judge(args):
@@ -204,7 +202,8 @@ def judge(args):
             print(f"no LPIPS: {error}", file=sys.stderr)
     metrics = {}
     for name, path, direction in model.find_test_images(pairs):
-        images = model.translate_file(path, direction)
+        with in_our_words(module):
+            images = model.translate_file(path, direction)
         outputs, targets = images["outputs"], images["targets"]
         metrics[name] = {"l1": module.compare(outputs, targets, model.domains["B"])["l1"]}
         if network:
@@ -229,6 +228,7 @@ def facts_of(args, module, model, names):
         "steady": args.steady,
         "batch_size": args.batch_size,
         "seed": args.seed,
+        "features": why_no_features(model) is None,
     }
 
 
@@ -309,20 +309,29 @@ def seed(text):
 
 
 def list_photographs(args, module):
-    """The names of the photographs. Warns if they are few; raises UserError if there is one."""
+    """The names of the photographs. Raises UserError if there is only one."""
     if not os.path.isdir(args.photos):
         raise UserError(f"no such folder: {args.photos}; PHOTOS is a folder of images")
-    with in_our_words(module):
-        names = [os.path.basename(path) for _, path in module.list_images(args.photos)]
+    try:
+        with in_our_words(module):
+            names = [os.path.basename(path) for _, path in module.list_images(args.photos)]
+    except UnicodeError as error:
+        raise UserError(module.explain(error, args)) from None
     if len(names) < 2:
         raise UserError(f"one image in {args.photos}: a student needs {FEW} or more")
+    return names
+
+
+def warn(model, names, facts):
+    """Warns of what will make a worse student."""
+    if not facts["features"]:
+        print(f"warning: no features, L1 alone: {why_no_features(model)}", file=sys.stderr)
     if len(names) < FEW:
         print(
             f"warning: only {len(names)} photographs: with fewer than {FEW} a student learns them "
             "by heart",
             file=sys.stderr,
         )
-    return names
 
 
 def main():
@@ -344,15 +353,14 @@ def distill(args, module, model, names, facts):
     """All of a run after the checks. Returns the exit code."""
     import student
 
+    warn(model, names, facts)
     learned, held_out = split(names)
     command = command_of_student(args, model, len(learned))
     model.aspect_ratio = 1.0  # pairs are as the networks have them
     make_pairs(args, module, model, learned, "train")
     make_pairs(args, module, model, held_out, "test")
     name = "generator" if "generator" in model.networks else f"generator_{facts['which_direction']}"
-    code = student.train(
-        command, domains_of(model), has_features(model), args.steady, model.networks[name]
-    )
+    code = student.train(command, domains_of(model), facts, model.networks[name])
     if code:
         return code
     result = judge(args)

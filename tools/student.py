@@ -160,23 +160,23 @@ def describe(student, teacher, size):
     height, width = size
     print(
         f"student {student.count_params():,} parameters, {few / 1e9:.2f} GMAC at {height}x{width}; "
-        f"teacher {teacher.count_params():,}, {many / 1e9:.2f}, {many / few:.0f} times as many",
+        f"teacher {teacher.count_params():,}, {many / 1e9:.2f}, {many / few:.1f} times as many",
         flush=True,
     )
 
 
-def train(argv, domains, features, steady, teacher):
+def train(argv, domains, facts, teacher):
     """Trains a student, or goes on. argv: cut.py's command line; domains: {"A": options of a
-    Domain, "B": ...}; features: whether VGG16 is there; steady: the weight of that loss; teacher:
-    its network. Returns the exit code."""
+    Domain, "B": ...}; facts: "features", whether VGG16 compares them, and "steady", the weight of
+    that loss; teacher: its network. Returns the exit code."""
     args = None
     try:
         values = cut.copy.deepcopy(cut.FLAGS)
         values(argv)
         args = cut.complete(values, argv, Student)
         args.domains = domains
-        args.features = features
-        args.steady = steady
+        args.features = facts["features"]
+        args.steady = facts["steady"]
         cut.prepare(args)
         training = Distillation(args, Student, cut.find_beginning(args))
         (generator,) = training.model.networks.values()
