@@ -140,6 +140,7 @@ def test_a_student_learns_its_teacher(trained_of, photos, tmp_path):
 # ---------------------------------------------------------------------------------------------------- stops and folders
 
 
+@pytest.mark.more
 def test_a_stopped_run_goes_on_bit_for_bit(distilled, trained_of, photos, tmp_path, monkeypatch):
     """Stopped among the pairs, then at step 3 by a signal: the weights are those of a run at one go."""
     folder, _ = distilled("cyclegan")
