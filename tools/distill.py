@@ -40,9 +40,9 @@ from tqdm import tqdm
 
 # --speed: the student's flags of cut.py. docs/distill.md has what each takes.
 STUDENTS = {
-    2: {"n_blocks": 9, "ngf": 48, "separable_conv": True},
-    5: {"n_blocks": 9, "ngf": 32, "separable_conv": True},
-    10: {"n_blocks": 9, "ngf": 24, "separable_conv": True},
+    2: {"n_blocks": 9, "ngf": 64, "separable_conv": True},
+    5: {"n_blocks": 9, "ngf": 48, "separable_conv": True},
+    10: {"n_blocks": 9, "ngf": 32, "separable_conv": True},
     20: {"n_blocks": 9, "ngf": 16, "separable_conv": True},
 }
 FEW = 200  # photographs: with fewer the student learns them by heart
