@@ -111,6 +111,9 @@ string("crop_size", "256",
 integer("cache_mb", 1024, "MiB of memory for resized images; larger data are read from disk", 0)
 integer("ngf", 32, "generator filters in the first convolution", 1, 4096)
 integer("ndf", 32, "discriminator filters in the first convolution", 1, 4096)
+boolean("residual", False,
+        "the generator changes the photograph instead of drawing it anew: it needs no first phase "
+        "(--init_steps 0)")
 string("features", "vgg19",
        "network that compares content and style: vgg19 or vgg16, which Keras downloads, or a .h5 "
        "file of Keras with one of them")
@@ -202,10 +205,11 @@ class LayerNorm(layers.Layer):
         return tf.cast(x32, x.dtype)
 
 
-def build_generator(ngf=32, norm=LayerNorm):
+def build_generator(ngf=32, norm=LayerNorm, residual=False):
     """The generator of AnimeGANv2, [n, h, w, 3] => [n, h, w, 3], both in [-1, 1].
 
-    h and w are multiples of 4. 2,143,552 parameters by default.
+    h and w are multiples of 4. 2,143,552 parameters by default. residual: adds the input before
+    the last tanh, and begins as the identity, but for values over 0.98.
     """
 
     def conv(x, filters, size, name, strides=1):
@@ -269,9 +273,19 @@ def build_generator(ngf=32, norm=LayerNorm):
     x = step(x, ngf, 7, "e_3")
 
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
-    x = conv(x, 3, 1, "last")
+    if residual:
+        changes = layers.Conv2D(3, 1, use_bias=False, kernel_initializer="zeros", name="last")(x)
+        x = before_tanh(inputs) + changes
+    else:
+        x = conv(x, 3, 1, "last")
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
     return keras.Model(inputs, x)
+
+
+def before_tanh(images):
+    """Images in [-1, 1] => what tanh makes them of, within [-0.98, 0.98], where it is finite."""
+    x = images * 0.98
+    return (ops.log(1 + x) - ops.log(1 - x)) / 2
 
 
 def build_discriminator(ndf=32, norm=LayerNorm):
@@ -430,7 +444,7 @@ class AnimeGAN:
     default_data = "miyazaki"
     default_name = "DATA_animegan"
     losses = ("discrim", "gan", "content", "style", "colour", "variation")
-    network_flags = ("which_direction", "ngf", "ndf", "crop_size")
+    network_flags = ("which_direction", "ngf", "ndf", "residual", "crop_size")
     data_flags = ("crop_size", "scale_size", "aspect_ratio", "seed")
     crops_per_image = 1
     multiple = 4  # the generator takes images whose sides are multiples of this
@@ -536,7 +550,7 @@ class AnimeGAN:
 
     def generator(self, direction, norm=LayerNorm, crop=None):
         """Builds a generator as the flags say, with other norm layers for export."""
-        return build_generator(self.args.ngf, norm)
+        return build_generator(self.args.ngf, norm, self.args.residual)
 
     def build_training(self, args):
         """The discriminator, the features and the optimizers."""
@@ -3546,7 +3560,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands",
+    "preview_bands", "residual",
 }
 
 

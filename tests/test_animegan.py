@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import SCRIPTS, paint, pngs, save_domains, save_image
 from random_vgg import random_features
 from reference.parity import draw_images
-from run_tool import run_tool
+from run_tool import fails, run_tool
 
 import animegan
 
@@ -56,6 +56,36 @@ def test_images_of_a_batch_do_not_see_each_other():
         both = network(images)
         alone = tf.concat([network(images[:1]), network(images[1:])], 0)
         np.testing.assert_allclose(both, alone, atol=1e-4)
+
+
+def test_a_residual_generator_begins_as_the_identity():
+    generator = animegan.build_generator(4, residual=True)
+    assert generator.count_params() == animegan.build_generator(4).count_params()
+    images = draw_images(1, 2, 16, 24, 3)
+    np.testing.assert_allclose(generator(images), 0.98 * images, atol=1e-5)
+    last = generator.get_layer("last").kernel
+    last.assign(last + 1)
+    changed = generator(images).numpy()
+    assert (np.abs(changed - images) > 0.1).mean() > 0.5 and np.abs(changed).max() <= 1
+
+
+@pytest.mark.more
+def test_a_residual_generator_trains_and_is_exported(data, tmp_path):
+    """Its first translations are the photographs; the exported network gives the pixels of test."""
+    folder = tmp_path / "t"
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--residual", "--init_steps", 0, "--seed", 1]
+    script(*flags, "--max_steps", 2, "--lr", 0, "--display_freq", 0, "--output_dir", folder)
+    script("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "test")
+    images = pngs(tmp_path / "test")
+    photos = [name for name in images if name.endswith("-inputs.png")]
+    assert len(photos) == 4
+    for name in photos:
+        output = images[name.replace("-inputs", "-outputs")]
+        assert np.abs(np.float32(images[name]) - output).mean() < 4
+    exported = run_tool("export", folder, "--format", "litert", "--output_dir", tmp_path / "export")
+    assert exported.returncode == 0 and list((tmp_path / "export").glob("*.tflite"))
+    pytest.importorskip("torch")
+    fails(run_tool("import-weights", "--export", tmp_path / "x.pth", folder), "have no --residual")
 
 
 def reference_generator(torch, width):
