@@ -138,7 +138,7 @@ def asks_for_nothing(text, worker):
 @once
 def test_modules_of_the_page_share_one_scope(script):
     """They are put one after another: no name may be defined twice."""
-    text = make_page.read_modules("windows.js", "images.js", "drawing.js", "translator.js", "app.js")
+    text = make_page.read_modules(*make_page.MODULES)
     text += (ROOT / "web" / "boot.js").read_text()
     names = re.findall(r"^(?:async )?(?:function\*?|class|const|let|var) (\w+)", text, re.M)
     assert len(names) > 40 and len(names) == len(set(names))

@@ -49,6 +49,16 @@ PACKAGES = {  # what npm has to bring, by its sha512
     "@litertjs/core@2.5.3": "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",  # noqa: E501
     "@litertjs/wasm-utils@2.5.3": "4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",  # noqa: E501
 }
+MODULES = [  # of the page, in the order in which they come
+    "windows.js",
+    "images.js",
+    "drawing.js",
+    "strokes.js",
+    "translator.js",
+    "live.js",
+    "recorder.js",
+    "app.js",
+]
 CHUNK = 3 << 18  # bytes of base64 in a <script>: the page shows progress after each
 
 # -------------------------------------------------------------------------------------------- model
@@ -568,9 +578,7 @@ def assemble(content, threads):
     settings = content["page"] | {"check": data_url(content["check"]), "total": len(blobs)}
     settings["examples"] = [data_url(image) for image in content["examples"]]
     page = (WEB / "index.html").read_text(encoding="utf-8")
-    app = read_modules(
-        "windows.js", "images.js", "drawing.js", "strokes.js", "translator.js", "app.js"
-    )
+    app = read_modules(*MODULES)
     style = (WEB / "style.css").read_text(encoding="utf-8")
     boot = (WEB / "boot.js").read_text(encoding="utf-8")
     for old, new in (

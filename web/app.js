@@ -3,6 +3,7 @@ import {
   MOST_PIXELS,
   crop,
   download,
+  giveFile,
   grab,
   join,
   middle,
@@ -15,6 +16,8 @@ import {
 } from "./images.js";
 import {Drawing} from "./drawing.js";
 import {Player} from "./strokes.js";
+import {Source, isFilm, openCamera, whyNoCamera} from "./live.js";
+import {Recorder, recordedType} from "./recorder.js";
 import {cutWindow} from "./windows.js";
 import {Translator} from "./translator.js";
 
@@ -69,16 +72,22 @@ function showResult({output, input, milliseconds}) {
   const isFirst = !result;
   result = {output, input};
   showImage($("output"), output);
-  if (!$("before").hidden) showImage($("before"), input);
+  if (!$("before").hidden || recorder?.isPair) showImage($("before"), input);
   frame($("output-frame"), output);
   $("windows").hidden = true;
   $("output-frame").classList.add("done");
-  $("timing").textContent =
-    milliseconds < 995 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  if (source) source.count();
+  else showTiming(milliseconds);
+  recorder?.add(recorder.isPair ? [$("before"), $("output")] : [$("output")]);
   if (isFirst) {
     for (const name of ["compare", "pair", "save"]) $(`${name}-button`).disabled = false;
   }
-  document.dispatchEvent(new CustomEvent("translated"));
+  document.dispatchEvent(new CustomEvent("translated", {detail: milliseconds}));
+}
+
+function showTiming(milliseconds) {
+  $("timing").textContent =
+    milliseconds < 995 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
 function showWindow(done, total) {
@@ -101,6 +110,7 @@ function place(image) {
 
 async function open(file) {
   if (!file) return;
+  if (isFilm(file)) return startFilm(file);
   try {
     const image = await readFile(file);
     stopDrawing();
@@ -111,7 +121,7 @@ async function open(file) {
   }
 }
 
-const named = kind => `${page.name.replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${kind}.png`;
+const named = (kind, extension = "png") => `${page.name.replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${kind}.${extension}`;
 const shaped = image => (isSquashed ? resize(image, page.shown) : image);
 
 function save(both) {
@@ -129,75 +139,177 @@ function compare(on = $("split").hidden) {
 }
 const slide = () => $("output-frame").style.setProperty("--split", `${$("split").value}%`);
 
-// ------------------------------------------------------------------------------------------------------------ camera
+// --------------------------------------------------------------------------------------------------- camera and film
 
-let stream = null;
-let pixelsBefore = null; // what the canvas showed before the camera
+let source = null; // the camera or film that is running
+let isAsking = false; // whether the browser asks for the camera
+let pixelsBefore = null; // what the canvas showed before it
+let clock = null; // shows the counts twice a second
 
 async function startCamera() {
   if (!navigator.mediaDevices)
     return say("This browser gives a page no camera here: open it from a file, from localhost or over https.", true);
+  if (isAsking) return;
+  isAsking = true;
+  say("Waiting for the camera: the browser may ask whether this page may use it.");
   try {
-    stream = await openCamera();
+    const wanted = page.anySize || $("full").checked ? 1280 : Math.max(640, 2.5 * width);
+    await startLive({stream: await openCamera(wanted)});
   } catch (error) {
-    return say(`No camera: ${whyNoCamera(error)}. Open or drop a photo instead.`, true);
+    say(`No camera: ${whyNoCamera(error)}. Open or drop a photo instead.`, true);
+  } finally {
+    isAsking = false;
   }
-  const video = $("video");
+}
+
+async function startFilm(file) {
+  if (!isPhoto) return say("This page takes drawings and images, no films.", true);
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (await startLive({file}, isStill)) return;
+  say(`${file.name} is no film that this browser can play: try MP4 (H.264) or WebM.`, true);
+}
+
+/** Starts a camera, {stream}, or a film, {file}. Gives false if it has no frames. */
+async function startLive(origin, isStill = false) {
+  stopDrawing();
+  const own = new Source($("video"), {
+    ...origin,
+    onframe: showFrame,
+    onfail: () => endOfFrames(origin.file),
+    onstop: showPaused,
+  });
+  source = own;
   pixelsBefore = drawing.pixels();
-  video.srcObject = stream;
-  await video.play();
-  $("camera-button").setAttribute("aria-pressed", "true");
-  $("camera-button").lastElementChild.textContent = "Take photo";
-  showFrames(video, stream);
-}
-
-/** The camera at the back of a phone, else any. */
-async function openCamera() {
-  try {
-    const wanted = {facingMode: "environment", width: {ideal: 1280}};
-    return await navigator.mediaDevices.getUserMedia({video: wanted});
-  } catch {
-    return navigator.mediaDevices.getUserMedia({video: true});
+  const hasStarted = await own.start(isStill);
+  if (source !== own) return true; // ended meanwhile
+  if (!hasStarted) {
+    stopLive();
+    return false;
   }
+  own.loops = Boolean(origin.file) && !isStill;
+  $("video").loop = own.loops;
+  showLive();
+  if (origin.stream) say("The camera is on. Frames that come while the network works are dropped.");
+  else say(`${origin.file.name}: frames that come while the network works are dropped.`);
+  return true;
 }
 
-function whyNoCamera(error) {
-  if (error.name === "NotAllowedError") return "it was not allowed";
-  if (error.name === "NotFoundError") return "none was found";
-  return error.message;
+async function endOfFrames(file) {
+  await stopLive();
+  say(file ? `${file.name} cannot be played on: it is damaged here.` : "The camera was switched off.", true);
 }
 
-/** Shows and translates frame after frame, as fast as the network is, until the stream is another one. */
-function showFrames(video, own) {
+/** Shows the newest frame as the network takes it, and offers it to the network. */
+function showFrame() {
+  const {video} = source;
+  const {canvas, context} = drawing;
   const area = middle(video.videoHeight, video.videoWidth, shownWidth / shownHeight);
-  function next() {
-    if (stream !== own) return;
-    if (!translator.busy) {
-      const image = grab(video, {width, height}, area);
-      showImage(drawing.canvas, page.grey ? toGrey(image) : image);
-      changed();
-    }
-    requestAnimationFrame(next);
+  if (canvas.width !== width || canvas.height !== height) {
+    Object.assign(canvas, {width, height});
+    frame($("input-frame"), canvas);
   }
-  next();
+  context.fillStyle = "white"; // under films that are transparent
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "medium";
+  context.drawImage(video, area.x, area.y, area.width, area.height, 0, 0, width, height);
+  if (page.grey) showImage(canvas, toGrey(readCanvas(canvas)));
+  if ($("live").checked) translate();
 }
 
-/** Ends the camera; its last frame becomes the photo, if it is to be kept. */
-function stopCamera(keep = false) {
-  if (!stream) return;
+/** Ends camera or film; the last frame becomes the photo, if it is to be kept. Waits until a recording is saved. */
+function stopLive(keep = false) {
+  if (!source) return undefined;
+  const saved = stopRecording();
   const video = $("video");
   const size = {width: video.videoWidth, height: video.videoHeight};
-  const photo = keep && grab(video, size, {x: 0, y: 0, ...size});
-  for (const track of stream.getTracks()) track.stop();
-  stream = null;
-  video.srcObject = null;
-  $("camera-button").setAttribute("aria-pressed", "false");
-  $("camera-button").lastElementChild.textContent = "Camera";
+  const photo = keep && grab(video, size);
+  source.end();
+  source = null;
+  showLive();
   Object.assign(drawing.canvas, {width: pixelsBefore.width, height: pixelsBefore.height});
   drawing.context.putImageData(pixelsBefore, 0, 0);
   if (photo) place(photo);
   else changed();
+  return saved;
 }
+
+/** Shows what camera and film need, or hides it. */
+function showLive() {
+  const isCamera = Boolean(source?.stream);
+  $("camera-button").setAttribute("aria-pressed", isCamera);
+  $("camera-button").lastElementChild.textContent = isCamera ? "Take photo" : "Camera";
+  $("live-bar").hidden = !source;
+  clearInterval(clock);
+  if (!source) return;
+  clock = setInterval(showCounts, 500);
+  const {duration} = $("video");
+  $("place").hidden = isCamera || !Number.isFinite(duration);
+  if (!$("place").hidden) $("place").max = duration;
+  showPaused();
+  showCounts();
+}
+
+function showCounts() {
+  const {rate, translated, dropped} = source;
+  $("timing").textContent = `${rate.toFixed(rate < 9.95 ? 1 : 0)} frames/s`;
+  $("counts").textContent = `${translated} translated, ${dropped} dropped`;
+  if (document.activeElement !== $("place")) $("place").value = $("video").currentTime;
+}
+
+function togglePause() {
+  if (!source) return;
+  const video = $("video");
+  if (video.paused) video.play();
+  else video.pause();
+  showPaused();
+}
+
+/** Shows whether the frames stand still; a recording stands still with them, and ends where the film does. */
+function showPaused() {
+  const video = $("video");
+  const name = video.paused ? "Go on" : "Pause";
+  Object.assign($("pause-button"), {ariaLabel: name, title: `${name} (P)`});
+  $("pause-button").querySelector("use").setAttribute("href", video.paused ? "#play" : "#pause");
+  if (video.ended) stopRecording();
+  else recorder?.setPaused(video.paused);
+}
+
+function seek() {
+  $("video").currentTime = $("place").value;
+}
+
+// --------------------------------------------------------------------------------------------------------- recording
+
+let recorder = null;
+
+function startRecording() {
+  if (!source) return;
+  const type = recordedType();
+  if (!type) return say("This browser cannot record films: use a current Chrome, Edge, Firefox or Safari.", true);
+  const isPair = !$("before").hidden;
+  recorder = new Recorder(type, shownHeight, shownWidth, isPair);
+  recorder.setPaused($("video").paused);
+  $("video").loop = false;
+  $("record-button").setAttribute("aria-pressed", "true");
+  say(isPair ? "Recording input and translation, side by side." : "Recording the translation.");
+}
+
+async function stopRecording() {
+  if (!recorder) return;
+  const own = recorder;
+  recorder = null;
+  $("record-button").setAttribute("aria-pressed", "false");
+  if (source) $("video").loop = source.loops;
+  const {film, extension, frames} = await own.end();
+  if (!frames) return say("No frame was translated while recording: nothing is saved.", true);
+  const name = named(own.isPair ? "pair" : "outputs", extension);
+  giveFile(film, name);
+  say(`${name}: ${frames} frames.`);
+}
+
+addEventListener("beforeunload", event => {
+  if (recorder) event.preventDefault();
+});
 
 // ------------------------------------------------------------------------------------------------- pointer and cursor
 
@@ -318,7 +430,7 @@ let surprised = null;
 
 function stopDrawing() {
   player.stop();
-  stopCamera();
+  stopLive();
 }
 
 function setLive(on) {
@@ -330,25 +442,26 @@ function setLive(on) {
 function setFull(on) {
   if ($("full-label").hidden) return;
   $("full").checked = on;
-  if (drawing.source) place(drawing.source);
+  if (drawing.source && !source) place(drawing.source);
 }
 
 function undo() {
-  player.stop();
+  stopDrawing();
   drawing.undo();
 }
 
 function redo() {
-  player.stop();
+  stopDrawing();
   drawing.redo();
 }
 
 function clear() {
-  player.stop();
+  stopDrawing();
   drawing.clear();
 }
 
-const toggleCamera = () => (stream ? stopCamera(true) : startCamera());
+const toggleCamera = () => (source?.stream ? stopLive(true) : startCamera());
+const toggleRecording = () => (recorder ? stopRecording() : startRecording());
 const help = () => ($("help-dialog").open ? $("help-dialog").close() : $("help-dialog").showModal());
 
 const shortcuts = [
@@ -362,8 +475,11 @@ const shortcuts = [
   ["d", "Surprise me", surprise, page.drawings ? "lines" : ""],
   ["[", "Thinner", () => setWidth(drawing.width - Math.ceil(widest / 20)), "labels lines"],
   ["]", "Wider", () => setWidth(drawing.width + Math.ceil(widest / 20)), "labels lines"],
-  ["o", "Open an image", () => $("file").click()],
-  ["c", "Camera", toggleCamera, "photo"],
+  ["o", isPhoto ? "Open an image or a film" : "Open an image", () => $("file").click()],
+  ["c", "Camera, then take the photo", toggleCamera, "photo"],
+  ["p", "Pause camera or film, go on", togglePause, "photo"],
+  ["r", "Record a film of the translation", toggleRecording, "photo"],
+  ["Escape", "End camera or film", stopLive, "photo"],
   ["w", "Photo at full size", () => setFull(!$("full").checked), page.anySize || isSquashed ? "" : "photo"],
   ["^z", "Undo", undo],
   ["^y", "Redo", redo],
@@ -389,7 +505,6 @@ function keyOf(event) {
 addEventListener("keydown", event => {
   if (event.altKey || ($("help-dialog").open && event.key !== "?")) return;
   const key = keyOf(event);
-  if (key === "Escape") return stopCamera();
   if (key === "Enter" && event.target.closest?.("button, summary")) return;
   const shortcut = shortcuts.find(([name]) => name === key);
   const colour = /^[1-9]$/.test(key) && $("palette").children[key - 1];
@@ -466,6 +581,10 @@ $("surprise-button").onclick = surprise;
 $("width").oninput = () => setWidth(+$("width").value);
 $("open-button").onclick = () => $("file").click();
 $("camera-button").onclick = toggleCamera;
+$("pause-button").onclick = togglePause;
+$("record-button").onclick = toggleRecording;
+$("stop-button").onclick = () => stopLive();
+$("place").oninput = seek;
 $("full").onchange = () => setFull($("full").checked);
 $("live").onchange = () => setLive($("live").checked);
 $("translate-button").onclick = translate;
@@ -489,7 +608,7 @@ for (const type of ["dragleave", "drop"])
     if (type === "drop") open(event.dataTransfer.files[0]);
   });
 addEventListener("paste", event => {
-  const file = [...event.clipboardData.files].find(each => each.type.startsWith("image/"));
+  const file = [...event.clipboardData.files].find(each => /^(image|video)\//.test(each.type));
   if (file) open(file);
 });
 
@@ -529,9 +648,18 @@ function prepareCanvases() {
   const context = drawing.canvas.getContext("2d");
   context.fillStyle = drawing.paper;
   context.fillRect(0, 0, width, height);
-  if (isPhoto) drawing.canvas.setAttribute("aria-label", "Photo");
+  if (isPhoto) offerFilms();
   if (isPhoto && innerWidth > 720) $("palette").after($("examples"));
   for (const id of ["input-frame", "output-frame"]) frame($(id), drawing.canvas);
+}
+
+/** Photos may come as films too. */
+function offerFilms() {
+  drawing.canvas.setAttribute("aria-label", "Photo");
+  $("file").accept = "image/*,video/*";
+  $("open-button").ariaLabel = "Open an image or a film";
+  $("open-button").title = "Open an image or a film (O); or drop or paste one";
+  $("drop-hint").textContent = "Drop an image or a film";
 }
 
 /** The tool, width and colour to begin with. */

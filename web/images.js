@@ -170,7 +170,11 @@ export function join(images) {
 export async function download(image, name) {
   const canvas = document.createElement("canvas");
   showImage(canvas, image);
-  const blob = await new Promise(done => canvas.toBlob(done, "image/png"));
+  giveFile(await new Promise(done => canvas.toBlob(done, "image/png")), name);
+}
+
+/** Gives the user a file of this name. */
+export function giveFile(blob, name) {
   const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(blob), download: name});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);

@@ -140,9 +140,10 @@ export class Translator {
   receive({id, output, milliseconds, done, total, error}) {
     if (id !== this.id) return; // of an image that a newer one has replaced
     if (done) return this.onwindow(done, total);
+    const input = this.current;
     this.busy = false;
+    this.next(); // before this one is shown, so that the network does not wait for that
     if (error) this.onerror(error);
-    else this.onresult({output, milliseconds, input: this.current});
-    this.next();
+    else this.onresult({output, milliseconds, input});
   }
 }
