@@ -288,8 +288,9 @@ function startRecording() {
   if (!type) return say("This browser cannot record films: use a current Chrome, Edge, Firefox or Safari.", true);
   const isPair = !$("before").hidden;
   recorder = new Recorder(type, shownHeight, shownWidth, isPair);
-  recorder.setPaused($("video").paused);
   $("video").loop = false;
+  if ($("video").ended) togglePause();
+  recorder.setPaused($("video").paused);
   $("record-button").setAttribute("aria-pressed", "true");
   say(isPair ? "Recording input and translation, side by side." : "Recording the translation.");
 }
