@@ -104,7 +104,12 @@ class Browser:
         self.node(f"{start} {moves} await page.mouse.up();")
 
     def saved(self, action):
-        """Runs action() and returns the pixels of the file that it saves."""
+        """Runs action() and returns the pixels and the name of the image that it saves."""
+        path = self.saved_file(action, ".png")
+        return read_any(path), path.name
+
+    def saved_file(self, action, suffix):
+        """Runs action() and returns the path of the file that it saves."""
         for path in self.downloads.iterdir():
             path.unlink()
         action()
@@ -114,9 +119,9 @@ class Browser:
                 found = {path: path.stat().st_size for path in self.downloads.iterdir()}
             except FileNotFoundError:  # renamed meanwhile: Firefox first takes a name of its own
                 found = None
-            if found and found == before and all(found.values()) and {path.suffix for path in found} == {".png"}:
+            if found and found == before and all(found.values()) and {path.suffix for path in found} == {suffix}:
                 (path,) = found
-                return read_any(path), path.name
+                return path
             before = found
             time.sleep(0.3)
         raise AssertionError("nothing was saved")
@@ -673,3 +678,236 @@ def test_other_shapes(browser, data_of, tmp_path, flags, shape):
         expected = python_translates("pix2pix", tmp_path / "t", grey, tmp_path / "grey")
     assert np.abs(output.astype(int) - expected).max() <= 4  # of which the resized input makes up to 1 level
     assert np.abs(output.astype(int) - expected).mean() <= 0.5
+
+
+# ------------------------------------------------------------------------------------------------------ camera and film
+
+
+@pytest.fixture(scope="module")
+def film(browser, tmp_path_factory):
+    """film(seconds): a WebM that the browser itself has recorded, of a square that goes to the right."""
+    folder = tmp_path_factory.mktemp("films")
+
+    @functools.cache
+    def film(seconds):
+        url = browser.node(f"""return await page.evaluate(async () => {{
+          const canvas = Object.assign(document.createElement("canvas"), {{width: 320, height: 240}});
+          const context = canvas.getContext("2d"), chunks = [];
+          context.fillRect(0, 0, 320, 240);
+          const recorder = new MediaRecorder(canvas.captureStream(), {{mimeType: "video/webm;codecs=vp8"}});
+          recorder.ondataavailable = event => chunks.push(event.data);
+          const ended = new Promise(done => recorder.onstop = done);
+          recorder.start();
+          for (let i = 0; i < {20 * seconds}; i++) {{
+            context.fillStyle = "black";
+            context.fillRect(0, 0, 320, 240);
+            context.fillStyle = "white";
+            context.fillRect(40 + i * {200 / (20 * seconds)}, 100, 40, 40);
+            await new Promise(done => setTimeout(done, 50));
+          }}
+          recorder.stop();
+          await ended;
+          const reader = new FileReader();
+          reader.readAsDataURL(new Blob(chunks));
+          await new Promise(done => reader.onload = done);
+          return reader.result;
+        }})""")
+        path = folder / f"{seconds}-seconds.webm"
+        path.write_bytes(base64.b64decode(url.split(",")[1]))
+        return path
+
+    return film
+
+
+@pytest.fixture
+def live(browser, make):
+    """A page for photos, which notes when translations come."""
+    note = """window.came = []; document.addEventListener("translated", () => came.push(performance.now()))"""
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=note)
+    browser.js("came.length = 0")
+    return browser
+
+
+def counts(page):
+    """(translated, dropped) as the page says."""
+    translated, _, dropped, _ = page.text("#counts").split()
+    return int(translated), int(dropped)
+
+
+def test_frames_are_dropped_not_queued(browser, make):
+    """A network that takes 0.4 s an image: it has one frame, the newest comes next, the others are counted as dropped."""
+    slow = """
+      window.sent = window.answered = window.most = 0;
+      const post = Worker.prototype.postMessage;
+      Worker.prototype.postMessage = function (message, ...more) {
+        if (!message.image) return post.call(this, message, ...more);
+        window.most = Math.max(window.most, ++window.sent - window.answered);
+        setTimeout(() => post.call(this, message, ...more), 400);
+      };
+      document.addEventListener("translated", () => window.answered++);
+    """
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=slow)
+    browser.wait("window.sent === window.answered")
+    browser.click("#camera-button")
+    browser.wait("parseInt(document.getElementById('counts').textContent) >= 4", 60)
+    translated, dropped = counts(browser)
+    assert dropped > 2 * translated  # at least 20 frames come in a second
+    assert browser.js("window.most") == 2  # the next is sent before the last is shown
+    assert browser.text("#timing").endswith(" frames/s") and 0 < float(browser.text("#timing").split()[0]) < 3
+
+
+def test_a_film_is_translated_and_ends_with_escape(live, film):
+    """It plays, stands still, goes on, and is sought in; what was there before it comes back, and nothing is to undo."""
+    before = live.pixels("input")
+    assert live.js("document.getElementById('live-bar').hidden")
+    give(live, "open", film(2))
+    live.wait("window.came.length > 3", 60)
+    assert live.text("#status").startswith("2-seconds.webm: ")
+    shown = live.pixels("input")
+    assert shown[0, 0].max() < 16 and shown.max() > 200 and not np.array_equal(shown, before)
+    live.press("p")
+    assert live.js("document.getElementById('pause-button').ariaLabel") == "Go on"
+    time.sleep(1)
+    still = live.pixels("input")
+    time.sleep(0.5)
+    np.testing.assert_array_equal(live.pixels("input"), still)
+    elsewhere = "(v => v.currentTime = v.currentTime > 1 ? 0.2 : 1.8)(document.getElementById('video'))"
+    live.translated(lambda: live.js(elsewhere))
+    assert np.abs(live.pixels("input").astype(int) - still).max() > 100
+    live.press("Escape")
+    np.testing.assert_array_equal(live.pixels("input"), before)
+    assert live.js("document.getElementById('live-bar').hidden && document.getElementById('undo-button').disabled")
+    assert live.js("document.getElementById('video').currentSrc === '' || !document.getElementById('video').src")
+
+
+def test_before_and_after_belong_together(live, film):
+    """Whatever frame is shown as "before" is the one that was translated: the network gives the same for it again."""
+    give(live, "open", film(2))
+    live.press("x")
+    live.wait("window.came.length > 5", 60)
+    live.press("p")
+    time.sleep(1)
+    np.testing.assert_array_equal(live.pixels("before"), live.pixels("input"))
+    output = live.pixels("output")
+    np.testing.assert_array_equal(live.translated(lambda: live.press("Enter")), output)
+
+
+@pytest.mark.parametrize("isPair", [False, True])
+def test_a_recording(live, film, isPair):
+    """A WebM of the size of the translation or, with before and after, twice as wide; it plays as a film again."""
+    side = live.pixels("output").shape[0]
+    live.click("#camera-button")
+    live.wait("window.came.length > 2", 60)
+    if isPair:
+        live.press("x")
+    live.press("r")
+    assert live.js("document.getElementById('record-button').ariaPressed") == "true"
+    live.js("came.length = 0")
+    live.wait("window.came.length > 12 && performance.now() - window.came[0] > 2000", 60)
+    path = live.saved_file(lambda: live.press("r"), ".webm")
+    assert path.name == f"tiny-{'pair' if isPair else 'outputs'}.webm" and path.read_bytes()[:4] == b"\x1aE\xdf\xa3"
+    live.wait("document.getElementById('status').textContent.endsWith(' frames.')", 20)
+    assert int(live.text("#status").split()[1]) >= 12
+    copy = path.rename(path.parent.parent / f"{isPair}.webm")
+    live.press("Escape")
+    give(live, "open", copy)
+    live.wait("document.getElementById('video').videoWidth > 0 && window.came.length > 16", 60)
+    size = live.js("[document.getElementById('video').videoWidth, document.getElementById('video').videoHeight]")
+    assert size == [side * (1 + isPair), side]
+
+
+def test_a_recording_ends_with_the_film(live, film):
+    give(live, "open", film(2))
+    live.wait("window.came.length > 2", 60)
+    path = live.saved_file(lambda: live.press("r"), ".webm")
+    assert path.stat().st_size > 1000 and live.js("document.getElementById('video').paused")
+    assert live.js("document.getElementById('record-button').ariaPressed") == "false"
+
+
+def test_a_screen_reader_hears_no_frames(live):
+    """The status says that the camera is on and then no more; counts and rate are not announced."""
+    live.click("#camera-button")
+    live.wait("document.getElementById('status').textContent.startsWith('The camera is on')", 30)
+    live.js("""(window.said = 0, new MutationObserver(() => window.said++).observe(
+        document.getElementById("status"), {childList: true, characterData: true, subtree: true}), 0)""")
+    live.js("came.length = 0")
+    live.wait("window.came.length > 10", 60)
+    assert live.js("window.said") == 0
+    announced = "document.getElementById('{}').closest('[role=status], [aria-live], [role=alert], output')"
+    assert all(live.js(f"{announced.format(name)} === null") for name in ("counts", "timing"))
+
+
+def test_without_motion_a_film_waits(browser, make, film):
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before="window.matchMedia = () => ({matches: true})")
+    path = film(2)
+    shown = browser.translated(lambda: give(browser, "open", path))
+    assert browser.js("document.getElementById('video').paused && document.getElementById('video').currentTime === 0")
+    browser.click("#pause-button")
+    browser.wait("document.getElementById('video').ended", 30)
+    assert not np.array_equal(browser.pixels("output"), shown)
+
+
+def test_what_is_no_film_gets_a_sentence(live, tmp_path):
+    before = live.pixels("input")
+    (tmp_path / "notes.mp4").write_text("no film")
+    give(live, "open", tmp_path / "notes.mp4")
+    live.wait("document.getElementById('status').className === 'error'", 20)
+    assert live.text("#status").startswith("notes.mp4 is no film that this browser can play: try ")
+    np.testing.assert_array_equal(live.pixels("input"), before)
+    assert live.js("document.getElementById('live-bar').hidden")
+
+
+def test_pages_to_draw_in_take_no_film(labels, tmp_path):
+    (tmp_path / "notes.mp4").write_text("no film")
+    give(labels, "open", tmp_path / "notes.mp4")
+    labels.wait("document.getElementById('status').className === 'error'", 20)
+    assert labels.text("#status") == "This page takes drawings and images, no films."
+
+
+@pytest.mark.parametrize("missing", ["MediaRecorder", "HTMLCanvasElement.prototype.captureStream"])
+def test_no_recorder_is_a_sentence(browser, make, missing):
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=f"delete window.{missing}")
+    browser.click("#camera-button")
+    browser.wait("!document.getElementById('live-bar').hidden", 30)
+    browser.press("r")
+    assert browser.text("#status").startswith("This browser cannot record films: use ")
+
+
+def test_a_refused_camera_is_a_sentence(browser, make):
+    refuse = """navigator.mediaDevices.getUserMedia = async () => {
+        window.asked = (window.asked ?? 0) + 1; throw new DOMException('', 'NotAllowedError'); }"""
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=f"if (navigator.mediaDevices) {refuse}")
+    browser.press("c")
+    browser.wait("document.getElementById('status').className === 'error'", 20)
+    assert browser.text("#status") == "No camera: it was not allowed. Open or drop a photo instead."
+    assert browser.js("window.asked") == 1
+
+
+def test_a_camera_that_is_switched_off_is_a_sentence(live):
+    before = live.pixels("input")
+    live.click("#camera-button")
+    live.wait("window.came.length > 2", 60)
+    live.js("document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))")
+    live.wait("document.getElementById('status').className === 'error'", 20)
+    assert live.text("#status") == "The camera was switched off."
+    np.testing.assert_array_equal(live.pixels("input"), before)
+
+
+def test_browsers_that_do_not_tell_of_frames(browser, make):
+    gone = "delete HTMLVideoElement.prototype.requestVideoFrameCallback"
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=gone)
+    browser.click("#camera-button")
+    browser.wait("parseInt(document.getElementById('counts').textContent) > 5", 60)
+
+
+@pytest.mark.parametrize(("width", "height"), [(375, 667), (390, 720), (740, 360)])
+def test_camera_and_translation_are_seen_together_on_a_telephone(browser, make, width, height):
+    """Both, and the controls of camera and recording, without scrolling."""
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), width=width, height=height, phone=True)
+    browser.click("#camera-button")
+    browser.wait("parseInt(document.getElementById('counts').textContent) > 0", 60)
+    browser.js("scrollTo(0, 0)")
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    for name in ("input", "output", "pause-button", "record-button", "stop-button"):
+        box = browser.js(f"document.getElementById('{name}').getBoundingClientRect().toJSON()")
+        assert box["top"] >= 0 and box["bottom"] <= height and box["width"] >= (140 if name.endswith("put") else 38), name
