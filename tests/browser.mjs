@@ -9,7 +9,7 @@ const {default: puppeteer} = await import(library);
 const chrome = [
   "--no-sandbox",
   "--disable-dev-shm-usage",
-  "--use-fake-device-for-media-stream",
+  "--use-fake-device-for-media-stream=fps=60",
   "--use-fake-ui-for-media-stream",
 ];
 const browser = await puppeteer.launch({

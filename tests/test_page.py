@@ -735,7 +735,7 @@ def counts(page):
 
 
 def test_frames_are_dropped_not_queued(browser, make):
-    """A network that takes 0.4 s an image: it has one frame, the newest comes next, the others are counted as dropped."""
+    """A network that takes 0.4 s an image: it has one frame, the newest comes next, the others count as dropped."""
     slow = """
       window.sent = window.answered = window.most = 0;
       const post = Worker.prototype.postMessage;
@@ -757,7 +757,7 @@ def test_frames_are_dropped_not_queued(browser, make):
 
 
 def test_a_film_is_translated_and_ends_with_escape(live, film):
-    """It plays, stands still, goes on, and is sought in; what was there before it comes back, and nothing is to undo."""
+    """It plays, stands still, and is sought in; what was there before it comes back, and nothing is to undo."""
     before = live.pixels("input")
     assert live.js("document.getElementById('live-bar').hidden")
     give(live, "open", film(2))
@@ -838,8 +838,9 @@ def test_a_screen_reader_hears_no_frames(live):
 
 
 def test_without_motion_a_film_waits(browser, make, film):
-    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before="window.matchMedia = () => ({matches: true})")
     path = film(2)
+    still = "window.matchMedia = () => ({matches: true})"
+    browser.open(make("cyclegan", "--quantize", "float16")[0].as_uri(), before=still)
     shown = browser.translated(lambda: give(browser, "open", path))
     assert browser.js("document.getElementById('video').paused && document.getElementById('video').currentTime === 0")
     browser.click("#pause-button")
@@ -910,4 +911,5 @@ def test_camera_and_translation_are_seen_together_on_a_telephone(browser, make, 
     assert browser.js("document.documentElement.scrollWidth") <= width
     for name in ("input", "output", "pause-button", "record-button", "stop-button"):
         box = browser.js(f"document.getElementById('{name}').getBoundingClientRect().toJSON()")
-        assert box["top"] >= 0 and box["bottom"] <= height and box["width"] >= (140 if name.endswith("put") else 38), name
+        assert box["top"] >= 0 and box["bottom"] <= height, name
+        assert box["width"] >= (140 if name.endswith("put") else 38), name

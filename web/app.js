@@ -144,6 +144,7 @@ const slide = () => $("output-frame").style.setProperty("--split", `${$("split")
 let source = null; // the camera or film that is running
 let isAsking = false; // whether the browser asks for the camera
 let pixelsBefore = null; // what the canvas showed before it
+const SOON = 70; // milliseconds: two frames of a camera
 let clock = null; // shows the counts twice a second
 
 async function startCamera() {
@@ -199,8 +200,9 @@ async function endOfFrames(file) {
   say(file ? `${file.name} cannot be played on: it is damaged here.` : "The camera was switched off.", true);
 }
 
-/** Shows the newest frame as the network takes it, and offers it to the network. */
+/** Shows the newest frame and offers it to the network, unless newer ones will come before the network takes one. */
 function showFrame() {
+  if (translator.remaining > SOON) return;
   const {video} = source;
   const {canvas, context} = drawing;
   const area = middle(video.videoHeight, video.videoWidth, shownWidth / shownHeight);

@@ -58,6 +58,7 @@ export class Source {
     if (!(await hasFrames(video)) || this.hasEnded) return false;
     video.onerror = this.onfail;
     video.onended = this.onstop;
+    video.onseeked = this.onframe; // Firefox tells of no new frame while the film stands still
     for (const track of stream?.getTracks() ?? []) track.onended = this.onfail;
     this.onframe();
     this.watch();
@@ -102,7 +103,7 @@ export class Source {
       track.onended = null;
       track.stop();
     }
-    video.onerror = video.onended = null;
+    video.onerror = video.onended = video.onseeked = null;
     video.pause();
     video.srcObject = null;
     if (this.file) URL.revokeObjectURL(video.src);

@@ -75,6 +75,13 @@ export class Translator {
     this.id = 0;
     this.busy = false;
     this.waiting = null;
+    this.sent = 0; // when the newest image was sent
+    this.took = 0; // milliseconds for the one before it
+  }
+
+  /** Milliseconds until the network is likely to take another image. */
+  get remaining() {
+    return this.busy ? this.sent + this.took - performance.now() : 0;
   }
 
   /** Starts on the CPU. check: {input, output}, RGB. Gives what the self-check measured. */
@@ -134,6 +141,7 @@ export class Translator {
   send(image) {
     this.busy = true;
     this.current = image;
+    this.sent = performance.now();
     this.engine.worker.postMessage({id: ++this.id, image});
   }
 
@@ -142,6 +150,7 @@ export class Translator {
     if (done) return this.onwindow(done, total);
     const input = this.current;
     this.busy = false;
+    this.took = performance.now() - this.sent;
     this.next(); // before this one is shown, so that the network does not wait for that
     if (error) this.onerror(error);
     else this.onresult({output, milliseconds, input});
