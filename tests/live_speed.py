@@ -3,8 +3,9 @@
     python tests/live_speed.py photo.html                   # for 20 seconds
     python tests/live_speed.py photo.html --seconds 60 --record
 
-The camera is the one that Chromium imitates. It needs what tests/test_page.py needs, and Linux. Other programs take time from the browser, so it prints the load, and
-the processor time per frame, which does not depend on what else runs nearly as much.
+The camera is the one that Chromium imitates, at 60 frames a second. It needs what tests/test_page.py needs, and Linux.
+Other programs take time from the browser: it prints the load, and the processor time per frame, which depends less on
+what else runs.
 """
 
 import argparse
