@@ -41,6 +41,7 @@ SKIPPED = {  # {part of a command: why it does not run here}
     "download-dataset.py illustrators": "needs a network",
     "download-dataset.py summer2winter_yosemite": "needs a network",
     "dockrun.py": "needs Docker; see test_dockrun.py",
+    "live_speed.py": "needs Chromium; see test_page.py",
     "TF_CONFIG=...": "needs other machines, and is no whole command; see test_distribute.py",
     "--replicas 4": "needs 4 GPUs; see test_distribute.py",
     "$SLURM_ARRAY_TASK_ID": "needs a cluster; see test_translate.py",
