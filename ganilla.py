@@ -445,7 +445,7 @@ class Ganilla:
             if args.pool_size:
                 pool = ImagePool(args.pool_size, [*self.crop, channels])
                 self.pools[domain] = pool
-                self.state[f"pool_{domain}"] = {"pictures": pool.images, "count": pool.count}
+                self.state[f"pool_{domain}"] = {"images": pool.images, "count": pool.count}
         for kind in ("generator", "discriminator"):
             networks = [self.networks[name] for name in self.networks if kind in name]
             weights = [weight for network in networks for weight in network.trainable_variables]
@@ -827,7 +827,7 @@ boolean("deterministic", None,
         "repeat bit for bit on a CPU, a few percent slower; default: on with --seed")
 string("channels", None,
        "channels of the images: one number, or two for A and B, as in 4,3; default: as the files "
-       "have them, for 8-bit pictures 3")
+       "have them; 3 for 8-bit images")
 string("value_range", None,
        "lowest and highest value that matter: LOW,HIGH, or LOW,HIGH,LOW,HIGH for A and B; "
        "default: 0,255 for 8 bits, e.g. 0,4095 for 12; other types need it")
@@ -3545,7 +3545,16 @@ def restore_training(path, objects, model):
         if f"{name}_optimizer" in stored:  # version 1
             del wanted[f"{name}_adam"]
             wanted[f"{name}_optimizer"] = numbered_variables(optimizer, path, f"{name}_optimizer")
+    for name in model.state:
+        if is_older_pool(path, name):
+            wanted[name] = {"pictures": wanted[name]["images"], "count": wanted[name]["count"]}
     restore(path, wanted)
+
+
+def is_older_pool(path, name):
+    """Whether a checkpoint calls the images of a pool "pictures", as older ones do."""
+    keys = [key for key, _ in tf.train.list_variables(path)]
+    return any(key.startswith(f"{name}/pictures/") for key in keys)
 
 
 def init_networks(model, args):

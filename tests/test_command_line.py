@@ -994,6 +994,30 @@ def test_a_training_from_before_patch_weight_continues(script, data, tmp_path):
     assert "--patch_weight 0" in script.fails(*flags, "--checkpoint", tmp_path, "--patch_weight", 1)
 
 
+@pytest.mark.skipif(ON_GPU, reason="sums are not bit-identical on a GPU")
+@only("cyclegan")
+def test_a_training_whose_pool_held_pictures_continues(script, data, tmp_path, monkeypatch):
+    """Older checkpoints call the images of a pool so. They are restored, and the weights are those of no stop."""
+    flags = ["--mode", "train", "--display_freq", 0, "--pool_size", 2, "--seed", 1, *script.tiny]
+    flags += ["--input_dir", data, "--decay_epochs", 0]
+    script(*flags, "--output_dir", tmp_path / "whole", "--max_steps", 4)
+    build = script.algorithm.build_training
+
+    def build_with_pictures(model, args):
+        build(model, args)
+        for name, pool in model.state.items():
+            model.state[name] = {"pictures": pool["images"], "count": pool["count"]}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script.algorithm, "build_training", build_with_pictures)
+        script(*flags, "--output_dir", tmp_path / "older", "--max_steps", 3)
+    assert any("/pictures/" in name for name in tensors(tmp_path / "older" / "model-3"))
+    script("--mode", "train", "--checkpoint", tmp_path / "older", "--max_steps", 4, "--display_freq", 0)
+    continued, expected = (without_counter(tensors(tmp_path / name / "model-4")) for name in ("older", "whole"))
+    assert any("/images/" in name for name in expected)
+    assert_same(continued, expected)
+
+
 @only("siamesegan")
 def test_panoramas_and_few_images(script, trained, tmp_path):
     """Fewer images than a batch has, one of them 20 times as wide as high."""

@@ -400,7 +400,7 @@ def grid(args):
 
     grid_2     how far the waves that are 2 pixels long (across, down, and both) stand out from
                their neighbours in frequency: the power of each divided by theirs, the mean of the
-               three. 0 to infinity; about 1 without a grid, more if the picture itself has a
+               three. 0 to infinity; about 1 without a grid, more if the image itself has a
                pattern of that width: compare with real images. Our own metric.
     grid_4     the same of the waves 4 pixels long in one direction and 4, 2 or infinitely long in
                the other.
