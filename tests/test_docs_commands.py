@@ -317,7 +317,6 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "test/all": make_scenes,
     },
     "docs/faq.md": {
-        "pairs": make_split_pairs,
         "facades": make_split_pairs,
         "inputs": make_folder,
         "targets": make_folder,
@@ -334,6 +333,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "photos": make_folder,
     },
     "docs/illustrators.md": {"photo2dulac": make_domains, "photo2rackham": make_domains},
+    "docs/my-two-folders.md": {"photos": make_folder, "paintings": make_folder},
     "docs/pix2pix.md": {"facades": make_split_pairs, "sketches": make_folder, "photos": make_folder},
     "docs/pretrained.md": {"monet2photo": make_domains, "my_horses": make_folder, "my_zebras": make_folder},
     "docs/process.md": {"photos": make_folder},
