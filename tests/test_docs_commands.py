@@ -44,6 +44,8 @@ SKIPPED = {  # {part of a command: why it does not run here}
     "live_speed.py": "needs Chromium; see test_page.py",
     "TF_CONFIG=...": "needs other machines, and is no whole command; see test_distribute.py",
     "--replicas 4": "needs 4 GPUs; see test_distribute.py",
+    "parity.py": "takes minutes; see test_golden.py",
+    "--yardstick": "takes minutes; see test_house.py",
     "$SLURM_ARRAY_TASK_ID": "needs a cluster; see test_translate.py",
 }
 NEEDED = {  # {part of a command: the package without which it does not run}
@@ -343,6 +345,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "photos": make_folder,
         "paintings": make_folder,
     },
+    "docs/runs.md": {"facades": make_split_pairs, "hd": make_domains},
     "docs/scale.md": {
         "horse2zebra": make_domains,
         "hd": make_domains,

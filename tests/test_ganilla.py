@@ -119,7 +119,7 @@ def test_forward_pass_as_in_pytorch(size, batch_size):
 def test_ten_training_steps_as_in_pytorch():
     """At a tenth of the learning rate, and less close than the others: Adam's first steps go by the signs of gradients,
     some of which rounding changes after so many norms. PyTorch in float32 is as far from itself in float64
-    (docs/pretrained.md).
+    (docs/parity.md).
 
     Measured with seeds 0 to 4, AVX512 and AVX2: losses differ by up to 0.013, weights by up to 0.32 of their way.
     """

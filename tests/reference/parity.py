@@ -1,6 +1,6 @@
 """Compares our networks and training steps with PyTorch's (reference_torch.py), from equal weights on equal batches.
 
-    python tests/reference/parity.py             # prints the tables of docs/pretrained.md, in some minutes on 2 cores;
+    python tests/reference/parity.py             # prints the tables of docs/parity.md, in some minutes on 2 cores;
                                                  # exit code 1 if a difference is above its limit
     python tests/reference/parity.py --golden    # writes tests/golden/*.npz, for test_golden.py, which needs no PyTorch
 
