@@ -292,7 +292,8 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
     "README.md": {
         "facades.tar.gz": make_archive,
         "my_drawings": make_folder,
-        "photo2painting": make_domains,
+        "photos": make_folder,
+        "paintings": make_folder,
         "panorama.jpg": make_image,
     },
     "docs/cut.md": {"monet2photo": make_domains, "my_paintings": make_folder, "horse2zebra": make_domains},
@@ -615,7 +616,7 @@ def test_tables_name_commands_and_pages():
 
 @pytest.mark.more
 def test_first_commands_of_the_readme_can_be_given_twice_in_one_folder(runs_here):
-    give_twice("README.md", commands_of("README.md", end="## Without pairs"), runs_here)
+    give_twice("README.md", commands_of("README.md", end="## Your own images"), runs_here)
 
 
 @pytest.mark.slow
