@@ -5,6 +5,7 @@ Only the run needs more packages: pip install nbclient==0.11.0 ipykernel==7.4.0
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
 import json
 import os
@@ -107,9 +108,26 @@ def test_setup_in_colab_gets_the_repository(setup_cell, tmp_path, monkeypatch):
     (git, pip), root = setup_cell("https://example.org/repository.git")
     assert root == tmp_path / "image-translation" and os.getcwd() == str(root) and sys.path[0] == str(root)
     assert git[:2] == ["git", "clone"] and git[-2:] == ["https://example.org/repository.git", str(root)]
-    assert pip[-3:] == ["-r", str(root / "requirements.txt"), "tensorflow[and-cuda]"]
+    assert pip[-2:] == ["-r", str(root / "requirements.txt")]
     os.chdir(tmp_path)
     assert len(setup_cell("https://example.org/repository.git")[0]) == 2  # a second time it does nothing
+
+
+@pytest.mark.parametrize("gpu", [None, "/usr/bin/nvidia-smi"])
+def test_another_tensorflow_in_colab_gets_its_libraries_for_the_gpu(setup_cell, monkeypatch, gpu):
+    """Where the requirements replaced Colab's TensorFlow, and there is a GPU."""
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr("shutil.which", {"nvidia-smi": gpu}.get)
+    found = importlib.metadata.version
+    versions = iter(["2.19.0", "2.21.0"])
+
+    def version(name):
+        return next(versions, found(name)) if name == "tensorflow" else found(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    commands, _ = setup_cell("https://example.org/repository.git")
+    assert len(commands) == (3 if gpu else 2)
+    assert not gpu or commands[-1][-1] == "tensorflow[and-cuda]==2.21.0"
 
 
 def test_setup_says_what_is_wrong(setup_cell, tmp_path, monkeypatch):
