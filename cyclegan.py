@@ -112,9 +112,11 @@ choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares o
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", 0)
 boolean("paired", False,
         "testA and testB show the same scenes under the same names: test measures L1, PSNR, SSIM")
-number("aspect_ratio", 1.0, "width / height of test's and `encoded` export's images", 0.05, 20)
+number("aspect_ratio", 1.0,
+       "width / height of the images that test and `encoded` exports write", 0.05, 20)
 boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
-integer("tile_size", 512, "pixels; with --native_size, larger images go in windows of this", 32)
+integer("tile_size", 512,
+        "side of the windows that cover larger images with --native_size, pixels", 32)
 # <<< unpaired flags
 # >>> cycle flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"],
@@ -127,7 +129,8 @@ integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: 
 # <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; 6 for crops of 128, else 9", 0, 999)
 choice("norm", "instance", ["batch", "instance"], "norm layers; batch: with scale and shift")
-choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "transpose: checkerboards")
+choice("upsample", "transpose", ["transpose", "resize", "bilinear"],
+       "how the generators enlarge; transpose leaves checkerboards, bilinear the least")
 
 # ---------------------------------------------------------------------------------------- networks
 
@@ -695,7 +698,7 @@ def check_crop(size, multiple, n_layers):
 
 def find_twin(path, direction):
     """The path of the same scene in the other domain: the file of that name in testB or testA,
-    however its Unicode is composed, or of that name with another extension. Raises UserError."""
+    whatever its extension and however its Unicode is composed. Raises UserError."""
     import unicodedata
 
     path = Path(path).absolute()
@@ -793,11 +796,11 @@ class ImagePool:
 boolean("help", False, "show this help")
 choice("mode", None, ["train", "test", "export"], "what to do")
 string("output_dir", None,
-       "folder to write to; default: after the data's or the checkpoint's name, and it is printed")
+       "folder to write to; default: named after the data or the checkpoint, and printed")
 string("checkpoint", None,
        "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
 string("init_from", None,
-       "begin a new training with the networks of another one, of the same script: its folder")
+       "folder of another training of the same script, whose networks a new training begins with")
 integer("max_steps", None, "training steps in total, instead of --max_epochs", 1)
 integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
 boolean("deterministic", None,
@@ -824,7 +827,7 @@ integer("progress_freq", 50, "steps between progress lines, 0: none", 0)
 integer("display_freq", 500, "steps between samples in index.html and TensorBoard, 0: none", 0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", 0)
 integer("keep_freq", 0,
-        "steps between checkpoints that are kept for good, for test alone, in kept/; 0: none", 0)
+        "steps between generators that are kept for good in kept/, for test and export; 0: none", 0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", 0)
 integer("replicas", 1,
         "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
@@ -859,8 +862,8 @@ def train(args, algorithm):
 class Training:
     """A training, from scratch or continued from the checkpoint `begin`.
 
-    A checkpoint holds all that a training needs to go on: 100 steps give the weights of 60 steps,
-    a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
+    A checkpoint holds all that a training needs to go on. 100 steps give the same weights as 60
+    steps, a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
     """
 
     def __init__(self, args, algorithm, begin):
@@ -918,7 +921,7 @@ class Training:
         self.is_whole = True  # no step is half done
 
     def check_repeat(self, begin):
-        """Raises UserError where a training without --checkpoint meets an unfinished one: only a
+        """Raises UserError where a training without --checkpoint meets an unfinished one. A
         finished one of the same flags is left as it is, so that commands can be given twice."""
         if self.is_repeat and self.step < self.total:
             raise UserError(f"{begin} exists: continue it with --checkpoint {self.output_dir}, or "
@@ -1671,7 +1674,8 @@ def wait_for(pending, errors):
 
 def compare(outputs, targets, domain):
     """Two images [h, w, c] of a Domain => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1]
-    (Wang et al. 2004), all of its range; unless it is of 8 bits, L1 and RMSE in its units too."""
+    (Wang et al. 2004), all of its range. Other types than 8 bits have L1 and RMSE in their units
+    too."""
     in_units = {}
     if domain.type != "uint8":
         difference = np.float64(outputs) - np.float64(targets)
@@ -1730,7 +1734,7 @@ def export(args, algorithm):
 
 def serving_function(serving, multiple):
     """The signature of a SavedModel: [n, h, w, c] => {"images": [n, h, w, c]}, as the serving model
-    takes and gives them, for n of at least 1 and sides that are multiples of `multiple`."""
+    takes and gives them. n is at least 1, and sides are multiples of `multiple`."""
     shape = [None, None, None, serving.input.shape[-1]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, serving.input.dtype, name="images")])
@@ -2319,9 +2323,9 @@ def read_part(array, part):
 
 
 def measure(paths, part, domain, limits):
-    """Looks through all files of a domain: the least and the greatest value, a sample of the
-    values, how many there are, and how many of them are outside the limits. Raises UserError for a
-    file of another domain."""
+    """Looks through all files of a domain. Returns the least and the greatest value, a sample of
+    the values, how many there are, and how many are outside the limits. Raises UserError for a file
+    of another domain."""
     low, high = limits or (-math.inf, math.inf)
     unlimited = dataclasses.replace(domain, low=-math.inf, high=math.inf)
     share = max(64, 2**20 // len(paths))
@@ -3102,7 +3106,7 @@ def gathered(tensor):
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    # all_gather wants a tensor of this device, and the reshape makes its gradient dense
+    # all_gather takes a tensor of this device, and the reshape makes its gradient dense
     whole = replica.all_gather(tf.identity(tensor), axis=0)
     count = replica.num_replicas_in_sync * tensor.shape[0]
     return tf.reshape(whole, [count, *tensor.shape[1:]])

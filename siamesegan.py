@@ -149,7 +149,7 @@ def build_generator(ngf=48, norm="pixel", upsample="resize", channels=3):
     """The generator, a fully convolutional U-Net, [n, h, w, channels] => same, in [-1, 1].
 
     h and w are multiples of 16. A norm by the statistics of a tile or batch would make the tiles of
-    an image differ in brightness; norm="pixel" divides the channels of each pixel by their root
+    an image differ in brightness. norm="pixel" divides the channels of each pixel by their root
     mean square (Karras et al. 2018, section 4.2) and has a learned scale. upsample="resize":
     nearest x2 and a 3x3 convolution, not transposed ones.
     """
@@ -261,7 +261,7 @@ def build_discriminator(size=128, vec_len=128, ndf=64, spectral_norm=True, chann
 
 def build_patch_discriminator(ndf=64, channels=3):
     """A PatchGAN, [n, 128, 128, channels] in [-1, 1] => logits [n, 16, 16, 1], each for a patch of
-    70x70 pixels: it sees the strokes that one vector of the whole crop misses. (Isola et al. 2017,
+    70x70 pixels. It sees the strokes that one vector of the whole crop misses. (Isola et al. 2017,
     section 6.1.2)"""
     x = inputs = keras.Input((None, None, channels))
 
@@ -732,11 +732,11 @@ def random_crop(image, domain, crop, min_contrast, flip, seed):
 boolean("help", False, "show this help")
 choice("mode", None, ["train", "test", "export"], "what to do")
 string("output_dir", None,
-       "folder to write to; default: after the data's or the checkpoint's name, and it is printed")
+       "folder to write to; default: named after the data or the checkpoint, and printed")
 string("checkpoint", None,
        "folder of a training to continue, test or export, or a checkpoint in it, DIR/model-2000")
 string("init_from", None,
-       "begin a new training with the networks of another one, of the same script: its folder")
+       "folder of another training of the same script, whose networks a new training begins with")
 integer("max_steps", None, "training steps in total, instead of --max_epochs", 1)
 integer("seed", None, "random seed, for repeatable trainings; default: drawn", 0, 2**32 - 1)
 boolean("deterministic", None,
@@ -763,7 +763,7 @@ integer("progress_freq", 50, "steps between progress lines, 0: none", 0)
 integer("display_freq", 500, "steps between samples in index.html and TensorBoard, 0: none", 0)
 integer("save_freq", 2000, "steps between checkpoints, 0: only at the end", 0)
 integer("keep_freq", 0,
-        "steps between checkpoints that are kept for good, for test alone, in kept/; 0: none", 0)
+        "steps between generators that are kept for good in kept/, for test and export; 0: none", 0)
 integer("trace_freq", 0, "steps between profiler traces of one step for TensorBoard, 0: none", 0)
 integer("replicas", 1,
         "GPUs of this machine that share each batch; without GPUs parts of the CPU, for tests", 1)
@@ -798,8 +798,8 @@ def train(args, algorithm):
 class Training:
     """A training, from scratch or continued from the checkpoint `begin`.
 
-    A checkpoint holds all that a training needs to go on: 100 steps give the weights of 60 steps,
-    a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
+    A checkpoint holds all that a training needs to go on. 100 steps give the same weights as 60
+    steps, a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
     """
 
     def __init__(self, args, algorithm, begin):
@@ -857,7 +857,7 @@ class Training:
         self.is_whole = True  # no step is half done
 
     def check_repeat(self, begin):
-        """Raises UserError where a training without --checkpoint meets an unfinished one: only a
+        """Raises UserError where a training without --checkpoint meets an unfinished one. A
         finished one of the same flags is left as it is, so that commands can be given twice."""
         if self.is_repeat and self.step < self.total:
             raise UserError(f"{begin} exists: continue it with --checkpoint {self.output_dir}, or "
@@ -1610,7 +1610,8 @@ def wait_for(pending, errors):
 
 def compare(outputs, targets, domain):
     """Two images [h, w, c] of a Domain => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1]
-    (Wang et al. 2004), all of its range; unless it is of 8 bits, L1 and RMSE in its units too."""
+    (Wang et al. 2004), all of its range. Other types than 8 bits have L1 and RMSE in their units
+    too."""
     in_units = {}
     if domain.type != "uint8":
         difference = np.float64(outputs) - np.float64(targets)
@@ -1669,7 +1670,7 @@ def export(args, algorithm):
 
 def serving_function(serving, multiple):
     """The signature of a SavedModel: [n, h, w, c] => {"images": [n, h, w, c]}, as the serving model
-    takes and gives them, for n of at least 1 and sides that are multiples of `multiple`."""
+    takes and gives them. n is at least 1, and sides are multiples of `multiple`."""
     shape = [None, None, None, serving.input.shape[-1]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, serving.input.dtype, name="images")])
@@ -2258,9 +2259,9 @@ def read_part(array, part):
 
 
 def measure(paths, part, domain, limits):
-    """Looks through all files of a domain: the least and the greatest value, a sample of the
-    values, how many there are, and how many of them are outside the limits. Raises UserError for a
-    file of another domain."""
+    """Looks through all files of a domain. Returns the least and the greatest value, a sample of
+    the values, how many there are, and how many are outside the limits. Raises UserError for a file
+    of another domain."""
     low, high = limits or (-math.inf, math.inf)
     unlimited = dataclasses.replace(domain, low=-math.inf, high=math.inf)
     share = max(64, 2**20 // len(paths))
@@ -3041,7 +3042,7 @@ def gathered(tensor):
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return tensor
-    # all_gather wants a tensor of this device, and the reshape makes its gradient dense
+    # all_gather takes a tensor of this device, and the reshape makes its gradient dense
     whole = replica.all_gather(tf.identity(tensor), axis=0)
     count = replica.num_replicas_in_sync * tensor.shape[0]
     return tf.reshape(whole, [count, *tensor.shape[1:]])

@@ -1,11 +1,14 @@
 """What the repository says about itself: commands, versions, recipes and links that must agree with what is there."""
 
+import ast
 import copy
 import importlib
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
 
 import pytest
 from conftest import ROOT, SCRIPTS, TINY
@@ -76,6 +79,124 @@ def test_links_of_the_docs_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists() and target.is_relative_to(ROOT), link
         assert not anchor or anchor in anchors_of(target), f"{link}: {anchors_of(target)}"
+
+
+def test_every_page_is_listed():
+    listed = re.findall(r"\]\(([\w-]+\.(?:md|ipynb))", (ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
+    pages = {page.name for page in PAGES if page.parent.name == "docs"}
+    assert pages - {"README.md"} == set(listed)
+
+
+def test_the_map_of_the_code_names_what_is_there():
+    """Functions and classes of pix2pix.py, in the tables of docs/code-map.md."""
+    tables = re.findall(r"^\|.*\|$", (ROOT / "docs" / "code-map.md").read_text(encoding="utf-8"), re.MULTILINE)
+    names = set(re.findall(r"`(\w+)`", " ".join(tables))) - {"start", "run", "train_step"}
+    assert len(names) > 30
+    assert [name for name in sorted(names) if not hasattr(SCRIPTS["pix2pix"].module, name)] == []
+
+
+# ----------------------------------------------------------------------------------------------------------- sentences
+
+MOST_WORDS = 30
+MOST_DECIMALS = 2
+DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")
+UNIT = r"\d|\b(?:ms|s|seconds?|minutes?|times?|memory|work|images|steps|direction|faster|slower|[MG]i?B)"
+AVOIDED = {
+    "beside: next to, or compared with": re.compile(r"\bbeside\b", re.IGNORECASE),
+    "wants: needs, or takes": re.compile(r"\bwants\b"),
+    "a step: per step": re.compile(rf"(?:{UNIT}) an? (?:step|run|training|image|pixel|second)\b"),
+}
+
+
+def sentences_of(text):
+    """The sentences of a text in Markdown: without its code, tables and headings. A point of a list is no part of the
+    sentence before it."""
+    text = re.sub(r"^ *\|.*$|^    .*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *#+ .*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *(?:[-*+]|\d+\.) |^(?=.*\S  +\S)", "\n\n", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "code", text)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"\b(et al|e\.g|i\.e)\.", r"\1", text).replace("*", "")
+    found = []
+    for part in re.split(r"\n\s*\n", text):
+        found += re.split(r"(?<=[.!?])[)\"']?\s+", " ".join(part.split()))
+    return [sentence for sentence in found if sentence]
+
+
+def faults_of(sentence):
+    """What a machine can see in a sentence. DESIGN.md, "Words"."""
+    faults = [name for name, pattern in AVOIDED.items() if pattern.search(sentence)]
+    words = [word for word in sentence.split() if re.search(r"\w", word)]
+    if len(words) > MOST_WORDS:
+        faults.append(f"{len(words)} words")
+    decimals = DECIMAL.findall(sentence)
+    if len(decimals) > MOST_DECIMALS:
+        faults.append(f"{len(decimals)} decimals")
+    return faults
+
+
+def faults_in(text):
+    """One line for each sentence that has a fault."""
+    found = [(faults_of(sentence), sentence) for sentence in sentences_of(text)]
+    return [f"{', '.join(faults)}: {sentence}" for faults, sentence in found if faults]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_sentences_of_the_docs(page):
+    assert "\n".join(faults_in(markdown_of(page))) == ""
+
+
+CODE = [*(f"{name}.py" for name in SCRIPTS), *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("*.py")))]
+
+
+@pytest.mark.parametrize("file", CODE)
+def test_sentences_of_docstrings_and_comments(file):
+    """In comments, which a line may break anywhere, only the words."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    faults = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            faults += faults_in(ast.get_docstring(node) or "")
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            faults += [f"{name}: {token.string}" for name, word in AVOIDED.items() if word.search(token.string)]
+    assert "\n".join(faults) == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_sentences_of_the_flags(script):
+    flags = SCRIPTS[script].module.FLAGS
+    assert "\n".join(line for name in flags for line in faults_in(flags[name].help)) == ""
+
+
+@pytest.mark.parametrize("tool", [file for file in CODE if file.startswith("tools/")])
+def test_sentences_of_the_options(tool):
+    """The words of `help=` in calls of add_argument()."""
+    faults = []
+    for node in ast.walk(ast.parse((ROOT / tool).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "help" and isinstance(node.value, ast.Constant):
+            faults += faults_in(node.value.value)
+    assert "\n".join(faults) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("word " * 30 + "end.\nAnother one.", ["31 words"]),
+        ("word " * 29 + "end. Short.", []),
+        ("- " + "word " * 20 + "\n- " + "word " * 20, []),
+        ("It takes 0.5 s, then 1.5 s, then 2.5 s.", ["3 decimals"]),
+        ("TensorFlow 2.21.0 and 2.20.1 and 2.19.3.", []),
+        ("| 0.1 | 0.2 | 0.3 | beside | wants |\n\n    python beside.py", []),
+        ("It takes 0.26 s a step.", ["a step: per step"]),
+        ("Less memory and\ntime a step.", ["a step: per step"]),
+        ("A step takes a tenth longer. `wants` is code.", []),
+        ("It wants `--flag`.\nLook beside it!", ["wants: needs, or takes", "beside: next to, or compared with"]),
+        ("l1  of pairs\nssim  of pairs " + "word " * 27, []),
+    ],
+)
+def test_faults_of_sentences_are_found(text, faults):
+    assert [line.partition(": ")[0] for line in faults_in(text)] == [fault.partition(": ")[0] for fault in faults]
 
 
 def test_readme_of_the_tests_names_every_file():

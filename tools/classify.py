@@ -67,7 +67,7 @@ def load_batches(paths, load, size):
 
 class Views:
     """Crops of images as a classifier sees them: float32 [n, size, size, 3], as Keras's ResNet50
-    wants them."""
+    takes them."""
 
     def __init__(self, kind, size):
         self.size, self.resized, self.crop = size, round(size * RESIZED), round(size * CROPS[kind])
@@ -250,7 +250,7 @@ def train(args):
     images, truth = {}, {}
     for part in paths:
         every = [path for name in classes for path in paths[part][name]]
-        images[part] = np.concatenate(list(load_batches(every, views.load, 64)))  # 0.2 MB an image
+        images[part] = np.concatenate(list(load_batches(every, views.load, 64)))  # 0.2 MB per image
         truth[part] = np.repeat(
             np.arange(len(classes)), [len(paths[part][name]) for name in classes]
         )
@@ -489,7 +489,7 @@ def parse():
         "--weights",
         type=Path,
         metavar="FILE",
-        help="of ResNet50 (default: Keras downloads ImageNet's)",
+        help="weights of ResNet50 (default: Keras downloads ImageNet's)",
     )
     part.add_argument("--from_scratch", action="store_true", help="begin with random weights")
     help_backbone = "small: five layers, always from scratch, for a CPU (ResNet50)"
@@ -502,14 +502,16 @@ def parse():
         default=224,
         help="pixels; all sizes scale with it (224)",
     )
-    part.add_argument("--epochs", type=positive_integer, default=20, help="(20)")
-    part.add_argument("--batch_size", type=positive_integer, default=32, help="(32)")
+    part.add_argument("--epochs", type=positive_integer, default=20, help="number of epochs (20)")
+    part.add_argument(
+        "--batch_size", type=positive_integer, default=32, help="images per step (32)"
+    )
     part.add_argument("--lr", type=positive, default=1e-4, help="learning rate of Adam (0.0001)")
     part.add_argument(
         "--seed",
         type=positive_integer,
         default=1,
-        help="of the split, the weights and the crops (1)",
+        help="seed of the split, the weights and the crops (1)",
     )
 
     part = add_command(commands, "score", score)

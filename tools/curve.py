@@ -208,8 +208,8 @@ def curve(args):
     lpips_to_input         without pairs: how far a translation is from its input; 0: the same
     luminance              without pairs: its correlation with the input; below 0: inverted
     kid_vgg16 (kid)        without pairs: how unlike the training images of the other domain the
-                           translations are as a set; about 0 (alike) upwards; with --features
-                           inception, its usual features, it is called kid
+                           translations are as a set, from about 0 (alike) upwards. With --features
+                           inception, its usual features, it is called kid.
 
     Train with --keep_freq 2000, or so. Writes curve.json and curve.html into the folder of the
     training, with the step that is best by each number, and the same four images at each step.

@@ -4,7 +4,7 @@ more.
     python tools/dockrun.py python pix2pix.py --mode train --input_dir /data/facades/train
 
 The working directory and the folders of paths on the command line are mounted where they are on
-this machine, so every path means the same inside; files that are written belong to the caller. The
+this machine, so every path means the same inside. Files that are written belong to the caller. The
 image is built on first use, and again when docker/Dockerfile or requirements.txt change. Needs
 Docker and Python's standard library.
 """

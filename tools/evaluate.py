@@ -658,9 +658,10 @@ def parse():
     part.add_argument("images", type=Path, help="folder of translated images")
     part.add_argument("real", type=Path, help="folder of real images")
     part.add_argument(
-        "--features", choices=["inception", "vgg16"], default="inception", help="(inception)"
+        "--features", choices=["inception", "vgg16"], default="inception",
+        help="network whose features are compared (inception)",
     )
-    help_weights = "of InceptionV3, torch-fidelity's (default: it downloads them)"
+    help_weights = "file of InceptionV3's weights (default: torch-fidelity downloads them)"
     part.add_argument("--weights", metavar="FILE", help=help_weights)
     part.add_argument(
         "--subsets", type=positive_integer, default=100, help="random subsets for kid (100)"
@@ -671,7 +672,7 @@ def parse():
         help="images in each (1000, but at most half of them)",
     )
     part.add_argument(
-        "--seed", type=int, default=2020, help="of the subsets (2020, as torch-fidelity)"
+        "--seed", type=int, default=2020, help="seed of the subsets (2020, as torch-fidelity)"
     )
     part = add_command(commands, "curve", curve)
     part.add_argument("folder", type=Path, help="folder of a training")
@@ -680,13 +681,15 @@ def parse():
     )
     part.add_argument("--input_dir", help="images to translate (those next to the training data)")
     part.add_argument(
-        "--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)"
+        "--which_direction", choices=["AtoB", "BtoA"],
+        help="direction of an unpaired training (AtoB)",
     )
     part.add_argument(
         "--real", metavar="DIR", help="images for kid (the training's, of the other domain)"
     )
     part.add_argument(
-        "--features", choices=["inception", "vgg16"], default="vgg16", help="of kid (vgg16)"
+        "--features", choices=["inception", "vgg16"], default="vgg16",
+        help="network whose features KID compares (vgg16)",
     )
     part.add_argument("--weights", metavar="FILE", help=help_weights)
     part.add_argument(

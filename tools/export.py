@@ -283,7 +283,7 @@ def parse():
         default="none",
         help="weights of litert: a half or a quarter of the space (none)",
     )
-    add("--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)")
+    add("--which_direction", choices=["AtoB", "BtoA"], help="direction of unpaired training (AtoB)")
     add("--aspect_ratio", help="encoded: width / height of the results (that of the training)")
     add("--tile_size", help="siamesegan.py: side of what LiteRT and ONNX models take, pixels (512)")
     add("--input_dir", help="images that int8 is checked on (those next to the training data)")

@@ -536,9 +536,9 @@ def is_rgb_array(path):
 
 
 def name_of(stem):
-    """The stem of a file => the name by which its results and its counterparts go: short enough for
-    every file system, and the same however its Unicode is composed (macOS writes NFD, other systems
-    NFC)."""
+    """The stem of a file => the name by which its results and its counterparts go. It is short
+    enough for every file system, and the same however its Unicode is composed: macOS writes NFD,
+    other systems NFC."""
     return shorten(unicodedata.normalize("NFC", stem))
 
 

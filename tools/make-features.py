@@ -53,7 +53,7 @@ def main():
     parser.add_argument("output", type=Path, help="file to write, .h5")
     args = parser.parse_args()
     if args.output.suffix != ".h5":
-        raise UserError(f"{args.output}: Keras wants a name that ends in .h5")
+        raise UserError(f"{args.output}: Keras needs a name that ends in .h5")
     layers = read_layers("vgg")
     layers[0] = to_keras(*layers[0])
     try:

@@ -342,8 +342,8 @@ def from_checkpoint(args, folder):
 
 
 def check_of(module, model, example, contents):
-    """What the page checks itself against, Python's own translation of an example or of a window of
-    it, uint8 RGB; and how far that of the LiteRT model is from it, in levels on average."""
+    """What the page checks itself against: Python's own translation of an example or of a window of
+    it, uint8 RGB. And how far the LiteRT model's translation is from it, in levels on average."""
     height, width = model.crop
     padding = [
         (0, max(0, side - has)) for side, has in zip(model.crop, example.shape, strict=False)

@@ -34,7 +34,7 @@ class ArraysOnly(pickle.Unpickler):
 def build_lpips(net):
     """The network of LPIPS v0.1 (Zhang et al. 2018): "alex" or "vgg".
 
-    Returns a function of images, float32 [n, h, w, 3] in 0 to 255, that gives five maps [n, h', w',
+    Returns a function of images, float32 [n, h, w, 3] in 0 to 255. It gives five maps [n, h', w',
     c], and for each map the learned weights of its channels [c].
     """
     load_pix2pix()

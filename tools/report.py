@@ -343,7 +343,7 @@ def main():
         "--images", type=positive_integer, default=200, help="rows of images at most (200)"
     )
     parser.add_argument(
-        "--width", type=positive_integer, default=256, help="of an image on the page, pixels (256)"
+        "--width", type=positive_integer, default=256, help="width of an image there, pixels (256)"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     print_result(report, parser.parse_args())

@@ -371,7 +371,7 @@ def parse():
         action="store_true",
         help="also the folders in INPUT; --output_dir gets them too",
     )
-    add("--which_direction", choices=["AtoB", "BtoA"], help="of an unpaired training (AtoB)")
+    add("--which_direction", choices=["AtoB", "BtoA"], help="direction of unpaired training (AtoB)")
     add(
         "--native_size", action="store_true", help="at the size of each image, not that of training"
     )
@@ -405,9 +405,9 @@ def parse():
     add(
         "--format",
         choices=list(SAVE),
-        help="of translations of 8 bits (png); others are PNG of 16 bits, .npy or .tif",
+        help="format of 8-bit translations (png); others are PNG of 16 bits, .npy or .tif",
     )
-    add("--quality", type=quality, metavar="1-100", help="of jpg and webp (95)")
+    add("--quality", type=quality, metavar="1-100", help="quality of jpg and webp (95)")
     add("--skip_existing", action="store_true", help="leave out images whose translation is there")
     add(
         "--shard",
@@ -418,7 +418,7 @@ def parse():
         "run",
     )
     add("--start", type=duration, default=0.0, metavar="SECONDS", help="begin a video there (0)")
-    add("--seconds", type=duration, help="of the video, from --start on (all)")
+    add("--seconds", type=duration, help="length to translate, from --start on (all)")
     args = parser.parse_args()
     if args.engine != "tensorflow" and args.mixed_precision not in (None, "off"):
         raise UserError(f"--mixed_precision is for --engine tensorflow, not {args.engine}")
