@@ -1,4 +1,4 @@
-"""Trains, tests and exports with all five scripts, for a few steps each: for environments in which the suite itself is
+"""Trains, tests and exports with all scripts, for a few steps each: for environments in which the suite itself is
 not run, such as that of tests/lowest.txt.
 
     python tests/smoke.py

@@ -71,6 +71,8 @@ def anchors_of(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_of_the_docs_lead_somewhere(page):
     """Files and headings in the repository have to be there; addresses outside it have to be well-formed."""
+    for source in re.findall(r'<img src="([^"]+)"', markdown_of(page)):
+        assert (page.parent / source).is_file(), source
     for link in re.findall(r"\]\(([^)]*)\)", re.sub(r"`[^`\n]*`", "code", markdown_of(page))):
         if "://" in link:
             assert re.fullmatch(r"https?://[\w-]+(\.[\w-]+)+(/[\w./~%?=&#-]*)?", link), link
