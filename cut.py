@@ -1281,7 +1281,7 @@ class Averages:
         self.move = tf.function(self.move, jit_compile=not on_gpu)
 
     def start(self, begin):
-        """Begins at the averages of the checkpoint `begin`, else at the weights."""
+        """Begins at the averages of the checkpoint `begin`, or at the weights if it has none."""
         self.move(tf.constant(0.0))
         if begin and is_averaged(begin):
             restore(begin, {"averaged": weights_of(self.model)})
@@ -1300,7 +1300,7 @@ class Averages:
 
 
 class Workers:
-    """The machines of a cluster, of which the first, the chief, writes; mostly there is only it."""
+    """The machines of a cluster. The first, the chief, writes. Mostly it is the only one."""
 
     def __init__(self, args):
         self.args = args
@@ -1403,7 +1403,7 @@ class Samples:
             self.write_page(output_dir, kinds, curves, signs.note())
 
     def write_page(self, output_dir, kinds, curves, warning):
-        """Writes index.html with all samples in the folder, also those of earlier steps."""
+        """Writes index.html with all samples in the folder, those of earlier steps too."""
         shown = []  # (-step, name, start of the file names)
         for path in (output_dir / "images").iterdir():
             match = re.fullmatch(r"(step-(\d+)-(.*))-outputs\.png", path.name)
@@ -1522,7 +1522,7 @@ def check_state_file(path):
 
 
 def remove_half_written(folder):
-    """Removes what a killed training left in its folder; nothing else, and no links."""
+    """Removes what a killed training left in its folder: no other files, and no links."""
     state = folder / "checkpoint"
     if state.exists() and not re.match(rb'model_checkpoint_path: "[ -~]+"\n', state.read_bytes()):
         remove(state)
@@ -1593,8 +1593,8 @@ def contents_of_test(model, checkpoint, sources):
 
 
 def begin_test(output_dir, contents):
-    """Makes the folder of a test and its test.json. Removes what an earlier test, of which its
-    test.json tells, wrote there, so that no tool averages over both."""
+    """Makes the folder of a test and its test.json. Removes what an earlier test wrote there, as
+    its test.json says, so that no tool averages over both."""
     list_file = output_dir / "test.json"
     if os.path.lexists(list_file):
         names, endings = read_test_list(list_file)
@@ -1876,8 +1876,8 @@ def show_help(values):
 
 
 def complete(values, argv, algorithm):
-    """Parsed flags => all as attributes, with those of the checkpoint and defaults that depend on
-    the files there."""
+    """Parsed flags => all as attributes, with the flags of the checkpoint, and with defaults that
+    depend on the files there."""
     if values.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all flags)")
     is_training = values.mode == "train"
@@ -1941,7 +1941,8 @@ def check_fixed_flags(values, saved, algorithm):
 
 
 def with_saved(values, saved, argv, algorithm):
-    """The flags of a checkpoint, in training all, else those that matter, and then those given."""
+    """The flags of a checkpoint, replaced by those that were given. Training takes all of them, and
+    test and export those that shape networks and data."""
     if values.mode == "train":
         names = set(values) - set(RUN_FLAGS)
     else:
@@ -1966,7 +1967,7 @@ def with_saved(values, saved, argv, algorithm):
 
 
 def folder_of(checkpoint):
-    """The folder of a training, of which --checkpoint may name a file, DIR/model-2000."""
+    """The folder of a training. --checkpoint may also name a file in it, DIR/model-2000."""
     path = Path(checkpoint)
     return path if path.is_dir() else path.parent
 
@@ -2000,8 +2001,8 @@ def check_numbers(args):
 
 
 def default_input_dir(args, algorithm):
-    """Training: the default data if they are here, else the samples. Else the data next to those
-    of the training."""
+    """Training: the default data if they are here, or the samples. Test and export: the held-out
+    data next to the training data."""
     if args.mode == "train":
         if os.path.isdir(algorithm.default_data):
             return algorithm.default_data
@@ -2056,9 +2057,10 @@ class Domain:
     """What the images of a domain hold: 8-bit RGB, or what the files of a training have. See
     docs/data-types.md.
 
-    low, high: the values that networks see as -1 and 1. black, white: those that previews show so.
-    converts: whether pictures of other channels are made grey, or get the channel of transparency.
-    nan_value: what NaN and infinities are replaced by. bands: the channels in previews, from 1 on.
+    low, high: the values that networks see as -1 and 1. black, white: the values that previews show
+    so. converts: whether 8-bit images of other channels are made grey, or get the channel of
+    transparency. nan_value: what replaces NaN and infinities. bands: the channels in previews, from
+    1 on.
     """
 
     channels: int = 3
@@ -2077,7 +2079,7 @@ class Domain:
 
     @property
     def is_rgb(self):
-        """Whether all pictures are taken, as 8-bit RGB."""
+        """Whether all images are taken as 8-bit RGB."""
         return self.channels == 3 and self.is_viewable
 
     @property
@@ -2160,8 +2162,8 @@ class Domain:
         return np.uint8(np.rint(np.clip(fractions, 0, 1) * 255))
 
     def suffix(self, source):
-        """The extension of results: .tif if the file `source` is a TIFF that is no picture, else
-        .png if that can hold them, else .npy."""
+        """The extension of results: .tif if the file `source` is a TIFF that holds data, or .png if
+        that can hold them, or .npy."""
         if not self.is_rgb and kind_of(source) == "tiff" and is_data_tiff(source):
             return ".tif"
         fits = {"uint8": (1, 3, 4), "uint16": (1, 3)}.get(self.type, ())
@@ -2289,7 +2291,7 @@ def of_domains(flag, text, count):
 
 
 def parse_numbers(flag, text):
-    """"4,3,2" => (4, 3, 2); whole numbers but for --value_range. Raises UserError."""
+    """"4,3,2" => (4, 3, 2). Only --value_range takes fractions. Raises UserError."""
     kind = float if flag == "value_range" else int
     try:
         numbers = tuple(kind(number) for number in text.split(","))
@@ -2417,9 +2419,9 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps a
 def read_image(path, size=None):
     """Reads an image file, uint8 RGB [h, w, 3], resized to `size`, (height, width), if given.
 
-    Its pixels are those of Pillow: upright by its EXIF data, with transparency over white, of an
-    animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format, whatever
-    the name. Raises UserError.
+    It has the pixels that Pillow gives: upright by its EXIF data, with transparency over white, of
+    an animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format,
+    whatever the name. Raises UserError.
     """
     image = open_image(path)
     if size is not None:
@@ -2544,7 +2546,7 @@ def known_bands(image):
 
 def grey_to_rgb(image, path):
     """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
-    range, as those of many cameras and scanners do."""
+    range, as the files of many cameras and scanners do."""
     values = np.asarray(image)
     if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
         values = 65535 - values
@@ -2563,8 +2565,8 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or a picture: uint8
-    RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
+    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
     UserError.
     """
     with naming_faults(path):
@@ -2576,7 +2578,7 @@ def read_array(path, channels=None):
         if kind == "tiff" and is_data_tiff(path):
             return read_data_tiff(path)
         if channels not in (None, 1, 3, 4):
-            raise UserError(f"a picture has 1, 3 or 4 channels, not {channels}")
+            raise UserError(f"8-bit images have 1, 3 or 4 channels, not {channels}")
         if channels == 4:
             with open_file(path) as image:
                 load(image)
@@ -2927,10 +2929,10 @@ def draw_curves(title, curves):
 
 
 def list_images(folder, split="", domain=""):
-    """[(name, path)] of the images directly in a folder, in natural order; a file gives itself.
+    """[(name, path)] of the images directly in a folder, in natural order. A file gives itself.
 
-    With a split and a domain: of folder/testA and the like, of valA where there is no testA; a test
-    folder without such parts is taken as it is. Names: see unique_names().
+    With a split and a domain: of folder/testA and the like, or of valA where there is no testA. A
+    test folder without such parts is taken as it is. Names: see unique_names().
     """
     folder = Path(folder)
     if domain and (split == "train" or has_domains(folder)):
@@ -2961,8 +2963,8 @@ def has_domains(folder):
 
 
 def find_held_out(input_dir):
-    """The test data of a training: the folder itself if it has testA or testB, valA or valB; val or
-    test next to train; else None."""
+    """The test data of a training: the folder itself if it has testA, testB, valA or valB, or the
+    folder val or test next to train, or None."""
     folder = Path(input_dir)
     if any((folder / part).is_dir() for part in ("testA", "testB", "valA", "valB")):
         return str(folder)
@@ -3032,8 +3034,8 @@ def with_own_threads(dataset):
 def start_devices(deterministic, replicas=1, cluster=False):
     """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes.
 
-    deterministic: a CPU runs one operation at a time, since concurrent ones sometimes change the
-    order of oneDNN's sums, so that no training repeats bit for bit. cluster: together with the
+    deterministic: a CPU runs one operation at a time, because concurrent ones sometimes change the
+    order of oneDNN's sums, and then no training repeats bit for bit. cluster: together with the
     other machines of TF_CONFIG, each with as many replicas.
     """
     tf.get_logger().setLevel("ERROR")  # for a checkpoint that does not fit, only our message
@@ -3389,7 +3391,7 @@ def note_previews(model):
 
 def find_checkpoint(path):
     """The newest checkpoint in the folder of a training, or the one that the path names
-    (DIR/model-2000); else None."""
+    (DIR/model-2000), or None."""
     if not os.path.isdir(path):
         return path if os.path.exists(f"{path}.index") else None
     steps = saved_steps(path)
@@ -3536,8 +3538,8 @@ def is_older_pool(path, name):
 
 def init_networks(model, args):
     """Gives a new training the networks of another one: the averages of its generators where it has
-    them, since these are what it shows. Says what is not there, or is of other channels, and starts
-    anew."""
+    them, because these are what it shows. Says what starts anew: networks that are not there, and
+    layers of other channels."""
     path = find_checkpoint(args.init_from)
     stored = stored_names(path)
     has_averages = "averaged" in stored
@@ -3587,8 +3589,8 @@ def stored_key(path):
 
 
 def split_by_shape(weights, shapes, network, prefix):
-    """{path: weight} of a network => those that a checkpoint holds in the same shape, and the names
-    of the others. shapes: {name in the checkpoint: shape}; prefix: that of averages."""
+    """{path: weight} of a network => the weights that a checkpoint holds in the same shape, and the
+    names of the others. shapes: {name in the checkpoint: shape}; prefix: of the averages."""
     same = {}
     other = []
     for path, weight in weights.items():
@@ -3617,7 +3619,7 @@ def numbered_variables(optimizer, path, name):
 
 
 def is_averaged(checkpoint):
-    """Whether a checkpoint holds averages of the weights: that of a training with --ema_decay."""
+    """Whether a checkpoint holds averages of the weights, as trainings with --ema_decay make."""
     return "averaged" in stored_names(checkpoint)
 
 

@@ -30,9 +30,9 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps a
 def read_image(path, size=None):
     """Reads an image file, uint8 RGB [h, w, 3], resized to `size`, (height, width), if given.
 
-    Its pixels are those of Pillow: upright by its EXIF data, with transparency over white, of an
-    animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format, whatever
-    the name. Raises UserError.
+    It has the pixels that Pillow gives: upright by its EXIF data, with transparency over white, of
+    an animation the first frame, 16-bit grey scaled to 8 bits. The content tells the format,
+    whatever the name. Raises UserError.
     """
     image = open_image(path)
     if size is not None:
@@ -157,7 +157,7 @@ def known_bands(image):
 
 def grey_to_rgb(image, path):
     """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
-    range, as those of many cameras and scanners do."""
+    range, as the files of many cameras and scanners do."""
     values = np.asarray(image)
     if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
         values = 65535 - values
@@ -176,8 +176,8 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or a picture: uint8
-    RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
+    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
     UserError.
     """
     with naming_faults(path):
@@ -189,7 +189,7 @@ def read_array(path, channels=None):
         if kind == "tiff" and is_data_tiff(path):
             return read_data_tiff(path)
         if channels not in (None, 1, 3, 4):
-            raise UserError(f"a picture has 1, 3 or 4 channels, not {channels}")
+            raise UserError(f"8-bit images have 1, 3 or 4 channels, not {channels}")
         if channels == 4:
             with open_file(path) as image:
                 load(image)
