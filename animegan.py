@@ -134,11 +134,9 @@ number("smooth_weight", 1.0,
        "weight of grey style images with blurred edges as fakes: clear edges have to come", 0)
 boolean("paired", False,
         "testA and testB show the same scenes under the same names: test measures L1, PSNR, SSIM")
-number("aspect_ratio", 1.0,
-       "width / height of the images that test and `encoded` exports write", 0.05, 20)
+number("aspect_ratio", 1.0, "width / height of what test and `encoded` exports write", 0.05, 20)
 boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
-integer("tile_size", 512,
-        "side of the windows that cover larger images with --native_size, pixels", 32)
+integer("tile_size", 512, "side of the windows that --native_size covers images with, pixels", 32)
 
 # ---------------------------------------------------------------------------------------- networks
 
@@ -2676,9 +2674,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
-    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
-    UserError.
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
+    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
+    float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)

@@ -112,11 +112,9 @@ choice("gan_loss", "lsgan", ["lsgan", "bce"], "adversarial loss: least squares o
 number("gan_weight", 1.0, "weight of the adversarial loss of each generator", 0)
 boolean("paired", False,
         "testA and testB show the same scenes under the same names: test measures L1, PSNR, SSIM")
-number("aspect_ratio", 1.0,
-       "width / height of the images that test and `encoded` exports write", 0.05, 20)
+number("aspect_ratio", 1.0, "width / height of what test and `encoded` exports write", 0.05, 20)
 boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
-integer("tile_size", 512,
-        "side of the windows that cover larger images with --native_size, pixels", 32)
+integer("tile_size", 512, "side of the windows that --native_size covers images with, pixels", 32)
 # <<< unpaired flags
 # >>> cycle flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
 choice("which_direction", "AtoB", ["AtoB", "BtoA", "both"],
@@ -129,8 +127,7 @@ integer("pool_size", 50, "past fakes kept per domain for the discriminators; 0: 
 # <<< cycle flags
 integer("n_blocks", 9, "residual blocks of the generators; 6 for crops of 128, else 9", 0, 999)
 choice("norm", "instance", ["batch", "instance"], "norm layers; batch: with scale and shift")
-choice("upsample", "transpose", ["transpose", "resize", "bilinear"],
-       "how the generators enlarge; transpose leaves checkerboards, bilinear the least")
+choice("upsample", "transpose", ["transpose", "resize", "bilinear"], "transpose leaves a grid")
 
 # ---------------------------------------------------------------------------------------- networks
 
@@ -2569,9 +2566,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
-    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
-    UserError.
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
+    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
+    float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)

@@ -123,11 +123,9 @@ number("lr", 2e-4, "learning rate of Adam", 0)
 number("l1_weight", 100.0, "weight of the generator's L1 loss", 0)
 number("gan_weight", 1.0, "weight of the generator's adversarial loss", 0)
 boolean("paired", True, "test images are pairs A|B; --nopaired: inputs alone")
-number("aspect_ratio", 1.0,
-       "width / height of the images that test and `encoded` exports write", 0.05, 20)
+number("aspect_ratio", 1.0, "width / height of what test and `encoded` exports write", 0.05, 20)
 boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
-integer("tile_size", 512,
-        "side of the windows that cover larger images with --native_size, pixels", 32)
+integer("tile_size", 512, "side of the windows that --native_size covers images with, pixels", 32)
 boolean("test_dropout", False, "keep dropout in test, as the paper did; masks depend on --seed")
 
 # ---------------------------------------------------------------------------------------- networks
@@ -2637,9 +2635,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
-    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
-    UserError.
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
+    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
+    float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)

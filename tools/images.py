@@ -176,9 +176,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image:
-    uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become float32. Raises
-    UserError.
+    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
+    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
+    float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)
