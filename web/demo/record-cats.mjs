@@ -1,11 +1,12 @@
 // Records a page of lines while cats are drawn with the mouse: frames for README's animated image.
 //
-//     node web/demo/record-cats.mjs PUPPETEER CHROMIUM PAGE.html FOLDER     PUPPETEER: as in tests/test_page.py
+//     node web/demo/record-cats.mjs PUPPETEER CHROMIUM PAGE.html FOLDER "head, careful:orange" crouching
+//     PUPPETEER: as in tests/test_page.py
 //     python web/demo/record.py FOLDER docs/images/draw.webp
 import {mkdirSync, readFileSync} from "node:fs";
 import {pathToFileURL} from "node:url";
 
-const DRAWINGS = process.argv.slice(6); // names of drawings of samples/drawings/cats.json, with a colour: "crouching:orange"
+const DRAWINGS = process.argv.slice(6); // of samples/drawings/cats.json, perhaps with a colour: "crouching:orange"
 const [library, executablePath, file, folder] = process.argv.slice(2, 6);
 const {size, drawings} = JSON.parse(readFileSync(new URL("../../samples/drawings/cats.json", import.meta.url)));
 const {default: puppeteer} = await import(library);
