@@ -3,7 +3,7 @@ no network.
 
     python tools/make_page.py facades_train            # facades.html: double-click it, mail it
     python tools/make_page.py monet2photo_cyclegan_train --which_direction BtoA --output photo.html
-    python tools/make_page.py --demo facades           # a model in web/demo; or landscapes
+    python tools/make_page.py --demo                   # cats; or --demo facades, landscapes
     python tools/make_page.py facades_train --serve    # on localhost, where it has all cores
 
 The page is web/ with the generator and LiteRT.js (Apache 2.0, fetched by npm, kept in the user's

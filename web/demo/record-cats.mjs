@@ -1,12 +1,12 @@
 // Records a page of lines while cats are drawn with the mouse: frames for README's animated image.
 //
-//     node web/demo/record-cats.mjs PUPPETEER CHROMIUM PAGE.html FOLDER "head, careful:orange" crouching
+//     node web/demo/record-cats.mjs PUPPETEER CHROMIUM PAGE.html FOLDER "sitting, from the front" crouching
 //     PUPPETEER: as in tests/test_page.py
-//     python web/demo/record.py FOLDER docs/images/draw.webp
+//     python web/demo/record.py FOLDER docs/images/draw-cats.webp
 import {mkdirSync, readFileSync} from "node:fs";
 import {pathToFileURL} from "node:url";
 
-const DRAWINGS = process.argv.slice(6); // of samples/drawings/cats.json, perhaps with a colour: "crouching:orange"
+const NAMES = process.argv.slice(6); // of samples/drawings/cats.json
 const [library, executablePath, file, folder] = process.argv.slice(2, 6);
 const {size, drawings} = JSON.parse(readFileSync(new URL("../../samples/drawings/cats.json", import.meta.url)));
 const {default: puppeteer} = await import(library);
@@ -36,30 +36,13 @@ async function drag(stroke) {
   await page.mouse.up();
 }
 
-/** Takes a colour of the palette by its name. */
-async function choose(name) {
-  await page.evaluate(name => {
-    const buttons = [...document.querySelectorAll("#palette button")];
-    buttons.find(button => button.textContent === name).click();
-  }, name);
-}
-
-for (const choice of DRAWINGS) {
-  const [name, colour] = choice.split(":");
+for (const name of NAMES) {
   const {strokes} = drawings.find(drawing => drawing.name === name);
   await page.click("#clear-button");
   for (const stroke of strokes) {
     await drag(stroke);
     await shoot();
   }
-  if (colour) {
-    const ink = await page.evaluate(() => document.querySelector("#palette [aria-pressed=true]").textContent);
-    await choose(colour);
-    for (let row = 0; row < 3; row++) await drag([90, 110 + row * 30, 165, 120 + row * 30]);
-    await shoot();
-    await choose(ink);
-  }
-  await shoot();
-  await shoot();
+  for (let pause = 0; pause < 6; pause++) await shoot();
 }
 await browser.close();
