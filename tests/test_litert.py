@@ -77,7 +77,7 @@ def test_litert_is_near_the_network(script, network, photos, tmp_path):
     """Converted at the first call, and read from the folder `litert` at the next, which gives the same pixels."""
     checkpoint, flags = network(script.name), FLAGS.get(script.name, [])
     _, used, exact = translate(checkpoint, photos, tmp_path / "exact", "tensorflow", *flags)
-    assert used == "tensorflow" and np.mean([image.std() for image in exact.values()]) > 5
+    assert used == "tensorflow" and np.mean([image.std() for image in exact.values()]) > 1
     out, used, found = translate(checkpoint, photos, tmp_path / "first", "litert", *flags)
     assert "converting for LiteRT" in out and used.startswith("litert ")
     assert mean_difference(found, exact) <= 1
