@@ -297,6 +297,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "panorama.jpg": make_image,
     },
     "docs/cut.md": {"monet2photo": make_domains, "my_paintings": make_folder, "horse2zebra": make_domains},
+    "docs/animegan.md": {"photo2rackham": make_domains, "photographs": make_folder},
     "docs/cyclegan.md": {"monet2photo": make_domains, "my_paintings": make_folder},
     "docs/data.md": {
         "facades.tar.gz": make_archive,
