@@ -1,7 +1,7 @@
 // Records a page of labels while a façade is drawn: frames for README's animated image.
 //
 //     node web/demo/record.mjs PUPPETEER CHROMIUM PAGE.html FOLDER     PUPPETEER: as in tests/test_page.py
-//     python web/demo/record.py FOLDER docs/images/draw.webp
+//     python web/demo/record.py FOLDER draw.webp
 import {mkdirSync} from "node:fs";
 import {pathToFileURL} from "node:url";
 

@@ -1,5 +1,5 @@
 """Joins the frames of record.mjs into an animated WebP: python web/demo/record.py FOLDER
-docs/images/draw.webp"""
+draw.webp"""
 
 import sys
 from pathlib import Path
