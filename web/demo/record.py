@@ -1,5 +1,7 @@
-"""Joins the frames of record.mjs into an animated WebP: python web/demo/record.py FOLDER
-draw.webp"""
+"""Joins the frames of record.mjs into an animated WebP, as README opens with:
+
+    python web/demo/record.py FOLDER docs/images/draw-cats.webp
+"""
 
 import sys
 from pathlib import Path
