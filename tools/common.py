@@ -156,6 +156,16 @@ def positive_integer(text):
     return int(text)
 
 
+def not_negative(text):
+    """For argparse: a number of at least 0."""
+    try:
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: give a number, 0 or more")
+
+
 def add_command(commands, name, function):
     """Adds a subcommand that calls function(args), whose docstring is the help. Returns its
     parser."""

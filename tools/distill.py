@@ -29,6 +29,7 @@ from common import (
     in_our_words,
     load_algorithm,
     load_trained,
+    not_negative,
     positive_integer,
     run,
     script_of,
@@ -280,7 +281,7 @@ def parse():
     )
     add(
         "--steady",
-        type=weight,
+        type=not_negative,
         default=0.0,
         metavar="WEIGHT",
         help="for film: weight of a loss for translations that stay, whatever moves; 1 is good (0)",
@@ -289,16 +290,6 @@ def parse():
     add("--batch_size", type=positive_integer, default=1, help="photographs per step (1)")
     add("--seed", type=seed, default=0, help="random seed (0)")
     return parser.parse_args()
-
-
-def weight(text):
-    """For argparse: a number of at least 0."""
-    try:
-        if 0 <= float(text) < float("inf"):
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r}: give a number, 0 or more")
 
 
 def seed(text):

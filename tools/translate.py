@@ -34,6 +34,7 @@ from common import (
     count_cores,
     load_algorithm,
     load_trained,
+    not_negative,
     positive_integer,
     run,
     script_of,
@@ -417,8 +418,9 @@ def parse():
         help="translate part I of N of the images; all parts together are the same files as one "
         "run",
     )
-    add("--start", type=duration, default=0.0, metavar="SECONDS", help="begin a video there (0)")
-    add("--seconds", type=duration, help="length to translate, from --start on (all)")
+    seconds = {"type": not_negative, "metavar": "SECONDS"}
+    add("--start", default=0.0, help="begin a video there (0)", **seconds)
+    add("--seconds", help="length to translate, from --start on (all)", **seconds)
     args = parser.parse_args()
     if args.engine != "tensorflow" and args.mixed_precision not in (None, "off"):
         raise UserError(f"--mixed_precision is for --engine tensorflow, not {args.engine}")
@@ -473,16 +475,6 @@ def quality(text):
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 1 to 100")
     return int(text)
-
-
-def duration(text):
-    """For argparse: seconds."""
-    try:
-        if 0 <= float(text) < float("inf"):
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, 0 or more")
 
 
 @contextlib.contextmanager
