@@ -1,15 +1,13 @@
-"""How many frames a second a page of tools/make_page.py translates, and where the time goes.
+"""How many frames a second a page of tools/make_page.py translates.
 
     python tests/live_speed.py photo.html                   # for 20 seconds
     python tests/live_speed.py photo.html --seconds 60 --record
 
-The camera is the one that Chromium imitates, at 60 frames a second. It needs what tests/test_page.py needs, and Linux.
-Other programs take time from the browser: it prints the load, and the processor time per frame, which depends less on
-what else runs.
+The camera is the one that Chromium imitates, at 60 frames a second. It needs what tests/test_page.py needs. Other
+programs take time from the browser, so let none run.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -31,48 +29,8 @@ OFTEN = """
 """
 
 
-def children_of(pid):
-    """The process and all that it has started, as far as they still run."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue
-        parents[int(folder.name)] = int(fields[1])
-    found = {pid}
-    before = 0
-    while len(found) > before:
-        before = len(found)
-        found |= {child for child, parent in parents.items() if parent in found}
-    return found
-
-
-def processor_seconds(pid):
-    """{name of a thread: seconds that such threads of a process and its children have computed}."""
-    seconds = {}
-    for process in children_of(pid):
-        for folder in Path(f"/proc/{process}/task").glob("*"):
-            try:
-                name = (folder / "comm").read_text().strip()
-                spent = int((folder / "schedstat").read_text().split()[0]) / 1e9
-            except OSError:
-                continue
-            if name == "chromium":
-                name = "page" if is_renderer(process) else "browser"
-            seconds[name] = seconds.get(name, 0) + spent
-    return seconds
-
-
-def is_renderer(process):
-    try:
-        return "--type=renderer" in Path(f"/proc/{process}/cmdline").read_text()
-    except OSError:
-        return False
-
-
 def measure(browser, page, seconds, is_recording):
-    """Runs the camera for a while. => {name: number}, and the processor seconds of each kind of thread."""
+    """Runs the camera for a while. => {name: number}, times in seconds."""
     browser.open(page.resolve().as_uri(), before=NOTE + OFTEN)
     browser.wait("document.body.dataset.ready !== 'cpu'")
     browser.click("#camera-button")
@@ -83,30 +41,21 @@ def measure(browser, page, seconds, is_recording):
     counts = "[...document.getElementById('counts').textContent.matchAll(/\\d+/g)].map(Number)"
     translated_before, dropped_before = browser.js(counts)
     browser.js("network.length = 0")
-    before = processor_seconds(browser.process.pid)
     begin = time.monotonic()
     time.sleep(seconds)
     network = browser.js("network")
     took = time.monotonic() - begin
-    after = processor_seconds(browser.process.pid)
     translated, dropped = browser.js(counts)
-    threads = {name: spent - before.get(name, 0) for name, spent in after.items()}
     came = translated + dropped - translated_before - dropped_before
-    return {"seconds": took, "frames": len(network), "came": came, "network": sum(network) / 1000}, threads
+    return {"seconds": took, "frames": len(network), "came": came, "network": sum(network) / 1000}
 
 
-def report(measured, threads):
+def report(measured):
     frames = measured["frames"]
     per_frame = 1000 * measured["seconds"] / frames
     network = 1000 * measured["network"] / frames
     print(f"{frames / measured['seconds']:.1f} frames/s translated, {measured['came'] / measured['seconds']:.1f} came")
     print(f"{network:.1f} ms in the network, {per_frame - network:.1f} ms between two networks")
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print("processor time per frame:")
-    for name, spent in sorted(threads.items(), key=lambda item: -item[1]):
-        if 1000 * spent / frames >= 0.5:
-            print(f"  {name}: {1000 * spent / frames:.1f} ms")
-    print(f"  all: {1000 * sum(threads.values()) / frames:.1f} ms")
 
 
 def main():
@@ -121,7 +70,7 @@ def main():
     with tempfile.TemporaryDirectory() as downloads:
         browser = Browser("chrome", executable, Path(downloads))
         try:
-            report(*measure(browser, args.page, args.seconds, args.record))
+            report(measure(browser, args.page, args.seconds, args.record))
         finally:
             browser.close()
 
