@@ -116,6 +116,9 @@ def test_operations_that_are_quick_in_litert_give_the_same(script):
     for widths in ([(0, 0), (3, 3), (2, 2), (0, 0)], [(0, 0), (0, 1), (0, 1), (0, 0)]):
         np.testing.assert_array_equal(export.reflect(ops, x, widths), ops.pad(x, widths, mode="reflect"))
     for layer in (script.module.InstanceNorm(), script.module.BatchNorm()):
+        layer.build(x.shape)
+        for weight in layer.weights:
+            weight.assign(np.linspace(0.5, 2, 4))
         right = layer(x, training=False) if layer.name.startswith("batch") else layer(x)
         found = export.normalize(ops, x, layer.gamma, layer.beta)
         np.testing.assert_allclose(found, right, atol=1e-5)
