@@ -208,11 +208,8 @@ def build_generator(
                 filters, 3, 2, use_bias=bias, kernel_initializer=weights_init(), name=name
             )
             return crop(name=f"{name}_crop")(layer(x))  # 2h + 1 => 2h: padding and output padding 1
-        if upsample == "resize":
-            return resized_conv(
-                x, filters, name, use_bias=bias, kernel_initializer=weights_init()
-            )
-        x = layers.UpSampling2D(2, interpolation=upsample, name=f"{name}_resize")(x)
+        interpolation = "nearest" if upsample == "resize" else upsample
+        x = layers.UpSampling2D(2, interpolation=interpolation, name=f"{name}_resize")(x)
         return conv(reflect(x, 1), filters, 3, name)
 
     def norm_relu(x, name):
@@ -750,40 +747,6 @@ class ImagePool:
             returned.append(tf.where(is_returned, fake, old))
         return own_part(tf.stack(returned))
 # <<< pool
-
-# ------------------------------------------------------------------------------------------- layers
-
-# >>> resized convolution: the same in all that resize by nearest x2 (tools/fix_copies.py)
-class ResizedConv(layers.Conv2D):
-    """Nearest x2 and a 3x3 convolution in one, [n, h, w, c] => [n, 2h, 2w, filters].
-
-    A pixel of the result sees 2x2 pixels of the input, some of them by several weights. Their sums
-    are the weights of a transposed convolution that gives the same with 4/9 of the multiplications.
-    """
-
-    def call(self, x):
-        kernel = ops.flip(self.kernel, (0, 1))
-        for axis in (0, 1):  # 3 weights => 4: the first, the sums of neighbours, the last
-            before = [[0, 0]] * 4
-            after = [[0, 0]] * 4
-            before[axis] = [1, 0]
-            after[axis] = [0, 1]
-            kernel = ops.pad(kernel, before) + ops.pad(kernel, after)
-        x = ops.conv_transpose(x, ops.swapaxes(kernel, 2, 3), 2, "same")
-        return x + self.bias if self.use_bias else x
-
-    def compute_output_shape(self, shape):
-        n, height, width, _ = shape
-        return n, height and 2 * height, width and 2 * width, self.filters
-# <<< resized convolution
-# >>> resized and reflected: the same in three algorithm files (tools/fix_copies.py)
-def resized_conv(x, filters, name, **options):
-    """Nearest x2, a pad by reflection and a 3x3 convolution, [n, h, w, c] => [n, 2h, 2w, filters].
-    What the reflection shows beyond an edge is the edge again."""
-    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
-    x = ResizedConv(filters, 3, padding="same", name=name, **options)(x)
-    return layers.Cropping2D(2, name=f"{name}_crop")(x)
-# <<< resized and reflected
 
 # >>> shared part: the same in all algorithm files (tools/fix_copies.py)
 # ==================================================================================================

@@ -171,37 +171,6 @@ def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 # <<< unpaired layers
-# >>> resized convolution: the same in all that resize by nearest x2 (tools/fix_copies.py)
-class ResizedConv(layers.Conv2D):
-    """Nearest x2 and a 3x3 convolution in one, [n, h, w, c] => [n, 2h, 2w, filters].
-
-    A pixel of the result sees 2x2 pixels of the input, some of them by several weights. Their sums
-    are the weights of a transposed convolution that gives the same with 4/9 of the multiplications.
-    """
-
-    def call(self, x):
-        kernel = ops.flip(self.kernel, (0, 1))
-        for axis in (0, 1):  # 3 weights => 4: the first, the sums of neighbours, the last
-            before = [[0, 0]] * 4
-            after = [[0, 0]] * 4
-            before[axis] = [1, 0]
-            after[axis] = [0, 1]
-            kernel = ops.pad(kernel, before) + ops.pad(kernel, after)
-        x = ops.conv_transpose(x, ops.swapaxes(kernel, 2, 3), 2, "same")
-        return x + self.bias if self.use_bias else x
-
-    def compute_output_shape(self, shape):
-        n, height, width, _ = shape
-        return n, height and 2 * height, width and 2 * width, self.filters
-# <<< resized convolution
-# >>> resized and reflected: the same in three algorithm files (tools/fix_copies.py)
-def resized_conv(x, filters, name, **options):
-    """Nearest x2, a pad by reflection and a 3x3 convolution, [n, h, w, c] => [n, 2h, 2w, filters].
-    What the reflection shows beyond an edge is the edge again."""
-    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
-    x = ResizedConv(filters, 3, padding="same", name=name, **options)(x)
-    return layers.Cropping2D(2, name=f"{name}_crop")(x)
-# <<< resized and reflected
 
 def build_generator(
     kind="ganilla", fpn_weights=(1.0, 1.0, 1.0, 1.0), ngf=64, norm=InstanceNorm, crop=CropFirst,
@@ -249,7 +218,7 @@ def build_generator(
         # lateral_4: [batch, 16, 16, ngf * 4] => [.., 16, 16, ngf * 2] => [.., 32, 32, ngf * 2]
         # lateral_3: [batch, 32, 32, ngf * 2] => [batch, 64, 64, ngf * 2]
         # lateral_2: [batch, 64, 64, ngf * 2] => [batch, 128, 128, ngf * 2]
-        # lateral_1: [batch, 128, 128, ngf] => [batch, 128, 128, ngf * 2]
+        # lateral_1: [batch, 128, 128, ngf] => [.., 128, 128, ngf * 2] => [.., 256, 256, ngf * 2]
         x = None
         for level, weight in zip((4, 3, 2, 1), fpn_weights, strict=True):
             name = f"lateral_{level}"
@@ -257,10 +226,9 @@ def build_generator(
             if weight != 1:
                 lateral = layers.Rescaling(weight, name=f"{name}_weight")(lateral)
             x = lateral if x is None else layers.Add(name=f"{name}_sum")([x, lateral])
-            if level > 1:
-                x = layers.UpSampling2D(2, name=f"{name}_resize")(x)
-        # smooth: [batch, 128, 128, ngf * 2] => [batch, 256, 256, ngf * 2] => [batch, 256, 256, ngf]
-        return resized_conv(x, ngf, "smooth", kernel_initializer=weights_init())
+            x = layers.UpSampling2D(2, name=f"{name}_resize")(x)
+        # smooth: [batch, 256, 256, ngf * 2] => [batch, 256, 256, ngf]
+        return conv(reflect(x, 1), ngf, 3, "smooth", use_bias=True)
 
     def transposed(x):
         # up_4: [batch, 16, 16, ngf * 4] => [batch, 32, 32, ngf * 2]

@@ -170,12 +170,12 @@ class BatchNorm(InstanceNorm):
         x, *_ = tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, epsilon=1e-5)
         return x
 # <<< batch norm
-# >>> resized convolution: the same in all that resize by nearest x2 (tools/fix_copies.py)
+
 class ResizedConv(layers.Conv2D):
     """Nearest x2 and a 3x3 convolution in one, [n, h, w, c] => [n, 2h, 2w, filters].
 
-    A pixel of the result sees 2x2 pixels of the input, some of them by several weights. Their sums
-    are the weights of a transposed convolution that gives the same with 4/9 of the multiplications.
+    A pixel of the result sees 2x2 pixels of the input, some of them by several weights. The sums of
+    these are a transposed convolution that gives the same with 4/9 of the multiplications.
     """
 
     def call(self, x):
@@ -192,7 +192,7 @@ class ResizedConv(layers.Conv2D):
     def compute_output_shape(self, shape):
         n, height, width, _ = shape
         return n, height and 2 * height, width and 2 * width, self.filters
-# <<< resized convolution
+
 
 def build_generator(
     halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, upsample="transpose",
@@ -217,18 +217,19 @@ def build_generator(
             kernel_initializer=weights_init(),
         )
 
-    def deconv(filters, name, use_bias=bias):
+    def deconv(filters, level, use_bias=bias):
+        name = f"decoder_{level}"
         if upsample == "transpose" and not separable:
             return layers.Conv2DTranspose(
                 filters, 4, 2, "same", use_bias=use_bias, name=name,
                 kernel_initializer=weights_init(),
             )
-        if upsample == "resize" and not separable:
+        if upsample == "resize" and not separable and level <= 4:  # faster for large images
             layer = ResizedConv(
                 filters, 3, padding="same", use_bias=use_bias, name="conv",
                 kernel_initializer=weights_init(),
             )
-            return keras.Sequential([layer], name=name)  # checkpoints name it "decoder_1/conv"
+            return keras.Sequential([layer], name=name)
         size = 3 if upsample == "resize" else 4
         parts = [layers.UpSampling2D(2), conv(filters, "conv", size, 1, use_bias)]
         return keras.Sequential(parts, name=name)
@@ -264,7 +265,7 @@ def build_generator(
     # decoder_2: [batch, 64, 64, ngf * 2 * 2] => [batch, 128, 128, ngf * 2]
     for level in range(halvings, 1, -1):
         x = layers.ReLU(name=f"decoder_{level}_relu")(x)
-        x = deconv(filters(level - 1), f"decoder_{level}")(x)
+        x = deconv(filters(level - 1), level)(x)
         x = norm(name=f"decoder_{level}_norm")(x)
         if 5 <= level < halvings:
             x = layers.Dropout(0.5, name=f"decoder_{level}_dropout")(x)
@@ -272,7 +273,7 @@ def build_generator(
 
     # decoder_1: [batch, 128, 128, ngf * 2] => [batch, 256, 256, out_channels]
     x = layers.ReLU(name="decoder_1_relu")(x)
-    x = deconv(out_channels, "decoder_1", use_bias=True)(x)
+    x = deconv(out_channels, 1, use_bias=True)(x)
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
     return keras.Model(inputs, x, name="generator")
 

@@ -434,6 +434,28 @@ def test_ten_training_steps_as_in_pytorch():
         assert apart < 0.25 * moved  # 0.5 with twice the learning rate
 
 
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_resized_convolution_is_resizing_and_a_convolution(use_bias):
+    """Its result, and the gradients of its weights and of its input. An image of one pixel works too."""
+    options = {"padding": "same", "use_bias": use_bias, "bias_initializer": "random_normal"}
+    ours = pix2pix.ResizedConv(5, 3, **options)
+    right = keras.Sequential([keras.layers.UpSampling2D(2), keras.layers.Conv2D(5, 3, **options)])
+    for size in ((1, 1), (1, 4), (6, 5)):
+        x = tf.constant(np.random.default_rng(0).normal(size=[2, *size, 4]), tf.float32)
+        right(x), ours(x)
+        ours.set_weights(right.get_weights())
+        results = []
+        for layer in (ours, right):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x)
+                loss = tf.reduce_sum(y**3)  # each pixel has a gradient of its own
+            results.append([y, *tape.gradient(loss, [x, *layer.trainable_variables])])
+        assert results[0][0].shape == (2, 2 * size[0], 2 * size[1], 5)
+        for found, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_resized_upsampling_has_no_checkerboard(seed):
     """New networks on a flat image: the share of the finest waves, of 2 pixels, is 2.1 to 3.2 times the mean of all
