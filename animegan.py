@@ -153,7 +153,20 @@ def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 # <<< unpaired layers
+# >>> bilinear: the same in cut.py and animegan.py (tools/fix_copies.py)
+class Double(layers.Layer):
+    """Resizes [n, h, w, c] => [n, 2h, 2w, c], bilinear about pixel centres. Keras's UpSampling2D
+    needs to know h and w beforehand."""
 
+    def call(self, x):
+        size = [side or tf.shape(x)[axis] for axis, side in ((1, x.shape[1]), (2, x.shape[2]))]
+        doubled = tf.image.resize(x, [2 * size[0], 2 * size[1]])
+        return tf.cast(doubled, x.dtype)
+
+    def compute_output_shape(self, shape):
+        n, height, width, channels = shape
+        return n, height and 2 * height, width and 2 * width, channels
+# <<< bilinear
 
 # >>> spectral norm: the same in siamesegan.py and animegan.py (tools/fix_copies.py)
 class SpectralConv2D(layers.Conv2D):
@@ -250,12 +263,12 @@ def build_generator(ngf=32, norm=LayerNorm, residual=False):
     x = step(x, ngf * 4, 3, "c_2")
 
     # d: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 4]
-    x = layers.UpSampling2D(2, interpolation="bilinear", name="d_up")(x)
+    x = Double(name="d_up")(x)
     x = step(x, ngf * 4, 3, "d_1")
     x = step(x, ngf * 4, 3, "d_2")
 
     # e: [batch, 128, 128, ngf * 4] => [batch, 256, 256, ngf]
-    x = layers.UpSampling2D(2, interpolation="bilinear", name="e_up")(x)
+    x = Double(name="e_up")(x)
     x = step(x, ngf * 2, 3, "e_1")
     x = step(x, ngf * 2, 3, "e_2")
     x = step(x, ngf, 7, "e_3")

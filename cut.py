@@ -177,6 +177,21 @@ def xavier():
     return keras.initializers.VarianceScaling(0.02**2, "fan_avg", "untruncated_normal")
 
 
+# >>> bilinear: the same in cut.py and animegan.py (tools/fix_copies.py)
+class Double(layers.Layer):
+    """Resizes [n, h, w, c] => [n, 2h, 2w, c], bilinear about pixel centres. Keras's UpSampling2D
+    needs to know h and w beforehand."""
+
+    def call(self, x):
+        size = [side or tf.shape(x)[axis] for axis, side in ((1, x.shape[1]), (2, x.shape[2]))]
+        doubled = tf.image.resize(x, [2 * size[0], 2 * size[1]])
+        return tf.cast(doubled, x.dtype)
+
+    def compute_output_shape(self, shape):
+        n, height, width, channels = shape
+        return n, height and 2 * height, width and 2 * width, channels
+# <<< bilinear
+
 def blur(x, name):
     """The filter [1, 2, 1] x [1, 2, 1] / 16 at every other pixel.
 
@@ -222,7 +237,7 @@ def build_generator(
 
     def up(x, filters, name):
         if antialias:
-            x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_bilinear")(x)
+            x = Double(name=f"{name}_bilinear")(x)
             x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
             x = conv(x, filters, 3, name)
         else:

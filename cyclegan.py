@@ -208,8 +208,11 @@ def build_generator(
                 filters, 3, 2, use_bias=bias, kernel_initializer=weights_init(), name=name
             )
             return crop(name=f"{name}_crop")(layer(x))  # 2h + 1 => 2h: padding and output padding 1
-        interpolation = "nearest" if upsample == "resize" else upsample
-        x = layers.UpSampling2D(2, interpolation=interpolation, name=f"{name}_resize")(x)
+        x = layers.UpSampling2D(2, name=f"{name}_resize")(x)
+        if upsample == "bilinear":  # two means of 2x2 pixels turn nearest into bilinear
+            x = reflect(x, 1)
+            x = layers.AveragePooling2D(2, 1)(x)
+            x = layers.AveragePooling2D(2, 1)(x)
         return conv(reflect(x, 1), filters, 3, name)
 
     def norm_relu(x, name):
