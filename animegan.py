@@ -159,8 +159,10 @@ class Double(layers.Layer):
     needs to know h and w beforehand."""
 
     def call(self, x):
-        size = [side or tf.shape(x)[axis] for axis, side in ((1, x.shape[1]), (2, x.shape[2]))]
-        doubled = tf.image.resize(x, [2 * size[0], 2 * size[1]])
+        height, width = x.shape[1:3]
+        if height is None or width is None:
+            height, width = tf.unstack(tf.shape(x)[1:3])
+        doubled = tf.image.resize(x, [2 * height, 2 * width])
         return tf.cast(doubled, x.dtype)
 
     def compute_output_shape(self, shape):
