@@ -1,10 +1,10 @@
-// Drives a browser for tests/test_page.py. Usage: node browser.mjs PUPPETEER chrome|firefox EXECUTABLE DOWNLOADS
+// Drives a browser for tests/test_page.py. Usage: node browser.mjs PUPPETEER chrome|firefox EXECUTABLE DOWNLOADS FLAGS
 //
 // Reads lines of JSON: {code}, the body of an async function of (page, browser, log), and answers each with a line:
 // {value} or {error}. log holds what the page printed, threw and requested.
 import readline from "node:readline";
 
-const [library, name, executablePath, downloads] = process.argv.slice(2);
+const [library, name, executablePath, downloads, ...flags] = process.argv.slice(2);
 const {default: puppeteer} = await import(library);
 const chrome = [
   "--no-sandbox",
@@ -17,7 +17,7 @@ const browser = await puppeteer.launch({
   executablePath,
   headless: true,
   protocolTimeout: 280000,
-  args: name === "chrome" ? chrome : [],
+  args: name === "chrome" ? [...chrome, ...flags] : flags,
   downloadBehavior: {policy: "allow", downloadPath: downloads},
   extraPrefsFirefox: {
     "media.navigator.streams.fake": true,

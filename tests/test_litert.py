@@ -110,11 +110,13 @@ def test_sizes_and_windows(script, network, tmp_path, monkeypatch):
 
 @once
 def test_operations_that_are_quick_in_litert_give_the_same(script):
-    """Reflection by slices, and norms with a scale and without."""
+    """Reflection by slices, nearest x2, and norms with a scale and without."""
     ops = script.module.ops
     x = ops.convert_to_tensor(np.random.default_rng(0).normal(2, 3, [1, 7, 5, 4]).astype(np.float32))
     for widths in ([(0, 0), (3, 3), (2, 2), (0, 0)], [(0, 0), (0, 1), (0, 1), (0, 0)]):
         np.testing.assert_array_equal(export.reflect(ops, x, widths), ops.pad(x, widths, mode="reflect"))
+    doubled = script.module.layers.UpSampling2D(2)(x)
+    np.testing.assert_array_equal(export.repeat(ops, x), doubled)
     for layer in (script.module.InstanceNorm(), script.module.BatchNorm()):
         layer.build(x.shape)
         for weight in layer.weights:
@@ -138,7 +140,7 @@ def test_a_network_in_quick_operations_gives_the_same(script):
             weight.assign(weight * 2)
         quick = export.in_quick_operations(script.module, serving, serving.input)
         names = {type(operation).__name__ for layer in quick.layers for operation in getattr(layer, "layers", [])}
-        assert not names & {"InstanceNorm", "BatchNorm"}
+        assert not names & {"InstanceNorm", "BatchNorm", "LayerNorm"}
         image = np.float32(paint(64, 64, 1))[None]
         right = np.asarray(serving(image))
         assert right.std() > 0.005

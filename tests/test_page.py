@@ -12,6 +12,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,8 @@ BROWSERS = {"chrome": ("chromium", "chromium-browser", "google-chrome"), "firefo
 class Browser:
     """A browser that node drives. It has one page: open() loads another into it."""
 
-    def __init__(self, name, executable, downloads):
-        command = ["node", ROOT / "tests" / "browser.mjs", LIBRARY, name, executable, downloads]
+    def __init__(self, name, executable, downloads, *flags):
+        command = ["node", ROOT / "tests" / "browser.mjs", LIBRARY, name, executable, downloads, *flags]
         self.name, self.downloads = name, downloads
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -137,12 +138,25 @@ def read_any(path):
 
 @pytest.fixture(scope="module", params=BROWSERS)
 def browser(request, tmp_path_factory):
-    executable = next(filter(None, map(shutil.which, BROWSERS[request.param])), None)
+    opened = start(request.param, tmp_path_factory.mktemp("downloads"))
+    yield opened
+    opened.close()
+
+
+def start(name, downloads, *flags):
+    executable = next(filter(None, map(shutil.which, BROWSERS[name])), None)
     if not executable:
-        pytest.skip(f"{request.param} is not installed: apt-get install {BROWSERS[request.param][0]}")
+        pytest.skip(f"{name} is not installed: apt-get install {BROWSERS[name][0]}")
     if not shutil.which("node") or not LIBRARY.exists():
         pytest.skip(f"puppeteer-core is not there: npm install --prefix {CACHE} puppeteer-core@25.16.0")
-    opened = Browser(request.param, executable, tmp_path_factory.mktemp("downloads"))
+    return Browser(name, executable, downloads, *flags)
+
+
+@pytest.fixture(scope="module")
+def browser_with_gpu(tmp_path_factory):
+    """Chromium with WebGPU by SwiftShader, which computes on the CPU what a GPU would, and slowly."""
+    flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader"]
+    opened = start("chrome", tmp_path_factory.mktemp("downloads"), *flags)
     yield opened
     opened.close()
 
@@ -168,6 +182,8 @@ def make(trained_of, tmp_path_factory):
                 pair = np.concatenate([pair[:, :256], lines], 1)
             save_image(pairs / f"{number}.png", pair)
         flags = ["--input_dir", pairs, *TINY, "--which_direction", "BtoA", "--max_steps", 1, "--display_freq", 0]
+        if name == "lines":
+            flags += ["--upsample", "resize"]
         SCRIPTS["pix2pix"]("--mode", "train", *flags, "--seed", 1, "--output_dir", folder / name)
         return folder / name
 
@@ -251,6 +267,16 @@ def test_every_algorithm(browser, make, name):
     page, _ = make(name, "--quantize", "float16")
     browser.open(page.as_uri())
     assert "comes out as in Python, 0.0" in browser.text("#status")
+
+
+@pytest.mark.parametrize("name", ["lines", *SCRIPTS])
+def test_a_gpu_runs_the_whole_network_and_rightly(browser_with_gpu, make, name):
+    """It is only too slow here. "lines" has --upsample resize."""
+    page, _ = make(name, "--quantize", "float16")
+    browser_with_gpu.open(page.as_uri())
+    browser_with_gpu.wait("document.body.dataset.ready !== 'cpu'")
+    said = [line for line in browser_with_gpu.node("return log.console") if "GPU is not taken" in line]
+    assert len(said) == 1 and re.search(r"it needs \d+ ms, the CPU \d+", said[0]), said
 
 
 def test_browsers_without_relaxed_simd(browser, make):

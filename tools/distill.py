@@ -45,6 +45,7 @@ STUDENTS = {
     5: {"n_blocks": 9, "ngf": 48, "separable_conv": True},
     10: {"n_blocks": 9, "ngf": 32, "separable_conv": True},
     20: {"n_blocks": 9, "ngf": 16, "separable_conv": True},
+    40: {"n_blocks": 9, "ngf": 8, "separable_conv": True},
 }
 FEW = 200  # photographs: with fewer the student learns them by heart
 HELD_OUT = 64  # photographs, at most, that the student is judged by

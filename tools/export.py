@@ -10,6 +10,7 @@ docs/export.md has them all.
 """
 
 import argparse
+import functools
 import os
 from pathlib import Path
 
@@ -52,19 +53,31 @@ def convert(module, serving, path, weights):
 
 def in_quick_operations(module, network, inputs):
     """A copy of a network for inputs of one size, with the same weights, in operations that LiteRT
-    has quick kernels for. Reflection pads alone take most of the time of a ResNet otherwise."""
+    has quick kernels for, and a GPU in a browser too. Reflection pads alone take most of the time
+    of a ResNet otherwise."""
     keras = module.keras
+
+    def resizing(layer):
+        """UpSampling2D, nearest, in an operation of four dimensions instead of five."""
+        if not isinstance(layer, keras.layers.UpSampling2D):
+            return layer
+        return keras.layers.Lambda(functools.partial(repeat, keras.ops), name=layer.name)
 
     def call(operation, *args, **options):
         x = args[0]
         is_reflection = type(operation).__name__ == "Pad" and operation.mode == "reflect"
-        is_chain = isinstance(operation, keras.Sequential)  # which holds no pads and no norms
-        if isinstance(operation, keras.Model) and not is_chain:
+        if isinstance(operation, keras.Sequential):  # which holds no pads and no norms
+            parts = [resizing(layer) for layer in operation.layers]
+            return keras.Sequential(parts, name=operation.name)(x)
+        if isinstance(operation, keras.Model):
             return in_quick_operations(module, operation, x)(x)
+        operation = resizing(operation)
         if is_reflection:
             return reflect(keras.ops, x, operation.pad_width)
         if type(operation).__name__ in ("InstanceNorm", "BatchNorm"):
             return normalize(keras.ops, x, operation.gamma, operation.beta)
+        if type(operation).__name__ == "LayerNorm":
+            return normalize(keras.ops, x, operation.gamma, operation.beta, of_channels=True)
         return operation(*args, **options)
 
     return keras.models.clone_model(
@@ -92,10 +105,22 @@ def reflect(ops, x, widths):
     return x
 
 
-def normalize(ops, x, gamma, beta):
-    """Instance norm, as the scripts have it, in few operations: [n, h, w, c] => the same."""
-    x = x - ops.mean(x, axis=(1, 2), keepdims=True)
-    variance = ops.mean(x * x, axis=(1, 2), keepdims=True)
+def repeat(ops, x):
+    """Nearest x2, [n, h, w, c] => [n, 2h, 2w, c]."""
+    height, width = x.shape[1:3]
+    return ops.image.resize(x, (2 * height, 2 * width), interpolation="nearest")
+
+
+def normalize(ops, x, gamma, beta, of_channels=False):
+    """Instance norm, as the scripts have it, in few operations: [n, h, w, c] => the same.
+    of_channels: statistics of all channels together, as animegan.py's layer norm."""
+
+    def mean(x):
+        x = ops.mean(x, axis=(1, 2), keepdims=True)
+        return ops.mean(x, axis=3, keepdims=True) if of_channels else x
+
+    x = x - mean(x)
+    variance = mean(x * x)
     scale = ops.rsqrt(variance + 1e-5)
     if gamma is None:
         return x * scale

@@ -68,6 +68,15 @@ class Engine {
   }
 }
 
+/** Why a GPU is not taken, by what its self-check and the CPU's measured; null: it is. */
+function whyNot(gpu, cpu, tolerance) {
+  if (gpu.error) return String(gpu.error);
+  if (gpu.mean > tolerance) return `${gpu.mean.toFixed(2)} of 255 levels off`;
+  if (gpu.milliseconds > 0.8 * cpu.milliseconds)
+    return `it needs ${gpu.milliseconds.toFixed(0)} ms, the CPU ${cpu.milliseconds.toFixed(0)}`;
+  return null;
+}
+
 export class Translator {
   /** onresult({output, milliseconds}), onwindow(done, total) and onerror(message) are called for each image. */
   constructor(settings, {onresult, onwindow, onerror}) {
@@ -114,8 +123,10 @@ export class Translator {
     this.files = null; // they are large
     if (!(await navigator.gpu?.requestAdapter().catch(() => null))) return null;
     const engine = new Engine("webgpu", files, this.settings, this.check);
-    const gpu = await engine.ready.catch(() => null);
-    if (!gpu || gpu.mean > tolerance || gpu.milliseconds > 0.8 * measured.milliseconds) {
+    const gpu = await engine.ready.catch(error => ({error}));
+    const objection = whyNot(gpu, measured, tolerance);
+    if (objection) {
+      console.info(`The GPU is not taken: ${objection}.`);
       engine.end();
       return null;
     }
