@@ -198,8 +198,8 @@ def tiny_training(name, words):
 
 
 def quarter(size):
-    """E.g. 286x572 => 72x143."""
-    return "x".join(str(math.ceil(int(side) / 4)) for side in size.split("x"))
+    """E.g. 286x572 => 72x143. At least 32, which U-Nets need."""
+    return "x".join(str(max(32, math.ceil(int(side) / 4))) for side in size.split("x"))
 
 
 def as_words(flags):
@@ -298,6 +298,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
     },
     "docs/cut.md": {"monet2photo": make_domains, "my_paintings": make_folder, "horse2zebra": make_domains},
     "docs/animegan.md": {"photo2rackham": make_domains, "photographs": make_folder},
+    "docs/curves.md": {"facades": make_split_pairs},
     "docs/cyclegan.md": {"monet2photo": make_domains, "my_paintings": make_folder},
     "docs/data.md": {
         "facades.tar.gz": make_archive,
