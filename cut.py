@@ -1986,9 +1986,9 @@ def folder_of(checkpoint):
 
 def with_networks(values, source, argv, algorithm):
     """The flags that shape the networks of --init_from, and then those given. Raises UserError if
-    one of those would shape other networks; the sizes of images and pools, and the direction, may
-    change."""
-    free = {"crop_size", "pool_size", "which_direction"}
+    one of those would shape other networks; the sizes of images and pools, the direction and the
+    grain may change."""
+    free = {"crop_size", "pool_size", "which_direction", "grain"}
     if "crop_size" in values and not values["crop_size"].present:
         free.add("scale_size")
     options = []
@@ -3468,7 +3468,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands", "residual",
+    "preview_bands", "residual", "grain",
 }
 
 
@@ -3550,8 +3550,8 @@ def is_older_pool(path, name):
 
 def init_networks(model, args):
     """Gives a new training the networks of another one: the averages of its generators where it has
-    them, because these are what it shows. Says what starts anew: networks that are not there, and
-    layers of other channels."""
+    them, because these are what it shows. Says what starts anew: networks and layers that are not
+    there, and layers of other channels."""
     path = find_checkpoint(args.init_from)
     stored = stored_names(path)
     has_averages = "averaged" in stored
@@ -3563,13 +3563,16 @@ def init_networks(model, args):
     same_ends["direction"] = direction == args.networks_of.get("which_direction")
     weights = weights_of(model)
     anew = []
-    if not all(same_ends.values()):
-        with naming_damaged(path):
-            shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        prefix = "averaged/" if has_averages else ""
-        for name in weights:
-            weights[name], other = split_by_shape(weights[name], shapes, name, prefix)
-            anew += other
+    with naming_damaged(path):
+        shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    for name in weights:
+        is_averaged = has_averages and name.startswith("generator")
+        if is_averaged or name in stored:
+            stored_as = f"averaged/{name}" if is_averaged else name
+            weights[name], other = split_by_shape(
+                weights[name], shapes, stored_as, all(same_ends.values())
+            )
+            anew += [f"{name}/{weight}" for weight in other]
     found = {}
     for name in weights:
         if name in stored and not is_blank(path, name, weights[name]):
@@ -3600,16 +3603,16 @@ def stored_key(path):
     return f"{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def split_by_shape(weights, shapes, network, prefix):
-    """{path: weight} of a network => the weights that a checkpoint holds in the same shape, and the
-    names of the others. shapes: {name in the checkpoint: shape}; prefix: of the averages."""
+def split_by_shape(weights, shapes, network, has_same_shapes):
+    """{path: weight} of a network => the weights that a checkpoint holds, and the paths of others,
+    which it lacks or has in another shape. shapes: {name in the checkpoint: shape}; network: its
+    name there; has_same_shapes: another shape is an error, which restore() finds."""
     same = {}
     other = []
     for path, weight in weights.items():
-        wanted = [f"{start}{network}/{stored_key(path)}" for start in (prefix, "")]
-        found = [shapes[name] for name in wanted if name in shapes]
-        if found and found[0] != list(weight.shape):
-            other.append(f"{network}/{path}")
+        shape = shapes.get(f"{network}/{stored_key(path)}")
+        if shape is None or (shape != list(weight.shape) and not has_same_shapes):
+            other.append(path)
         else:
             same[path] = weight
     return same, other

@@ -115,6 +115,8 @@ choice("norm", "batch", ["batch", "instance"],
        "norm layers: batch, with scale and shift, or instance, with neither")
 choice("upsample", "transpose", ["transpose", "resize"],
        "resize: nearest x2 and a convolution, to avoid checkerboards")
+boolean("grain", False,
+        "add a fixed noise in the decoder, from which textures grow where the input is empty")
 boolean("separable_conv", False,
         "depthwise separable convolutions in the generator: a fifteenth of the weights")
 boolean("lab_colorization", False,
@@ -194,16 +196,37 @@ class ResizedConv(layers.Conv2D):
         return n, height and 2 * height, width and 2 * width, self.filters
 
 
+class Grain(layers.Layer):
+    """Adds noise to [n, h, w, c], the same for every image, times a learned weight of each channel.
+
+    Where the input is empty, all that a decoder can draw is a pattern that repeats every 2 to 256
+    pixels. Karras et al. 2019 draw new noise for each image; a fixed one can be exported, too.
+    RandomState gives the same numbers with every version of NumPy.
+    """
+
+    noise = np.random.RandomState(0).standard_normal([1, 256, 256, 1]).astype(np.float32)
+
+    def build(self, shape):
+        self.weight = self.add_weight(name="weight", shape=shape[-1:], initializer="zeros")
+
+    def call(self, x):
+        height, width = x.shape[1:3]
+        if height is None or width is None:
+            height, width = tf.unstack(tf.shape(x)[1:3])
+        noise = tf.tile(self.noise, [1, height // 256 + 1, width // 256 + 1, 1])
+        return x + tf.cast(noise[:, :height, :width], x.dtype) * self.weight
+
+
 def build_generator(
     halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, upsample="transpose",
-    norm=BatchNorm, bias=False,
+    norm=BatchNorm, bias=False, grain=False,
 ):
     """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels].
 
     Both are in [-1, 1]; h and w are multiples of 2**halvings. 54,413,955 parameters by default.
     upsample="resize": nearest x2 and a 3x3 convolution, not a transposed one (Odena et al. 2016).
-    bias: of convolutions before norms. No norm on the first and the innermost layer of the encoder,
-    as in the PyTorch code.
+    bias: of convolutions before norms. grain: noise in the four largest layers of the decoder but
+    the last. No norm on the first and the innermost layer of the encoder, as in the PyTorch code.
     """
 
     def conv(filters, name, size=4, strides=2, use_bias=bias):
@@ -267,6 +290,8 @@ def build_generator(
         x = layers.ReLU(name=f"decoder_{level}_relu")(x)
         x = deconv(filters(level - 1), level)(x)
         x = norm(name=f"decoder_{level}_norm")(x)
+        if grain and level <= 5:
+            x = Grain(name=f"decoder_{level}_grain")(x)
         if 5 <= level < halvings:
             x = layers.Dropout(0.5, name=f"decoder_{level}_dropout")(x)
         x = layers.Concatenate(name=f"decoder_{level}_skip")([encoded[level - 1], x])
@@ -358,8 +383,8 @@ class Pix2Pix:
     default_name = "DATA"
     losses = ("discrim", "gan", "l1")
     network_flags = (
-        "ngf", "ndf", "norm", "upsample", "separable_conv", "lab_colorization", "which_direction",
-        "crop_size",
+        "ngf", "ndf", "norm", "upsample", "grain", "separable_conv", "lab_colorization",
+        "which_direction", "crop_size",
     )
     data_flags = ("crop_size", "scale_size", "aspect_ratio", "seed")
     crops_per_image = 1
@@ -429,7 +454,7 @@ class Pix2Pix:
         args = self.args
         return build_generator(
             self.halvings, in_channels, out_channels, args.ngf, args.separable_conv, args.upsample,
-            norm, has_bias,
+            norm, has_bias, args.grain,
         )
 
     def build_training(self, args):
@@ -2074,9 +2099,9 @@ def folder_of(checkpoint):
 
 def with_networks(values, source, argv, algorithm):
     """The flags that shape the networks of --init_from, and then those given. Raises UserError if
-    one of those would shape other networks; the sizes of images and pools, and the direction, may
-    change."""
-    free = {"crop_size", "pool_size", "which_direction"}
+    one of those would shape other networks; the sizes of images and pools, the direction and the
+    grain may change."""
+    free = {"crop_size", "pool_size", "which_direction", "grain"}
     if "crop_size" in values and not values["crop_size"].present:
         free.add("scale_size")
     options = []
@@ -3556,7 +3581,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands", "residual",
+    "preview_bands", "residual", "grain",
 }
 
 
@@ -3638,8 +3663,8 @@ def is_older_pool(path, name):
 
 def init_networks(model, args):
     """Gives a new training the networks of another one: the averages of its generators where it has
-    them, because these are what it shows. Says what starts anew: networks that are not there, and
-    layers of other channels."""
+    them, because these are what it shows. Says what starts anew: networks and layers that are not
+    there, and layers of other channels."""
     path = find_checkpoint(args.init_from)
     stored = stored_names(path)
     has_averages = "averaged" in stored
@@ -3651,13 +3676,16 @@ def init_networks(model, args):
     same_ends["direction"] = direction == args.networks_of.get("which_direction")
     weights = weights_of(model)
     anew = []
-    if not all(same_ends.values()):
-        with naming_damaged(path):
-            shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        prefix = "averaged/" if has_averages else ""
-        for name in weights:
-            weights[name], other = split_by_shape(weights[name], shapes, name, prefix)
-            anew += other
+    with naming_damaged(path):
+        shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    for name in weights:
+        is_averaged = has_averages and name.startswith("generator")
+        if is_averaged or name in stored:
+            stored_as = f"averaged/{name}" if is_averaged else name
+            weights[name], other = split_by_shape(
+                weights[name], shapes, stored_as, all(same_ends.values())
+            )
+            anew += [f"{name}/{weight}" for weight in other]
     found = {}
     for name in weights:
         if name in stored and not is_blank(path, name, weights[name]):
@@ -3688,16 +3716,16 @@ def stored_key(path):
     return f"{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def split_by_shape(weights, shapes, network, prefix):
-    """{path: weight} of a network => the weights that a checkpoint holds in the same shape, and the
-    names of the others. shapes: {name in the checkpoint: shape}; prefix: of the averages."""
+def split_by_shape(weights, shapes, network, has_same_shapes):
+    """{path: weight} of a network => the weights that a checkpoint holds, and the paths of others,
+    which it lacks or has in another shape. shapes: {name in the checkpoint: shape}; network: its
+    name there; has_same_shapes: another shape is an error, which restore() finds."""
     same = {}
     other = []
     for path, weight in weights.items():
-        wanted = [f"{start}{network}/{stored_key(path)}" for start in (prefix, "")]
-        found = [shapes[name] for name in wanted if name in shapes]
-        if found and found[0] != list(weight.shape):
-            other.append(f"{network}/{path}")
+        shape = shapes.get(f"{network}/{stored_key(path)}")
+        if shape is None or (shape != list(weight.shape) and not has_same_shapes):
+            other.append(path)
         else:
             same[path] = weight
     return same, other

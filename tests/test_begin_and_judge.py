@@ -86,6 +86,22 @@ def test_a_training_in_the_other_direction_begins_from_it_too(source, tmp_path):
     assert np.array_equal(before.get_tensor(f"averaged/{kernel}"), after.get_tensor(kernel))
 
 
+@pytest.mark.parametrize("begin", ["a_train", "a_train/kept/model-6"])
+def test_grain_can_come_later(source, tmp_path, begin):
+    """From a whole training, and from averages alone. Its weights are new; the others are those that were there."""
+    script = SCRIPTS["pix2pix"]
+    flags = ["--grain", "--max_steps", 1, "--lr", 0, "--input_dir", source / "data" / "train"]
+    said = script(*SHORT, *flags, "--init_from", source / begin, "--output_dir", tmp_path / "b")
+    assert "new: generator/decoder_5_grain/weight, " in said or "new: discriminator, generator/decoder_5_grain" in said
+    import tensorflow as tf
+
+    before = tf.train.load_checkpoint(str(source / "a_train" / "kept" / "model-6"))
+    after = tf.train.load_checkpoint(str(tmp_path / "b" / "model-1"))
+    kernel = "generator/encoder_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert np.array_equal(before.get_tensor(f"averaged/{kernel}"), after.get_tensor(kernel))
+    assert "--grain True" in script.fails("--mode", "train", "--checkpoint", tmp_path / "b", "--nograin")
+
+
 def test_what_cannot_be_begun_from_is_said(source, tmp_path):
     script = SCRIPTS["pix2pix"]
     begin = [*SHORT, "--output_dir", tmp_path / "b", "--input_dir", source / "data" / "train", "--init_from"]

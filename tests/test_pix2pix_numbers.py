@@ -456,6 +456,30 @@ def test_resized_convolution_is_resizing_and_a_convolution(use_bias):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+def test_grain_ends_the_pattern_on_an_empty_image(upsample):
+    """The middle of a flat image repeats itself every 64 pixels; with grain it does not, once the weights are not 0."""
+    image = np.full([1, 64, 1024, 3], 0.3, np.float32)
+    plain, grainy = (pix2pix.build_generator(6, ngf=4, upsample=upsample, grain=grain) for grain in (False, True))
+    named = {weight.path: weight for weight in plain.weights}
+    for weight in grainy.weights:
+        if "grain" not in weight.path:
+            weight.assign(named[weight.path] * 3)
+    plain.set_weights([weight * 3 for weight in plain.get_weights()])
+    np.testing.assert_array_equal(grainy(image), plain(image))  # the weights of the grain begin at 0
+
+    def change_after_64_pixels(network):
+        output = network(image)[0].numpy()
+        return np.abs(output[:, 448:512] - output[:, 512:576]).mean() / output.std()
+
+    assert change_after_64_pixels(plain) < 0.01
+    for weight in grainy.weights:
+        if "grain" in weight.path:
+            weight.assign(tf.fill(weight.shape, 0.5))
+    assert change_after_64_pixels(grainy) > 0.1
+    assert sum("grain" in weight.path for weight in grainy.weights) == 4
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_resized_upsampling_has_no_checkerboard(seed):
     """New networks on a flat image: the share of the finest waves, of 2 pixels, is 2.1 to 3.2 times the mean of all
