@@ -47,13 +47,13 @@ from tqdm import tqdm
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # another project may have chosen another one
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if sys.stderr is None:  # as after `2>&-`, which would give its number 2 to the next file
+if sys.stderr is None:  # as after `2>&-`: the next file opened would be number 2
     sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     os.dup2(sys.stderr.fileno(), 2)
 
 
 def has_avx():
-    """Whether TensorFlow runs on this processor: x86 needs AVX. True where Linux does not tell."""
+    """Whether TensorFlow runs on this processor: x86 needs AVX. True where /proc is missing."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -65,7 +65,7 @@ def has_avx():
 def quiet_stderr():
     """Hides what TensorFlow's C++ code prints as it starts; TF_CPP_MIN_LOG_LEVEL=0 shows it."""
     saved = os.dup(2)
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and has_avx():  # else TensorFlow says why it ends
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and has_avx():  # or it says why it ends
         with open(os.devnull, "w", encoding="utf-8") as null:
             os.dup2(null.fileno(), 2)
     try:
@@ -93,14 +93,14 @@ choice = functools.partial(flags.DEFINE_enum, flag_values=FLAGS)
 # <<< start
 
 # ------------------------------------------------------------------------------------------- flags
-# Those of every algorithm (--mode, --checkpoint, --seed and so on) follow after the algorithm.
+# Flags of every algorithm (--mode, --checkpoint, --seed and so on) stand after the algorithm.
 
 # >>> unpaired flags: the same in cyclegan.py, ganilla.py and cut.py (tools/fix_copies.py)
 string("input_dir", None,
        "folder with trainA, trainB, testA, testB; test also takes a folder of images or one file")
 integer("batch_size", 1, "images of each domain per training step, all replicas together", 1)
 string("scale_size", "286",
-       "pixels to resize images to before cropping: SIDE or HEIGHTxWIDTH; 0: never, nor in test")
+       "pixels to resize images to before cropping: SIDE or HEIGHTxWIDTH; 0: never, in test too")
 string("crop_size", "256",
        "size of the random crops, pixels: SIDE or HEIGHTxWIDTH, multiples of 4 (ganilla.py: 16)")
 integer("cache_mb", 1024, "MiB of memory for resized images; larger data are read from disk", 0)
@@ -113,7 +113,7 @@ number("gan_weight", 1.0, "weight of the adversarial loss of each generator", 0)
 boolean("paired", False,
         "testA and testB show the same scenes under the same names: test measures L1, PSNR, SSIM")
 number("aspect_ratio", 1.0, "width / height of what test and `encoded` exports write", 0.05, 20)
-boolean("native_size", False, "test keeps the size of each image, instead of --crop_size")
+boolean("native_size", False, "test keeps each image's size instead of resizing to --crop_size")
 integer("tile_size", 512, "side of the windows that --native_size covers images with, pixels", 32)
 # <<< unpaired flags
 # >>> cycle flags: the same in cyclegan.py and ganilla.py (tools/fix_copies.py)
@@ -141,7 +141,7 @@ class InstanceNorm(layers.Layer):
 
     def call(self, x):
         n, _, _, channels = x.shape
-        if self.gamma is None and n and n <= 4:  # a fused kernel, on a CPU twice as fast
+        if self.gamma is None and n and n <= 4:  # a fused kernel, twice as fast on a CPU
             scale = tf.ones(channels)
             offset = tf.zeros(channels)
             images = []
@@ -156,8 +156,8 @@ class InstanceNorm(layers.Layer):
 # <<< instance norm
 # >>> batch norm: the same in pix2pix.py and cyclegan.py (tools/fix_copies.py)
 class BatchNorm(InstanceNorm):
-    """Batch norm, in test of each image alone: there are no running averages. (Isola et al. 2017,
-    section 6.1)"""
+    """Batch norm. In test it takes each image alone, because there are no running averages (Isola
+    et al. 2017, section 6.1)."""
 
     def build(self, shape):
         options = {"shape": shape[-1:], "dtype": "float32", "autocast": False}
@@ -572,8 +572,8 @@ class CycleGAN:
         return images
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
-        """For export, images [n, h, w, c] => translations: standard layers alone; or, of a fixed
-        batch, 4-D tensors alone."""
+        """The model that export writes: images [n, h, w, c] => translations. It has only Keras's
+        own layers, or, with a batch_size, only tensors of 4 axes, which suit LiteRT."""
         direction = self.args.which_direction
         if direction == "both":
             raise UserError("export writes one generator: "
@@ -630,10 +630,10 @@ def random_batches(
 ):
     """Endless training batches, from step `start` on: float32 [n, *crop, channels] in [-1, 1].
 
-    source: a Domain, or what reads images on top of each other, to be cropped and mirrored alike.
-    All are resized to `scale`, unless it is None. The order, new in each epoch, and the crops
-    depend on (seed, position) alone: a training can continue at any step. n, share: see
-    own_share(); version: see shuffled_index().
+    source: a Domain, or another reader, which may stack images that are cropped and mirrored alike.
+    All images are resized to `scale`, unless it is None. The order, new in each epoch, and the
+    crops depend on (seed, position) alone, so that a training can continue at any step. n, share:
+    see own_share(); version: see shuffled_index().
     """
     channels = source.channels
     scale = scale or common_size(paths, source, crop)
@@ -661,7 +661,8 @@ def random_batches(
         if is_cached:
             images = with_own_threads(tf.data.Dataset.from_tensor_slices(names).map(load, AUTOTUNE))
             with naming_unreadable(paths, source.read):
-                cache = images.batch(len(paths)).get_single_element()  # [n, h, w, c], as the paths
+                # [n, h, w, c], in the order of the paths
+                cache = images.batch(len(paths)).get_single_element()
         positions = tf.data.Dataset.range(start * batch_size, 2**62).filter(is_own)
         examples = positions.map(example, AUTOTUNE, deterministic=True)
         batches = examples.batch(n, drop_remainder=True).prefetch(AUTOTUNE)
@@ -669,8 +670,8 @@ def random_batches(
 
 
 def common_size(paths, source, crop):
-    """The size of all images, (height, width), or None if they differ. Raises UserError for one
-    that is smaller than the crops."""
+    """The size of all images, (height, width), or None if they differ. Raises UserError for an
+    image that is smaller than the crops."""
     with ThreadPoolExecutor() as threads:
         sizes = list(threads.map(lambda path: source.read(path).shape[:2], paths))
     for path, (height, width) in zip(paths, sizes, strict=True):
@@ -760,8 +761,9 @@ class ImagePool:
 # Of an algorithm class it uses:
 #   name, default_data          str: the script's name; the data of a training without --input_dir
 #   default_name                str: default folders of a training on DATA, e.g. "DATA_cyclegan"
-#   network_flags, data_flags   flags that a checkpoint fixes (if in both: in training); that test
-#                               and export take over
+#   network_flags               flags that a checkpoint fixes
+#   data_flags                  flags that test and export take from the checkpoint, unless they are
+#                               given; network_flags among them are fixed only in training
 #   losses                      names of what train_step returns
 #   __init__(args, training)    args: all flags as attributes; training=False builds what test and
 #                               export need
@@ -770,15 +772,15 @@ class ImagePool:
 #   optimizers, learning_rates  {name: optimizer}, {name: float}: the rates they start with
 #   crops_per_image             int: crops that an image gives in an epoch
 #   aspect_ratio                width / height that test stretches images to
-#   multiple                    the sides of what the generators take are multiples of this
+#   multiple                    the sides of the generators' inputs are multiples of this
 #   domains                     {"A": Domain, "B": Domain}
 #   read(path)                  reads an image file as training does; raises UserError
 #   files_to_look_at(input_dir) => {domain: ([path], part)}, a static method: what find_domains()
 #                               looks at, and which part of each file, None for all
 #   find_training_images() => {kind: [path]}
 #   find_test_images(input_dir) => [(name, path, direction)]
-#   find_samples(held_out) => the same for the images that training shows; held_out: of the test
-#                               data, if there is any
+#   find_samples(held_out) => the same for the images that training shows; held_out: from the test
+#                               data, if there are any
 #   batches(paths, start, share) => tf.data.Dataset of training batches from step `start` on;
 #                               paths: {kind: [path]}; share: for which machine, see own_share()
 #   train_step(step, batch) => float32 [len(losses)], compiled by compile_step(); step: int64 []
@@ -786,7 +788,7 @@ class ImagePool:
 #                               tools/translate.py
 #   translate_file(path, direction) => {kind: [h, w, c]}; kinds: inputs, outputs, maybe recovered,
 #                               targets
-#   build_serving_model(height, width, batch_size) => keras.Model: [n, h, w, c] => same
+#   build_serving_model(height, width, batch_size) => keras.Model: images => translations
 # Images that it takes and gives have the type, channels and values of their domain; see Domain.
 # ==================================================================================================
 
@@ -815,7 +817,8 @@ boolean("flip", True, "mirror training images at random")
 boolean("no_flip", False, "the same as --noflip")
 number("beta1", 0.5, "momentum of Adam", 0, 1)
 number("ema_decay", 0.0,
-       "samples, test and export use a moving average of the weights: 0.999, 0: none", 0, 0.99999)
+       "samples, test and export use a moving average of the weights, e.g. 0.999; 0: none",
+       0, 0.99999)
 choice("mixed_precision", "off", ["off", "bfloat16", "float16"],
        "bfloat16: faster on GPUs, some CPUs (docs/faq.md)")
 boolean("xla", False, "compile the training step with XLA; meant for GPUs, slower on CPUs")
@@ -831,7 +834,8 @@ integer("replicas", 1,
 boolean("cluster", False,
         "share each batch with the other machines named in TF_CONFIG; see docs/distribute.md")
 
-VERSION = 2  # of trainings, in options.json; 1 had another order of images, and of its checkpoints
+VERSION = 2  # of trainings, in options.json; version 1 had another order of images, and optimizers
+# that were saved in another form
 
 # Not kept in options.json:
 RUN_FLAGS = (
@@ -860,7 +864,7 @@ class Training:
     """A training, from scratch or continued from the checkpoint `begin`.
 
     A checkpoint holds all that a training needs to go on. 100 steps give the same weights as 60
-    steps, a kill -9 and a second run from the last checkpoint, on a CPU bit for bit.
+    steps, a kill -9, and a second run from the last checkpoint: on a CPU, bit for bit.
     """
 
     def __init__(self, args, algorithm, begin):
@@ -876,7 +880,7 @@ class Training:
         self.history = History(Path(begin).parent if begin else self.output_dir, self.step)
         self.is_repeat = bool(begin) and not args.checkpoint
         self.check_repeat(begin)
-        self.signals = []  # that came
+        self.signals = []  # the numbers of those that came
         self.unreadable = None  # a UserError that names a damaged image
         self.workers.check_agreement(self.step, self.paths)
         if not self.is_repeat:
@@ -930,7 +934,7 @@ class Training:
             self.lock = take_folder(self.output_dir, begin)
             options = {"script": self.model.name, **saved_options(self.args)}
             file = self.output_dir / "options.json"
-            if self.step < self.total or not file.exists():  # else nothing is trained by these
+            if self.step < self.total or not file.exists():  # if not, these train nothing
                 write_file(file, options)
         checkpoint = tf.train.Checkpoint(**self.saved_objects)
         self.manager = tf.train.CheckpointManager(checkpoint, self.output_dir, max_to_keep=3,
@@ -959,8 +963,8 @@ class Training:
             return 128 + self.signals[0]
 
     def train_and_save(self):
-        """Trains, and saves at the end, whatever it is: a page that cannot be written, a reader of
-        stdout that has left."""
+        """Trains, and saves however the training ends, even if a page cannot be written or the
+        reader of stdout has left."""
         try:
             self.loop()
             self.save()
@@ -980,7 +984,7 @@ class Training:
         batches = iter(self.args.strategy.distribute_datasets_from_function(self.own_batches))
         while self.step < self.total:
             start = time.perf_counter()
-            must_stop = bool(self.signals)  # one that comes from here on lets this step finish
+            must_stop = bool(self.signals)  # a later one lets this step finish
             batch = self.next_batch(batches)
             if any(self.workers.ask(must_stop or batch is None)):
                 break
@@ -996,7 +1000,7 @@ class Training:
     def own_batches(self, share):
         """The batches of this machine."""
         batches = self.model.batches(self.images, self.step, share)
-        if self.args.cluster:  # or the workers ask each other at every step whether there is more
+        if self.args.cluster:  # if not, the workers ask at every step whether there is more
             batches = batches.apply(tf.data.experimental.assert_cardinality(-1))
         return batches
 
@@ -1064,7 +1068,7 @@ class Training:
         self.manager.save(checkpoint_number=self.step)
 
     def keep(self):
-        """Writes what test needs, the generators and their averages, to kept/model-N, for good."""
+        """Writes what test needs, the generators or their averages, to kept/model-N, for good."""
         folder = self.output_dir / "kept"
         folder.mkdir(exist_ok=True)
         generators = {}
@@ -1119,7 +1123,7 @@ class Progress:
     def __init__(self, training):
         self.training = training
         self.losses = training.saved_losses.numpy()  # moving averages
-        self.seconds = []  # that the steps since the last progress line took
+        self.seconds = []  # of each step since the last progress line
         self.rate = 0.0  # images per second
         self.writer = tf.summary.create_noop_writer()
         if training.workers.is_chief:
@@ -1180,7 +1184,7 @@ class Progress:
 
 
 class History:
-    """The losses of a training and, of pairs, the L1 and SSIM of held-out images, for the curves on
+    """The losses of a training and, for pairs, the L1 and SSIM of held-out images: the curves on
     its page. history.json holds them: {"loss": {step: {name: value}}, "held_out": ...}."""
 
     def __init__(self, folder, step):
@@ -1221,17 +1225,17 @@ class Signs:
 
     def __init__(self):
         self.said = {}  # {kind: text}
-        self.differences = []  # of the samples: how far translations are from their inputs
-        self.correlations = []  # and how their luminances go together
+        self.differences = []  # of each sample: how far its translation is from the input
+        self.correlations = []  # of each sample: whether both are light at the same places
 
     def say(self, kind, text):
-        """Says a text, unless one of its kind was said."""
+        """Says a text, unless one of the same kind was said before."""
         if kind not in self.said:
             self.said[kind] = text
             print(f"warning: {text} (docs/faq.md)", file=sys.stderr)
 
     def check_images(self, images, epochs):
-        """Looks at what is trained on, and how often."""
+        """Looks at how many training images there are, and how often each is seen."""
         least = min(len(paths) for paths in images.values())
         if least < 10 and epochs > 100:
             count = f"{least} image{'s' if least > 1 else ''}"
@@ -1239,15 +1243,15 @@ class Signs:
                      "heart")
 
     def check_losses(self, step, losses):
-        """Looks at smoothed losses, {name: value}. A discriminator guesses at 0.25 or 0.69; at 0 it
-        is not trained yet."""
+        """Looks at smoothed losses, {name: value}. A discriminator that guesses has 0.25 or 0.69,
+        and one that is not trained yet has 0."""
         for name in ("discrim", "discrim_A", "discrim_B"):
             if step >= 1000 and 0 < losses.get(name, 1) < 0.01:
                 self.say("discriminator", f"step {step}: the discriminator has won ({name} "
                          f"{losses[name]:.4f}): the generator learns little from it")
 
     def look_at(self, images, domains):
-        """Looks at one sample, {kind: image}, without a target, in 8-bit RGB."""
+        """Looks at one sample, {kind: image}, if it has no target and is 8-bit RGB."""
         if "targets" in images or not all(domain.is_rgb for domain in domains.values()):
             return
         inputs, outputs = (np.float32(images[kind]) / 255 for kind in ("inputs", "outputs"))
@@ -1288,7 +1292,7 @@ class Averages:
             restore(begin, {"averaged": weights_of(self.model)})
 
     def update(self, step):
-        """Moves the averages after a step: faster at first, as TensorFlow's
+        """Moves the averages after a step: faster at first, as in TensorFlow's
         ExponentialMovingAverage."""
         self.move(tf.constant(min(self.decay, (1 + step) / (10 + step))))
 
@@ -1301,7 +1305,7 @@ class Averages:
 
 
 class Workers:
-    """The machines of a cluster. The first, the chief, writes. Mostly it is the only one."""
+    """The machines of a cluster. The first, the chief, writes. Mostly there is only one."""
 
     def __init__(self, args):
         self.args = args
@@ -1309,7 +1313,7 @@ class Workers:
         self.gather = tf.function(self.gather)
 
     def ask(self, value):
-        """The values of all workers. All have to ask at the same step."""
+        """The values of all workers. All workers have to ask at the same step."""
         if not self.args.cluster:
             return [value]
         return self.gather(tf.constant([value], tf.int64)).numpy().tolist()
@@ -1381,8 +1385,8 @@ class Samples:
         return [found[round(place)] for place in places]
 
     def show(self, output_dir, step, curves, signs):
-        """Translates the samples for TensorBoard and for the page, newest step first, below the
-        curves and the Signs of trouble."""
+        """Translates the samples for TensorBoard and for the page. The page begins with the Signs
+        of trouble and the curves; then come the samples, newest step first."""
         kinds = ()
         for sample in list(self.images):
             name, path, direction = sample
@@ -1455,7 +1459,7 @@ def has_same_options(args):
 
 
 def check_replicas(args):
-    """Raises UserError for flags that do not go with several replicas."""
+    """Raises UserError for flags that do not work with several replicas."""
     replicas = args.strategy.num_replicas_in_sync
     if args.batch_size % replicas:
         raise UserError(f"--batch_size {args.batch_size} cannot be shared by {replicas} replicas: "
@@ -1514,8 +1518,8 @@ HALF_WRITTEN = re.compile(
 
 
 def check_state_file(path):
-    """Raises UserError for a file `checkpoint`, TensorFlow's list of checkpoints, that is not
-    of a training of ours."""
+    """Raises UserError for a file `checkpoint`, TensorFlow's list of checkpoints, that none of our
+    trainings wrote."""
     is_ours = (path.parent / "options.json").exists() and path.is_file() and not path.is_symlink()
     if os.path.lexists(path) and not is_ours:
         raise UserError(f"{path} is not of a training: move it away, or choose another "
@@ -1594,8 +1598,8 @@ def contents_of_test(model, checkpoint, sources):
 
 
 def begin_test(output_dir, contents):
-    """Makes the folder of a test and its test.json. Removes what an earlier test wrote there, as
-    its test.json says, so that no tool averages over both."""
+    """Makes the folder of a test and its test.json. Removes the images that an earlier test.json
+    there lists, so that no tool averages over both tests."""
     list_file = output_dir / "test.json"
     if os.path.lexists(list_file):
         names, endings = read_test_list(list_file)
@@ -1661,7 +1665,7 @@ def translate_sources(model, args, sources, output_dir):
 
 
 def wait_for(pending, errors):
-    """Waits for an image that is finished in the background, and takes down a UserError of it."""
+    """Waits for the image that is finished in the background. Adds a UserError of it to errors."""
     try:
         if pending:
             pending.result()
@@ -1671,8 +1675,8 @@ def wait_for(pending, errors):
 
 def compare(outputs, targets, domain):
     """Two images [h, w, c] of a Domain => L1 in [0, 1], PSNR in dB (equal: 100), SSIM in [-1, 1]
-    (Wang et al. 2004), all of its range. Other types than 8 bits have L1 and RMSE in their units
-    too."""
+    (Wang et al. 2004), relative to its range. Types other than 8 bits also get L1 and RMSE in
+    their units."""
     in_units = {}
     if domain.type != "uint8":
         difference = np.float64(outputs) - np.float64(targets)
@@ -1697,7 +1701,7 @@ def mean_of(metrics):
 
 
 def write_test_page(output_dir, checkpoint, rows, metrics, note):
-    """Writes the index.html of a test: a row for each image, with its metrics, after their mean."""
+    """Writes the index.html of a test: the mean metrics, then a row for each image."""
 
     def as_texts(values):
         return [f"{value:.4g}" for value in values.values()]
@@ -1740,7 +1744,7 @@ def serving_function(serving, multiple):
         is_possible = (n > 0) & (height % multiple == 0) & (width % multiple == 0)
         message = f"give one image or more, with sides that are multiples of {multiple}, not"
         check = tf.debugging.Assert(is_possible, [message, tf.shape(images)])
-        with tf.control_dependencies([check]):  # or the network may run first, and fail first
+        with tf.control_dependencies([check]):  # if not, the network may fail first
             images = tf.identity(images)
         return {"images": serving(images)}
 
@@ -1753,7 +1757,7 @@ def main(argv, algorithm):
     """The command line. Returns the exit code."""
     args = None
     try:
-        warnings.filterwarnings("ignore", module="PIL")  # of broken EXIF data
+        warnings.filterwarnings("ignore", module="PIL")  # warns of broken EXIF data
         prepare_streams()
         check_working_directory()
         values = copy.deepcopy(FLAGS)
@@ -1800,8 +1804,8 @@ def prepare(args):
 
 
 def prepare_streams():
-    """Opens a stdout that was closed, as after `>&-`. Lets terminals that know only ASCII show
-    other letters as escapes."""
+    """Opens a stdout that was closed, as after `>&-`. A terminal that knows only ASCII shows other
+    letters as escapes."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -1845,7 +1849,7 @@ def explain(error, args):
     if isinstance(error, LOST_WORKER) and args and args.cluster:
         return "another worker ended or is out of reach: start all again, with --checkpoint"
     if isinstance(error, tf.errors.OpError) and args:
-        reason = re.search(FILE_SYSTEM, str(error))  # the file system's, with no type of its own
+        reason = re.search(FILE_SYSTEM, str(error))  # of the file system; it has no type of its own
         if reason:
             return (
                 f"{args.output_dir}: {reason[0]}; free space or choose another --output_dir; "
@@ -1877,8 +1881,8 @@ def show_help(values):
 
 
 def complete(values, argv, algorithm):
-    """Parsed flags => all as attributes, with the flags of the checkpoint, and with defaults that
-    depend on the files there."""
+    """Parsed flags => an object with all flags as attributes: those given, those of the checkpoint,
+    and defaults, some of which depend on the files there."""
     if values.mode is None:
         raise UserError("--mode is missing: train, test or export (--help lists all flags)")
     is_training = values.mode == "train"
@@ -1915,7 +1919,7 @@ def complete(values, argv, algorithm):
         args.deterministic = args.seed is not None or not is_training
     if args.seed is None:
         args.seed = int.from_bytes(os.urandom(3))
-    if "flip" in given:  # the last word of a training that is continued
+    if "flip" in given:  # replaces --no_flip of a training that is continued
         args.no_flip = False
     args.flip = args.flip and not args.no_flip
     args.version = saved.get("version", 1) if saved else VERSION
@@ -1974,9 +1978,9 @@ def folder_of(checkpoint):
 
 
 def with_networks(values, source, argv, algorithm):
-    """The flags that shape the networks of --init_from, and then those given. Raises UserError if
-    one of those would shape other networks; the sizes of images and pools, the direction and the
-    grain may change."""
+    """The flags that shape the networks of --init_from, replaced by those that were given. Raises
+    UserError if a given flag would shape other networks. The sizes of images and pools, the
+    direction and the grain may change."""
     free = {"crop_size", "pool_size", "which_direction", "grain"}
     if "crop_size" in values and not values["crop_size"].present:
         free.add("scale_size")
@@ -2016,8 +2020,9 @@ def default_input_dir(args, algorithm):
 
 
 def default_output_dir(args, algorithm):
-    """Names the data, the script where several take such data, and the mode; in test and export the
-    direction too, where the checkpoint has both. A training that is continued stays where it is."""
+    """The name tells the data, the script if several take such data, and the mode. In test and
+    export it tells the direction too, if the checkpoint has both. A training that is continued
+    stays where it is."""
     if not args.checkpoint:
         folder = Path(args.input_dir)
         name = folder.parent.name if folder.name.startswith("train") else folder.name
@@ -2059,9 +2064,9 @@ class Domain:
     docs/data-types.md.
 
     low, high: the values that networks see as -1 and 1. black, white: the values that previews show
-    so. converts: whether 8-bit images of other channels are made grey, or get the channel of
-    transparency. nan_value: what replaces NaN and infinities. bands: the channels in previews, from
-    1 on.
+    as black and white. converts: whether 8-bit images of other channels are made grey, or get a
+    channel of transparency. nan_value: what replaces NaN and infinities. bands: the channels in
+    previews, counted from 1.
     """
 
     channels: int = 3
@@ -2144,7 +2149,7 @@ class Domain:
         return values if self.type == "float32" else ops.cast(ops.round(values), self.type)
 
     def to_array(self, fractions):
-        """As to_values(), of NumPy."""
+        """As to_values(), in NumPy."""
         values = np.clip(fractions, 0, 1) * (self.high - self.low)
         if self.low:
             values += self.low
@@ -2163,15 +2168,15 @@ class Domain:
         return np.uint8(np.rint(np.clip(fractions, 0, 1) * 255))
 
     def suffix(self, source):
-        """The extension of results: .tif if the file `source` is a TIFF that holds data, or .png if
-        that can hold them, or .npy."""
+        """The extension of results: .tif if the file `source` is a TIFF that holds data. Otherwise
+        .png, or .npy for values that PNG cannot hold."""
         if not self.is_rgb and kind_of(source) == "tiff" and is_data_tiff(source):
             return ".tif"
         fits = {"uint8": (1, 3, 4), "uint16": (1, 3)}.get(self.type, ())
         return ".png" if self.channels in fits else ".npy"
 
 
-CLIPPED = collections.Counter()  # values that were outside a range, and the images that have them
+CLIPPED = collections.Counter()  # how many values were outside a range, and in how many images
 
 
 def report_clipped():
@@ -2236,7 +2241,7 @@ def find_domains(args, algorithm):
     without_range = {}  # {domain: what measure() gives}
     for name, domain in domains.items():
         if domain.type == "uint8" and is_deep and is_one_range:
-            ranges[name] = None  # that range is of the other domain
+            ranges[name] = None  # the range is for the other domain
         limits = ranges[name]
         if domain.type == "uint8" and not limits:
             continue
@@ -2274,8 +2279,8 @@ def type_limits(name):
 
 
 def of_domains(flag, text, count):
-    """A flag of `count` numbers, or of as many for A and for B => {"A": numbers, "B": numbers};
-    without the flag they are None."""
+    """A flag with `count` numbers, or with as many for A and for B => {"A": numbers, "B": numbers}.
+    Both are None without the flag."""
     if text is None:
         return {"A": None, "B": None}
     numbers = parse_numbers(flag, text)
@@ -2304,7 +2309,7 @@ def parse_numbers(flag, text):
 
 
 def domain_like(path, part, channels, nan_value):
-    """The Domain of a file, or of a part of it; its range is still to be found."""
+    """The Domain of a file, or of a part of it. Its range is still to be found."""
     wanted = channels[0] if channels else None
     array = read_part(read_array(path, wanted), part)
     if wanted not in (None, array.shape[-1]):
@@ -2345,7 +2350,7 @@ def measure(paths, part, domain, limits):
 
 
 def default_range(domain, measured):
-    """From 0 to the number of as few bits as hold all values; None for signed ones and floats."""
+    """The range of as few bits as hold all values. None for signed numbers and floats."""
     if domain.type != "uint16":
         return None
     bits = max(1, int(measured.greatest).bit_length())
@@ -2353,7 +2358,7 @@ def default_range(domain, measured):
 
 
 def shown_range(limits, measured):
-    """The values that previews show as black and white: one in a thousand is beyond each."""
+    """The values that previews show as black and white: one value in a thousand is beyond each."""
     low, high = limits
     black, white = np.quantile(np.clip(measured.sample, low, high), (0.001, 0.999))
     return (float(black), float(white)) if black < white else limits
@@ -2412,7 +2417,7 @@ IMAGE_TYPES = (
     ".npy",
 )
 ARRAY_TYPES = ("uint8", "uint16", "int16", "float32")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for others
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for some
 MOST_PIXELS = 2**29  # 1.5 GiB of RGB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
 
@@ -2442,7 +2447,7 @@ def open_image(path):
 
 def load(image):
     """Decodes an image of Pillow, if it is not too large."""
-    image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
+    image.filename = ""  # with a name Pillow misreads some TIFFs to be turned
     check_pixels(*image.size)
     image.load()
 
@@ -2497,7 +2502,7 @@ def open_file(path):
 
 
 def turn_upright(image):
-    """Turns a loaded image as its EXIF data say, wherever they stand in the file."""
+    """Turns a loaded image as its EXIF data say, wherever they are in the file."""
     with contextlib.suppress(Exception):  # broken EXIF data are no reason to refuse an image
         ImageOps.exif_transpose(image, in_place=True)
     return image
@@ -2518,7 +2523,7 @@ def convert_to_rgb(image, path):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    if image.mode != "RGB":  # or it would be copied
+    if image.mode != "RGB":  # convert() would copy it
         image = image.convert("RGB")
     return image
 
@@ -2539,15 +2544,15 @@ def has_more_bands(image):
 
 def known_bands(image):
     """How many bands of a TIFF image are colours and transparency."""
-    extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
+    extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what the bands after colours are
     if image.mode == "RGBA" and extra == 0:
         return 3
     return len(image.getbands())
 
 
 def grey_to_rgb(image, path):
-    """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
-    range, as the files of many cameras and scanners do."""
+    """16-bit grey => RGB: Pillow would clip the values at 255. Warns if they fill little of the
+    range, as in the files of many cameras and scanners."""
     values = np.asarray(image)
     if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
         values = 65535 - values
@@ -2566,9 +2571,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
-    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
-    float32. Raises UserError.
+    The file is an array (.npy), a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image.
+    An 8-bit image gives uint8 RGB, or grey if `channels` is 1, or RGBA if it is 4. Floats of 16 and
+    64 bits become float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)
@@ -2591,7 +2596,7 @@ def read_array(path, channels=None):
 
 
 def kind_of(path):
-    """What a file is by its first bytes: "npy", "tiff", "deep png", of 16 bits, or "picture"."""
+    """What a file is by its first bytes: "npy", "tiff", "deep png" (of 16 bits) or "picture"."""
     with open(path, "rb") as file:
         start = file.read(26)
     if start.startswith(b"\x93NUMPY"):
@@ -2606,10 +2611,10 @@ def kind_of(path):
 
 
 def read_npy(path):
-    """Reads a .npy file. Never unpickles, and makes no room for more than the file has.
+    """Reads a .npy file. Never unpickles, and reserves no more memory than the file fills.
 
-    Not by np.load(), which parses Python: in Python 3.11 threads that do so at once disturb each
-    other, and TensorFlow's tracing (python/cpython issue 106905).
+    np.load() parses Python. In Python 3.11, threads that do so at once disturb each other, and
+    TensorFlow's tracing (python/cpython issue 106905).
     """
     with open(path, "rb") as file:
         try:
@@ -2653,7 +2658,7 @@ def read_deep_png(path):
 
 
 def is_data_tiff(path):
-    """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
+    """Whether a TIFF file holds more than 8 bits, signed numbers or floats, or bands other than
     grey, colours and transparency."""
     with naming_faults(path):
         tags = tags_of(path)
@@ -2707,7 +2712,7 @@ def read_with_pillow(path, tags):
         array = array.astype(np.int16)
     elif image.mode == "L" and is_signed:
         array = array.view(np.int8)
-    return as_image(array)  # which Pillow has turned upright
+    return as_image(array)  # Pillow has turned it upright
 
 
 def warn_of_pages(path, count):
@@ -2802,8 +2807,8 @@ def encode_array(array, suffix):
 
 
 def copy_georeference(source, target):
-    """Gives a TIFF file the place on earth of another one that shows the same area, with the
-    optional package rasterio. Warns once if that is missing."""
+    """Gives a TIFF file the place on earth of another TIFF that shows the same area, with the
+    optional package rasterio. Warns once if that package is missing."""
     if not {33550, 33922, 34264} & set(tags_of(source)):  # GeoTIFF's scale, tie points and matrix
         return
     try:
@@ -2932,8 +2937,8 @@ def draw_curves(title, curves):
 def list_images(folder, split="", domain=""):
     """[(name, path)] of the images directly in a folder, in natural order. A file gives itself.
 
-    With a split and a domain: of folder/testA and the like, or of valA where there is no testA. A
-    test folder without such parts is taken as it is. Names: see unique_names().
+    With a split and a domain: the images in folder/testA and the like, or in valA if there is no
+    testA. A test folder without such parts is taken as it is. Names: see unique_names().
     """
     folder = Path(folder)
     if domain and (split == "train" or has_domains(folder)):
@@ -2984,7 +2989,7 @@ def names_of(paths):
 
 def read_in_graph(source, path, size=None):
     """source.read(path, size) in a graph: [h, w, source.channels] of source.type. source: a Domain,
-    or what has these three. path: a tensor, see names_of()."""
+    or another reader with these three. path: a tensor, see names_of()."""
 
     def read_bytes(path):
         return source.read(os.fsdecode(path), size)
@@ -3010,7 +3015,7 @@ def shuffled_index(position, count, seed, version=2):
     permutation. version: 1 for trainings that began when only 65,536 permutations were drawn."""
     epoch = position // count
     index = position % count
-    # index_shuffle uses 8 bits of each of two numbers: several in turn draw from enough orders
+    # index_shuffle uses 8 bits of each of two numbers: four in turn can give far more orders
     rounds = 1 if version == 1 else 4
     epoch_seeds = tf.random.stateless_uniform(
         [rounds, 2], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.uint32
@@ -3033,7 +3038,7 @@ def with_own_threads(dataset):
 # A replica is a device that computes a part of each batch; all replicas have the same weights.
 
 def start_devices(deterministic, replicas=1, cluster=False):
-    """Starts TensorFlow. Returns a tf.distribute.Strategy and a line on what computes.
+    """Starts TensorFlow. Returns a tf.distribute.Strategy, and the names of the devices to print.
 
     deterministic: a CPU runs one operation at a time, because concurrent ones sometimes change the
     order of oneDNN's sums, and then no training repeats bit for bit. cluster: together with the
@@ -3088,8 +3093,8 @@ def describe_devices(gpus, replicas):
 
 
 def own_share(batch_size, share):
-    """The images of a batch for each replica, and is_own(position): whether the image there is for
-    this machine. share: tf.distribute.InputContext, or None for the only machine."""
+    """How many images of a batch each replica takes, and is_own(position): whether the image at a
+    position is for this machine. share: tf.distribute.InputContext; None: the only machine."""
     if share is None:
         share = tf.distribute.InputContext()
     per_machine = batch_size // share.num_input_pipelines
@@ -3112,8 +3117,8 @@ def gathered(tensor):
 
 
 def own_part(tensor, groups=1):
-    """[replicas * n, ...], the same on all replicas => [n, ...], of this one. The first axis may
-    be several such."""
+    """[replicas * n, ...], the same on all replicas => [n, ...], the part of this one. groups: how
+    many such tensors follow each other on the first axis."""
     replica = tf.distribute.get_replica_context()
     shape = tensor.shape[1:]
     parts = tf.reshape(tensor, [groups, replica.num_replicas_in_sync, -1, *shape])
@@ -3121,8 +3126,8 @@ def own_part(tensor, groups=1):
 
 
 def compile_step(train_step, xla):
-    """Compiles train_step(step, batch) => losses: each replica takes its own batch, the losses are
-    means of all."""
+    """Compiles train_step(step, batch) => losses. Each replica takes its own batch, and the losses
+    are means over all replicas."""
     strategy = tf.distribute.get_strategy()
 
     def step_on_all(step, batch):
@@ -3168,8 +3173,8 @@ class Adam(keras.optimizers.Adam):
 
 
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """Keras's, for several replicas: an infinity on one of them skips the update and lowers the
-    scale on all."""
+    """Keras's, for several replicas: an infinity on one of them skips the update, and lowers the
+    scale, on all."""
 
     def scale_loss(self, loss):
         return super().scale_loss(self.inner_optimizer.scale_loss(loss))
@@ -3199,7 +3204,7 @@ def learning_rate_at(step, learning_rate, total, decay_steps):
 # ------------------------------------------------------------------------------------- translation
 
 def by_batch_size(translate, domain):
-    """Compiles translate(images), [n, h, w, c] of a Domain => any, once for each n. Heights and
+    """Compiles translate(images) once for each n; images: [n, h, w, c] of a Domain. Heights and
     widths may vary."""
 
     @functools.cache
@@ -3251,7 +3256,7 @@ def cover(side, window, shared, multiple, min_side):
     length = window
     if side <= window:
         length = max(min_side, math.ceil(side / multiple) * multiple)
-    # even steps, so that strides of convolutions fall alike in all windows
+    # equal steps, so that the strides of convolutions fall alike in all windows
     starts = range(0, max(1, side - shared), window - shared)
     ramp = np.sin(np.minimum(1, (np.arange(length) + 0.5) / shared) * np.pi / 2) ** 2
     weight = ramp * ramp[::-1]
@@ -3358,8 +3363,8 @@ img {{ max-width: 512px }}
 
 
 def write_page(folder, title, columns, rows, note="", curves=""):
-    """Writes index.html into a folder, a table of its images, after a note and curves, which are
-    HTML. rows: [(texts, [(file to show, file that it leads to)])]."""
+    """Writes index.html into a folder: a note, curves (HTML), and a table of the folder's images.
+    rows: [(texts, [(file to show, file that it leads to)])]."""
     table = ["<tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in columns) + "</tr>"]
     for texts, files in rows:
         cells = [f"<td>{html.escape(text)}</td>" for text in texts]
@@ -3515,8 +3520,8 @@ def restore_training(path, objects, model):
     """Restores all of a training, except what only its precision needed: the scale of losses."""
     stored = stored_names(path)
     if not {"step", *model.networks} <= stored:
-        raise UserError(f"{path} holds generators alone, for test, export and --init_from: the "
-                        "folder above continues a training, tools/distill.py a student")
+        raise UserError(f"{path} holds generators alone, for test, export and --init_from: to "
+                        "continue a training, name the folder above; a student: tools/distill.py")
     wanted = {}
     for name, value in objects.items():
         if name in stored or not name.endswith("_loss_scale"):
@@ -3637,7 +3642,7 @@ def restore_generators(model, args):
             objects = {"averaged": objects}
         elif "ema_decay" in args.given:
             raise UserError(f"{checkpoint} holds no averaged weights: leave --ema_decay out")
-        else:  # --ema_decay came later
+        else:  # --ema_decay was given only after this checkpoint
             print(f"{checkpoint} holds no averaged weights: using the weights", file=sys.stderr)
     restore(checkpoint, objects)
     return checkpoint

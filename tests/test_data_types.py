@@ -479,7 +479,7 @@ def test_folders_that_do_not_match(script, tmp_path):
     (data / "trainB/other.png").unlink()
     assert f"{data / 'trainA/2.png'} and {data / 'trainB/2.png'} differ in size" in script.fails(*flags)
     save_array(data / "trainB/2.npy", values_of("uint16"))
-    assert "have one name" in script.fails(*flags)
+    assert "have the same name" in script.fails(*flags)
 
 
 @only("pix2pix")

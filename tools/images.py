@@ -22,7 +22,7 @@ IMAGE_TYPES = (
     ".npy",
 )
 ARRAY_TYPES = ("uint8", "uint16", "int16", "float32")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for others
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # Pillow runs programs for some
 MOST_PIXELS = 2**29  # 1.5 GiB of RGB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than that of maps and panoramas
 
@@ -52,7 +52,7 @@ def open_image(path):
 
 def load(image):
     """Decodes an image of Pillow, if it is not too large."""
-    image.filename = ""  # or Pillow maps TIFF into memory, and misreads one to be turned
+    image.filename = ""  # with a name Pillow misreads some TIFFs to be turned
     check_pixels(*image.size)
     image.load()
 
@@ -107,7 +107,7 @@ def open_file(path):
 
 
 def turn_upright(image):
-    """Turns a loaded image as its EXIF data say, wherever they stand in the file."""
+    """Turns a loaded image as its EXIF data say, wherever they are in the file."""
     with contextlib.suppress(Exception):  # broken EXIF data are no reason to refuse an image
         ImageOps.exif_transpose(image, in_place=True)
     return image
@@ -128,7 +128,7 @@ def convert_to_rgb(image, path):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    if image.mode != "RGB":  # or it would be copied
+    if image.mode != "RGB":  # convert() would copy it
         image = image.convert("RGB")
     return image
 
@@ -149,15 +149,15 @@ def has_more_bands(image):
 
 def known_bands(image):
     """How many bands of a TIFF image are colours and transparency."""
-    extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what those after the colours are
+    extra, *_ = image.tag_v2.get(338, (0,))  # ExtraSamples: what the bands after colours are
     if image.mode == "RGBA" and extra == 0:
         return 3
     return len(image.getbands())
 
 
 def grey_to_rgb(image, path):
-    """16-bit grey => RGB: Pillow would clip the values at 255. Warns where they fill little of the
-    range, as the files of many cameras and scanners do."""
+    """16-bit grey => RGB: Pillow would clip the values at 255. Warns if they fill little of the
+    range, as in the files of many cameras and scanners."""
     values = np.asarray(image)
     if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
         values = 65535 - values
@@ -176,9 +176,9 @@ def grey_to_rgb(image, path):
 def read_array(path, channels=None):
     """Reads a file as what it holds: [h, w, channels] of uint8, uint16, int16 or float32.
 
-    That is an array of .npy, a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image. An
-    8-bit image is uint8 RGB, with `channels` 1 or 4 grey or RGBA. Floats of 16 and 64 bits become
-    float32. Raises UserError.
+    The file is an array (.npy), a TIFF image (its first page), a PNG of 16 bits, or an 8-bit image.
+    An 8-bit image gives uint8 RGB, or grey if `channels` is 1, or RGBA if it is 4. Floats of 16 and
+    64 bits become float32. Raises UserError.
     """
     with naming_faults(path):
         kind = kind_of(path)
@@ -201,7 +201,7 @@ def read_array(path, channels=None):
 
 
 def kind_of(path):
-    """What a file is by its first bytes: "npy", "tiff", "deep png", of 16 bits, or "picture"."""
+    """What a file is by its first bytes: "npy", "tiff", "deep png" (of 16 bits) or "picture"."""
     with open(path, "rb") as file:
         start = file.read(26)
     if start.startswith(b"\x93NUMPY"):
@@ -216,10 +216,10 @@ def kind_of(path):
 
 
 def read_npy(path):
-    """Reads a .npy file. Never unpickles, and makes no room for more than the file has.
+    """Reads a .npy file. Never unpickles, and reserves no more memory than the file fills.
 
-    Not by np.load(), which parses Python: in Python 3.11 threads that do so at once disturb each
-    other, and TensorFlow's tracing (python/cpython issue 106905).
+    np.load() parses Python. In Python 3.11, threads that do so at once disturb each other, and
+    TensorFlow's tracing (python/cpython issue 106905).
     """
     with open(path, "rb") as file:
         try:
@@ -263,7 +263,7 @@ def read_deep_png(path):
 
 
 def is_data_tiff(path):
-    """Whether a TIFF file holds more than 8 bits, other than unsigned integers, or other bands than
+    """Whether a TIFF file holds more than 8 bits, signed numbers or floats, or bands other than
     grey, colours and transparency."""
     with naming_faults(path):
         tags = tags_of(path)
@@ -317,7 +317,7 @@ def read_with_pillow(path, tags):
         array = array.astype(np.int16)
     elif image.mode == "L" and is_signed:
         array = array.view(np.int8)
-    return as_image(array)  # which Pillow has turned upright
+    return as_image(array)  # Pillow has turned it upright
 
 
 def warn_of_pages(path, count):
@@ -412,8 +412,8 @@ def encode_array(array, suffix):
 
 
 def copy_georeference(source, target):
-    """Gives a TIFF file the place on earth of another one that shows the same area, with the
-    optional package rasterio. Warns once if that is missing."""
+    """Gives a TIFF file the place on earth of another TIFF that shows the same area, with the
+    optional package rasterio. Warns once if that package is missing."""
     if not {33550, 33922, 34264} & set(tags_of(source)):  # GeoTIFF's scale, tie points and matrix
         return
     try:
