@@ -3380,7 +3380,7 @@ def read_options(checkpoint, algorithm):
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         script = saved["script"]
-        is_good = script.isalnum() and (script != algorithm.name or required <= set(saved))
+        is_good = script.isalnum()
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_good = False
     if not is_good:
@@ -3389,6 +3389,10 @@ def read_options(checkpoint, algorithm):
     if script != algorithm.name:
         raise UserError(f"{checkpoint} was trained by {script}.py, not {algorithm.name}.py: use "
                         "the former")
+    missing = sorted(required - set(saved))
+    if missing:
+        raise UserError(f"{path} has no {', '.join(missing)}: put that back, or train anew if the "
+                        "flag is newer than the training")
     if not isinstance(saved["input_dir"], str):
         raise UserError(f"{path}: input_dir is {saved['input_dir']!r}, no folder; put it back")
     for name in LATER_FLAGS & set(FLAGS):
@@ -3460,6 +3464,10 @@ def restore_training(path, objects, model):
     if not {"step", *model.networks} <= stored:
         raise UserError(f"{path} holds generators alone, for test, export and --init_from: to "
                         "continue a training, name the folder above; a student: tools/distill.py")
+    lengths = dict(tf.train.list_variables(path)).get(stored_key("smoothed"), [])
+    if lengths not in ([], [len(model.losses)]):
+        raise UserError(f"{path} has {lengths[0]} losses, and {model.name}.py has "
+                        f"{len(model.losses)} now: begin a new training, with --init_from")
     wanted = {}
     for name, value in objects.items():
         if name in stored or not name.endswith("_loss_scale"):

@@ -413,6 +413,25 @@ def test_damaged_options(script, trained, tmp_path, content):
 
 
 @once
+def test_a_script_that_was_changed_after_the_training(script, trained, tmp_path, monkeypatch):
+    """As in a course: a flag that shapes the networks, or a loss, is new. The message says so; nothing changes."""
+    folder = copy_training(trained, tmp_path / "o")
+    options = json.loads((folder / "options.json").read_text())
+    more = ["--mode", "train", "--checkpoint", folder, "--max_steps", 99]
+    before = sorted(folder.iterdir())
+    algorithm = script.algorithm
+    with monkeypatch.context() as changed:
+        changed.setattr(algorithm, "losses", (*algorithm.losses, "edges"))
+        message = script.fails(*more)
+    assert f"{len(algorithm.losses)} losses" in message and "--init_from" in message and "damaged" not in message
+    assert sorted(folder.iterdir()) == before
+    del options["ngf"]
+    (folder / "options.json").write_text(json.dumps(options))
+    message = script.fails(*more)
+    assert "options.json has no ngf" in message and "damaged" not in message
+
+
+@once
 @pytest.mark.parametrize("what", ["cut data", "cut index", "missing data", "flipped bits", "empty index"])
 @pytest.mark.parametrize("mode", ["train", "test"])
 def test_damaged_checkpoint(script, trained, tmp_path, mode, what):
