@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -77,6 +78,16 @@ def test_pairs_of_a_test_folder_by_hand(tested):
     assert result["mean"]["psnr"] == pytest.approx(20 * np.log10(25.5), rel=1e-4)
     assert 0.9 < result["mean"]["ssim"] < 1
     assert call("evaluate", "pairs", tested / "images", *PLAIN) == result
+
+
+def test_two_tests_are_not_one(tested, tmp_path):
+    """A reader who gives two tests expects both to be measured, and would get the first alone."""
+    other = shutil.copytree(tested, tmp_path / "other_test")
+    for second in (other, other / "images"):
+        assert "tools/report.py" in fails("evaluate", "pairs", tested, second, *PLAIN)
+    for path in (tested / "images").glob("*-targets.png"):  # the targets of another test are good for outputs alone
+        path.unlink()
+    assert list(call("evaluate", "pairs", tested, other, *PLAIN)["images"]) == ["p0", "p1", "p2"]
 
 
 def test_pairs_of_two_folders_match_by_stem(tmp_path):
@@ -778,6 +789,25 @@ def test_report_marks_no_best_of_means_over_different_images(runs, tmp_path):
     (runs[0] / "images" / "p1<-outputs.png").unlink()
     call("report", *runs, "--output", out)
     assert 'class="best"' not in out.read_text() and "no best is marked" in out.read_text()
+
+
+def test_report_names_the_flags_that_differ(runs, tmp_path):
+    out = tmp_path / "page.html"
+    trainings = [folder for folder in runs if folder.name.endswith("_train")]
+    flags = {"script": "pix2pix", "l1_weight": 100.0, "max_steps": None, "flip": True, "domains": {"A": {}}}
+    changes = ({}, {"l1_weight": 0.0, "max_steps": 5, "<new>": 1})
+    for folder, change in zip(trainings, changes, strict=True):
+        (folder / "options.json").write_text(json.dumps(flags | change))
+    call("report", *runs, "--output", out)
+    rows = ParsedPage(out).rows
+    assert rows[0] == ["", "one", '<two> & "more"']
+    assert rows[1:4] == [["l1_weight", "100.0", "0.0"], ["max_steps", "–", "5"], ["<new>", "–", "1"]]
+    assert rows[5][0] == "l1 ↓"
+    (trainings[1] / "options.json").write_text(json.dumps(flags))
+    call("report", *runs, "--output", out)
+    assert "These trainings have the same flags." in ParsedPage(out).text
+    (trainings[1] / "options.json").write_text("[")
+    assert str(trainings[1] / "options.json") in fails("report", *runs, "--output", out)
 
 
 def test_report_of_a_real_training(trained_of, tmp_path):

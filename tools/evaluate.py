@@ -64,9 +64,19 @@ def two_folders(folders):
             f"{first} has no images/, so it is not that of a test; give two folders: outputs and "
             "targets"
         )
+    if first != second and has_targets(first) and has_targets(second):
+        raise UserError(
+            f"{first} and {second} are two tests: give one at a time; tools/report.py compares them"
+        )
     targets = images_of(second, "targets")
     check_pairs(outputs, targets, first, second)
     return {name: (path, targets[name]) for name, path in outputs.items()}
+
+
+def has_targets(folder):
+    """Whether a folder is that of a test with the true images."""
+    inside = folder if folder.name == "images" else folder / "images"
+    return any(inside.glob("*-targets.*"))
 
 
 def read_pair(paths):

@@ -1,5 +1,5 @@
-"""Puts runs side by side on one HTML page: numbers, a row for each test image with a column for
-each run, loss curves.
+"""Puts runs side by side on one HTML page: the flags that differ, numbers, a row for each test
+image with a column for each run, loss curves.
 
     python tools/report.py a_test b_test c_test    # tests of three checkpoints on the same images
     python tools/report.py a_train a_test b_train b_test --output report.html
@@ -143,6 +143,37 @@ def numbers_table(scores, names, same):
     )
     explanation = f"<p>↓ lower is better, ↑ higher is better; {best}.</p>"
     return f'<h2>Numbers</h2><table class="numbers">{"".join(rows)}</table>{explanation}'
+
+
+# -------------------------------------------------------------------------------------------- flags
+
+
+def read_flags(folder):
+    """{flag: value} of the options.json of a training; {} if it has none. Raises UserError."""
+    path = folder / "options.json"
+    if not path.exists():
+        return {}
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in options.items() if not isinstance(value, dict)}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as options ({error}); restore it") from None
+
+
+def flags_table(flags):
+    """{run: {flag: value}} of two trainings or more => HTML, a row for each flag that differs."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in flags)
+    rows = [f"<tr><th></th>{head}</tr>"]
+    for flag in dict.fromkeys(flag for values in flags.values() for flag in values):
+        found = [values.get(flag) for values in flags.values()]
+        texts = ["–" if value is None else str(value) for value in found]
+        if len(set(texts)) > 1:
+            cells = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+            rows.append(f"<tr><td>{html.escape(flag)}</td>{cells}</tr>")
+    if len(rows) == 1:
+        return "<h2>Flags</h2><p>These trainings have the same flags.</p>"
+    table = f'<table class="numbers">{"".join(rows)}</table>'
+    return f"<h2>Flags that differ</h2>{table}<p>All others are the same.</p>"
 
 
 # ------------------------------------------------------------------------------------------- images
@@ -314,6 +345,10 @@ def report(args):
     title = " · ".join(map(html.escape, names))
     head = f'<meta charset="utf-8"><title>{title}: report</title><style>{STYLE}</style>'
     parts = [f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>', f"<h1>{title}</h1>"]
+    flags = {name: read_flags(folder) for name, folder in trainings.items()}
+    flags = {name: values for name, values in flags.items() if values}
+    if len(flags) > 1:
+        parts.append(flags_table(flags))
     scores = {name: read_scores(folder) for name, folder in tests.items()}
     if any(scores.values()):
         outputs = {
