@@ -617,6 +617,40 @@ def test_tables_name_commands_and_pages():
 
 
 @pytest.mark.more
+def test_the_example_of_the_map_adds_a_loss(tmp_path):
+    """docs/code-map.md: its pieces of code, put where it says, give a pix2pix.py with a flag and a curve more."""
+    page = (ROOT / "docs" / "code-map.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Change a loss, and compare\n")[2].partition("\n## ")[0]
+    flag, function, step, losses = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    *sums, result = step.splitlines()
+    text = (ROOT / "pix2pix.py").read_text(encoding="utf-8")
+    for before, after in (
+        (r'number\("l1_weight".*\n', r"\g<0>" + flag),
+        (r"\ndef l1_loss\(.*\n(    .*\n)+", r"\g<0>\n\n" + function),
+        (r"( +)loss_g = .*\n", r"\g<0>" + "".join(rf"\g<1>{line}\n" for line in sums)),
+        (r"return tf\.stack\(\[discrim, gan, l1\]\)", result),
+        (r'losses = \("discrim", .*\n', losses),
+    ):
+        text, count = re.subn(before, after, text)
+        assert count == 1, before
+    (tmp_path / "changed.py").write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("changed", tmp_path / "changed.py")
+    changed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(changed)
+    pairs = save_pairs(tmp_path / "train")
+    trained = {}
+    for weight in ("0", "1000"):
+        folder = tmp_path / weight
+        flags = [*TINY, "--mode", "train", "--max_steps", "3", "--seed", "1", "--edge_weight", weight]
+        flags += ["--input_dir", str(pairs), "--output_dir", str(folder)]
+        assert changed.main(["changed.py", *flags], changed.Pix2Pix) == 0
+        history = json.loads((folder / "history.json").read_text())
+        trained[weight] = history["loss"]["3"]
+    assert list(trained["0"]) == ["discrim", "gan", "l1", "edge"]
+    assert trained["0"]["edge"] > 0 and trained["0"] != trained["1000"]
+
+
+@pytest.mark.more
 def test_first_commands_of_the_readme_can_be_given_twice_in_one_folder(runs_here):
     give_twice("README.md", commands_of("README.md", end="## Your own images"), runs_here)
 
