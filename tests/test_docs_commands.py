@@ -637,7 +637,7 @@ def test_the_example_of_the_map_adds_a_loss(tmp_path):
     spec = importlib.util.spec_from_file_location("changed", tmp_path / "changed.py")
     changed = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(changed)
-    pairs = save_pairs(tmp_path / "train")
+    pairs = save_pairs(tmp_path / "train", ["1.png", "2.png"])
     trained = {}
     for weight in ("0", "1000"):
         folder = tmp_path / weight
