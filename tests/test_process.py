@@ -331,6 +331,33 @@ def test_colours_of_drawings_are_those_of_the_photo_in_their_place(face, inp, ou
     assert 2 <= coloured <= 10
 
 
+def test_whiskers_leave_a_thing_on_white(inp, out, tmp_path):
+    """Half of the drawings, about, have ink far outside; without --whiskers none has, and the others stay as they
+    are."""
+    image = np.full((256, 256, 3), 255, np.uint8)
+    rows, columns = np.mgrid[:256, :256]
+    disc = np.hypot(rows - 128, columns - 128)
+    image[disc < 60] = [120, 80, 40]
+    save(inp / "disc.png", image)
+    flags = ["--hand", "0.3", "--variants", "16"]
+    process("edges", inp, tmp_path / "plain", *flags)
+    process("edges", inp, out, *flags, "--whiskers", "0.5")
+    count = 0
+    for path in sorted(out.iterdir()):
+        drawing, plain = load(path), load(tmp_path / "plain" / path.name)
+        assert (plain[disc > 75] == 255).all()
+        is_inked = (drawing[disc > 75] < 128).any()
+        count += is_inked
+        if not is_inked:
+            assert (drawing[disc > 75] == 255).all()
+        else:
+            assert (drawing <= plain).all()  # the same drawing, and strokes on it
+    assert 4 <= count <= 12
+    save(inp / "disc.png", np.full((64, 64, 3), 90, np.uint8))  # nothing white around it
+    process("edges", inp, tmp_path / "full", "--hand", "0.3", "--whiskers", "1")
+    assert (load(tmp_path / "full" / "disc.png") == 255).all()
+
+
 def test_drawings_are_combined_with_their_photo(face, inp, out, tmp_path):
     save(inp / "dog.hand2.png", noise(256, 256))  # a photo that is called so
     process("edges", inp, out, "--hand", "0.5", "--variants", "2")
@@ -350,6 +377,7 @@ def test_drawings_are_combined_with_their_photo(face, inp, out, tmp_path):
     [
         (["--variants", "2"], "--variants needs --hand"),
         (["--colours", "1"], "--colours needs --hand"),
+        (["--whiskers", "1"], "--whiskers needs --hand"),
         (["--hand", "2"], "'2' is no number from 0 to 1"),
         (["--hand", "nan"], "'nan' is no number from 0 to 1"),
         (["--hand", "1", "--seed", "-1"], "--seed -1: give 0 or more"),

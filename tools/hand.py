@@ -42,11 +42,12 @@ def random_of(seed, name, variant):
     return np.random.default_rng([seed, zlib.crc32(name.encode()), variant])
 
 
-def draw(find_lines, image, random, strength, colours=0.0):
+def draw(find_lines, image, random, strength, colours=0.0, whiskers=0.0):
     """An image of Pillow => a drawing of it, RGB, black on white.
 
     find_lines(image, detail): thin lines, bool [h, w]. strength: 0 to 1, see choose_hand().
-    colours: the chance, 0 to 1, that strokes of the image's colours are under the lines.
+    colours: the chance, 0 to 1, that strokes of the image's colours are under the lines. whiskers:
+    the chance that tufts of strokes leave the thing, of which the image shows nothing.
     """
     hand = choose_hand(random, strength)
     unit = min(image.size) / 256
@@ -56,6 +57,8 @@ def draw(find_lines, image, random, strength, colours=0.0):
     paper = np.full((image.height, image.width, 3), 255, np.uint8)
     if random.uniform() < colours:
         paint_colours(paper, np.asarray(image), unit, random)
+    if random.uniform() < whiskers:
+        draw_whiskers(canvas, np.asarray(image), hand.width, random)
     return Image.fromarray(np.minimum(paper, canvas.finish()))
 
 
@@ -79,6 +82,31 @@ def paint_colours(paper, image, unit, random):
         inside = inside[inside.min(axis=1) < 235]
         if len(inside) > 0.6 * mask.sum():
             paper[mask > 0] = np.median(inside, axis=0)
+
+
+def draw_whiskers(canvas, image, width, random):
+    """Draws 1 to 5 tufts of 2 to 4 strokes each, from inside a thing to the white around it."""
+    import cv2
+
+    unit = canvas.unit
+    thing = (image.min(axis=2) < 235).astype(np.float32)
+    soft = cv2.GaussianBlur(thing, (0, 0), 5 * unit)
+    down, right = np.gradient(soft)
+    places = np.argwhere((soft > 0.4) & (soft < 0.6) & (np.hypot(down, right) > 0.02 / unit))
+    if not len(places):
+        return
+    for _ in range(random.integers(1, 6)):
+        row, column = places[random.integers(len(places))]
+        outwards = -np.array([right[row, column], down[row, column]])
+        outwards /= np.linalg.norm(outwards)
+        along = np.array([-outwards[1], outwards[0]])
+        spread = random.uniform(2, 6) * unit
+        inside = random.uniform(5, 25) * unit
+        for number in range(random.integers(2, 5)):
+            start = np.array([column, row]) - inside * outwards + number * spread * along
+            heading = outwards + random.uniform(-0.1, 0.3) * number * along
+            end = start + random.uniform(30, 80) * unit * heading
+            canvas.line(np.stack([start, end]), random.uniform(0.4, 1) * width)
 
 
 class Canvas:

@@ -149,7 +149,8 @@ def draw_by_hand(image, job):
     import hand
 
     random = hand.random_of(job.args.seed, job.paths[0].stem, job.variant)
-    return hand.draw(find_lines, image, random, job.args.hand, job.args.colours)
+    args = job.args
+    return hand.draw(find_lines, image, random, args.hand, args.colours, args.whiskers)
 
 
 def suffix_of(operation, paths, wanted):
@@ -396,6 +397,13 @@ def parse():
         default=0.0,
         help="edges with --hand: share of the drawings with some strokes in the image's colours",
     )
+    parser.add_argument(
+        "--whiskers",
+        type=share,
+        default=0.0,
+        help="edges with --hand: share of the drawings with loose strokes, which leave a thing on "
+        "white outwards",
+    )
     parser.add_argument("--seed", type=int, default=0, help="edges with --hand: chooses them (0)")
     workers = count_cores()
     parser.add_argument(
@@ -426,8 +434,9 @@ def parse():
         )
     if args.hand and args.operation != "edges":
         raise UserError("--hand is for --operation edges")
-    if args.colours and not args.hand:
-        raise UserError("--colours needs --hand, such as 0.5")
+    for name in ("colours", "whiskers"):
+        if getattr(args, name) and not args.hand:
+            raise UserError(f"--{name} needs --hand, such as 0.5")
     if args.variants > 1 and not args.hand:
         raise UserError("--variants needs --hand, such as 0.5: without it all would be the same")
     if args.seed < 0:
