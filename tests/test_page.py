@@ -183,7 +183,7 @@ def make(trained_of, tmp_path_factory):
             save_image(pairs / f"{number}.png", pair)
         flags = ["--input_dir", pairs, *TINY, "--which_direction", "BtoA", "--max_steps", 1, "--display_freq", 0]
         if name == "lines":
-            flags += ["--upsample", "resize"]
+            flags += ["--upsample", "resize", "--grain"]
         SCRIPTS["pix2pix"]("--mode", "train", *flags, "--seed", 1, "--output_dir", folder / name)
         return folder / name
 
@@ -271,7 +271,7 @@ def test_every_algorithm(browser, make, name):
 
 @pytest.mark.parametrize("name", ["lines", *SCRIPTS])
 def test_a_gpu_runs_the_whole_network_and_rightly(browser_with_gpu, make, name):
-    """It is only too slow here. "lines" has --upsample resize."""
+    """It is only too slow here. "lines" has --upsample resize and --grain."""
     page, _ = make(name, "--quantize", "float16")
     browser_with_gpu.open(page.as_uri())
     browser_with_gpu.wait("document.body.dataset.ready !== 'cpu'")

@@ -76,6 +76,8 @@ def in_quick_operations(module, network, inputs):
             return reflect(keras.ops, x, operation.pad_width)
         if type(operation).__name__ in ("InstanceNorm", "BatchNorm"):
             return normalize(keras.ops, x, operation.gamma, operation.beta)
+        if type(operation).__name__ == "Grain":
+            return add_grain(keras.ops, x, operation)
         if type(operation).__name__ == "LayerNorm":
             return normalize(keras.ops, x, operation.gamma, operation.beta, of_channels=True)
         return operation(*args, **options)
@@ -109,6 +111,15 @@ def repeat(ops, x):
     """Nearest x2, [n, h, w, c] => [n, 2h, 2w, c]."""
     height, width = x.shape[1:3]
     return ops.image.resize(x, (2 * height, 2 * width), interpolation="nearest")
+
+
+def add_grain(ops, x, layer):
+    """Grain of pix2pix.py, [n, h, w, c] => the same. The minimum changes nothing. It depends on the
+    image, so that the converter cannot multiply noise and weights beforehand: that adds 4 MB."""
+    height, width = x.shape[1:3]
+    noise = np.tile(layer.noise, [1, height // 256 + 1, width // 256 + 1, 1])[:, :height, :width]
+    noise = ops.minimum(noise, 100 + ops.abs(x[:, :1, :1, :1]))
+    return x + ops.conv(noise, ops.reshape(layer.weight, (1, 1, 1, -1)))
 
 
 def normalize(ops, x, gamma, beta, of_channels=False):
