@@ -606,6 +606,15 @@ def test_workers_give_the_same_pixels(inp, out, tmp_path):
 # Errors
 
 
+def test_images_of_folders_inside_are_left_out_and_that_is_said(inp, out):
+    save(inp / "a.png", noise(9, 9))
+    save(inp / "summer" / "b.png", noise(9, 9))
+    (inp / "Thumbs.db").write_bytes(b"of Windows")
+    (inp / ".DS_Store").write_bytes(b"of macOS")
+    said, errors = process("resize", inp, out, "--size", "8")
+    assert "1 made" in said and errors == f"{inp}: 2 left out, e.g. summer: no images directly in the folder\n"
+
+
 def test_unreadable_images_are_named_and_the_others_done(inp, out):
     save(inp / "good.png", noise(20, 20))
     save(inp / "cut.png", noise(90, 90))

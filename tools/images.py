@@ -515,6 +515,19 @@ def find_images(folder):
     return sorted(paths, key=natural_order)
 
 
+def say_left_out(folder, paths):
+    """Says on stderr what a folder holds besides `paths`, its images: first of all other folders,
+    whose images are easily missed."""
+    others = {path for path in Path(folder).iterdir() if not path.name.startswith(".")}
+    others = sorted(others - set(paths), key=lambda path: (not path.is_dir(), path.name))
+    if others:
+        print(
+            f"{folder}: {len(others)} left out, e.g. {others[0].name}: no images directly in the "
+            "folder",
+            file=sys.stderr,
+        )
+
+
 def is_array(path):
     """Whether a file is an array, or a PNG or TIFF that 8-bit RGB cannot hold. Raises UserError."""
     kind = kind_of(path)

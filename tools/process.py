@@ -44,6 +44,7 @@ from images import (
     photo_of,
     read_array,
     resize_array,
+    say_left_out,
     tags_of,
 )
 from PIL import Image, ImageOps
@@ -475,6 +476,7 @@ def find_sources(args):
         sources = {name: [path, other[name]] for name, path in inputs.items()}
     if args.output_dir.resolve() in [folder.resolve() for folder in folders]:
         raise UserError(f"{args.output_dir} is an input folder too; give another --output_dir")
+    say_left_out(args.input_dir, inputs.values())
     return sources
 
 

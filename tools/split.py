@@ -11,11 +11,10 @@ import errno
 import os
 import random
 import shutil
-import sys
 from pathlib import Path
 
 from common import Parser, UserError, run
-from images import find_images, photo_of
+from images import find_images, photo_of, say_left_out
 from tqdm import tqdm
 
 
@@ -77,13 +76,7 @@ def split(paths, fractions, seed):
 def images_for_training(folder):
     """The images of a folder. Says on stderr what else is there and is left out."""
     paths = find_images(folder)
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    others = sorted(names - {path.name for path in paths})
-    if others:
-        print(
-            f"{folder}: {len(others)} left out, e.g. {others[0]}: no images directly in the folder",
-            file=sys.stderr,
-        )
+    say_left_out(folder, paths)
     return paths
 
 
