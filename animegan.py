@@ -1034,8 +1034,8 @@ class Training:
         """Raises UserError where a training without --checkpoint meets an unfinished one. A
         finished one of the same flags is left as it is, so that commands can be given twice."""
         if self.is_repeat and self.step < self.total:
-            raise UserError(f"{begin} exists: continue it with --checkpoint {self.output_dir}, or "
-                            "choose another --output_dir")
+            raise UserError(f"{begin} exists: continue it with --checkpoint "
+                            f"{in_quotes(self.output_dir)}, or choose another --output_dir")
 
     def open_output(self, begin):
         """Takes possession of --output_dir and says what will be trained."""
@@ -1208,9 +1208,9 @@ class Training:
         """Says why the training ended and what to do next. Returns the exit code."""
         if self.unreadable:
             raise UserError(f"{self.unreadable}; step {self.step} is saved: "
-                            f"continue with --checkpoint {self.output_dir}")
+                            f"continue with --checkpoint {in_quotes(self.output_dir)}")
         if self.step < self.total or self.signals:
-            how = f"continue with --mode train --checkpoint {self.output_dir}"
+            how = f"continue with --mode train --checkpoint {in_quotes(self.output_dir)}"
             print(f"stopped and saved at step {self.step}; {how}")
             return 128 + (self.signals[0] if self.signals else signal.SIGTERM)  # another worker's
         if self.step == self.first_step:
@@ -1218,7 +1218,8 @@ class Training:
                   "to go on, give a larger --max_epochs or --max_steps")
             return 0
         page = f"; samples in {self.output_dir / 'index.html'}" if self.samples else ""
-        print(f"done: step {self.step}{page}; next: --mode test --checkpoint {self.output_dir}")
+        how = f"next: --mode test --checkpoint {in_quotes(self.output_dir)}"
+        print(f"done: step {self.step}{page}; {how}")
         return 0
 
 
@@ -1550,7 +1551,7 @@ def find_beginning(args):
         _, later = neighbours_of(begin)
         if all(is_damaged(path) for path in later):
             return begin
-    raise UserError(f"{there} exists: continue it with --checkpoint {args.output_dir}, "
+    raise UserError(f"{there} exists: continue it with --checkpoint {in_quotes(args.output_dir)}, "
                     "or choose another --output_dir")
 
 
@@ -1879,7 +1880,8 @@ def main(argv, algorithm):
             print(summary, commands, "All flags: --help", sep="\n\n", file=sys.stderr)
             return 2
         if unused:
-            raise UserError(f"not a flag: {unused[0]} (--help lists all flags)")
+            raise UserError(f"not a flag: {unused[0]} (put names with spaces in quotes; --help "
+                            "lists all flags)")
         args = complete(values, argv, algorithm)
         prepare(args)
         modes = {"train": train, "test": test, "export": export}
@@ -1967,6 +1969,16 @@ def explain(error, args):
     if isinstance(error, OUT_OF_MEMORY):
         return "out of memory: lower --batch_size, --crop_size or --ngf"
     return None
+
+
+def in_quotes(path):
+    """A path for a command to paste: in quotes, if the shell would take it for something else."""
+    path = str(path)
+    if re.fullmatch(r"[\w.:/\\-]+", path):
+        return path
+    if os.sep == "/":
+        return "'" + path.replace("'", "'\"'\"'") + "'"
+    return f'"{path}"'  # Windows knows no others
 
 
 def explain_os_error(error, args):
@@ -3398,7 +3410,7 @@ def written_whole(path):
 def replace(path, part):
     """Puts a new file or folder in the place of an old one, which stays if that fails."""
     if not path.is_dir():
-        part.replace(path)
+        move_over(part, path)
         return
     old = path.with_name(f"part-{os.getpid()}-old-{path.name}")
     path.rename(old)
@@ -3408,6 +3420,19 @@ def replace(path, part):
         old.rename(path)
         raise
     remove(old)
+
+
+def move_over(part, path, tries=20 if os.name == "nt" else 1):
+    """Gives a new file the place of an old one. Windows refuses that while another program reads
+    one of them, such as a scanner for viruses or a server of web pages: then it tries again."""
+    for left in reversed(range(tries)):
+        try:
+            part.replace(path)
+            return
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(0.1)
 
 
 def remove(path):

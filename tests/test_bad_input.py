@@ -555,7 +555,7 @@ BAD_FLAGS = {
         (["--mode", "predict"], ["mode", "train"]),
         (["--batchsize", "2"], ["batchsize", "batch_size"]),
         (["--max_stepz=2"], ["max_stepz", "max_steps"]),
-        (["train"], ["not a flag: train", "--help"]),
+        (["train"], ["not a flag: train", "quotes", "--help"]),
         (["--lr"], ["lr"]),
         (["--flagfile=/missing.flags"], ["/missing.flags"]),
     ],

@@ -474,12 +474,17 @@ def test_folders_that_do_not_match(script, tmp_path):
     flags = [*SHORT, *script.tiny, "--input_dir", data, "--output_dir", tmp_path / "out"]
     (data / "trainB/2.png").rename(data / "trainB/other.png")
     err = script.fails(*flags)
-    assert str(data / "trainA/2.png") in err and str(data / "trainB/other.png") in err
+    assert str(data / "trainA/2.png") in err and str(data / "trainB/other.png") in err and "one name" in err
     save_array(data / "trainB/2.png", values_of("uint16", 40, 64))
     (data / "trainB/other.png").unlink()
     assert f"{data / 'trainA/2.png'} and {data / 'trainB/2.png'} differ in size" in script.fails(*flags)
     save_array(data / "trainB/2.npy", values_of("uint16"))
     assert "have the same name" in script.fails(*flags)
+    for path in [*(data / "trainA").iterdir()]:
+        path.rename(path.with_stem(f"photo {path.stem}"))
+    for path in [*(data / "trainB").glob("2.*")]:
+        path.unlink()
+    assert "different scenes are for cyclegan.py" in script.fails(*flags)
 
 
 @only("pix2pix")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import types
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 from conftest import ROOT, SCRIPTS, TINY, checkpoints, plain_environment, pngs, save_image, save_pairs
@@ -389,6 +389,37 @@ def test_a_backslash_separates_folders_on_windows_only(monkeypatch):
                 with pytest.raises(pix2pix.UserError, match="rename it"):
                     check(**{name: path + "[1]"})
     check(output_dir=path, mode="test")
+
+
+def test_paths_in_commands_to_paste_have_quotes_where_a_shell_needs_them(monkeypatch):
+    assert [pix2pix.in_quotes(path) for path in ("a_train", "my photos", Path("it's"))] == [
+        "a_train", "'my photos'", "'it'\"'\"'s'"
+    ]  # fmt: skip
+    monkeypatch.setattr(os, "sep", "\\")  # cmd.exe knows double quotes alone
+    for path in (r"C:\Users\me\a_train", r"..\Übung-1.b"):
+        assert pix2pix.in_quotes(path) == path
+    for path in (r"C:\my photos", "a&b", "a(1)"):
+        assert pix2pix.in_quotes(PureWindowsPath(path)) == f'"{path}"'
+
+
+def test_a_file_that_another_program_reads_is_replaced_a_little_later(monkeypatch):
+    """As Windows demands. Anywhere else the first refusal counts."""
+    refusals = []
+
+    def replace(path):
+        if len(refusals) < 3:
+            refusals.append(path)
+            raise PermissionError(13, "The process cannot access the file because it is being used", path)
+
+    monkeypatch.setattr(pix2pix.time, "sleep", lambda _: None)
+    part = types.SimpleNamespace(replace=replace)
+    with pytest.raises(PermissionError):
+        pix2pix.move_over(part, "page")
+    with pytest.raises(PermissionError):
+        pix2pix.move_over(part, "page", tries=2)
+    refusals.clear()
+    pix2pix.move_over(part, "page", tries=4)
+    assert refusals == ["page"] * 3
 
 
 # ------------------------------------------------------------------------------------------------------------ encodings

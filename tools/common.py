@@ -28,7 +28,10 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, without the usage before it."""
 
     def error(self, message):
-        raise UserError(f"{message} (--help shows the options)")
+        advice = ""
+        if message.startswith("unrecognized arguments"):
+            advice = "put names with spaces in quotes; "
+        raise UserError(f"{message} ({advice}--help shows the options)")
 
 
 def run(main):
