@@ -529,6 +529,24 @@ def test_a_link_within_the_archive_becomes_a_file(server, tmp_path, kind, target
 
 
 @pytest.mark.usefixtures("record")
+def test_names_that_windows_does_not_take_are_changed_there(server, tmp_path, monkeypatch):
+    """The photos of monet2photo have colons in their names, at which tfds fails on Windows."""
+    monkeypatch.setattr(module, "IS_WINDOWS", True)
+    photo = "horse2zebra/trainA/2013-11-08 16:45:24.jpg"
+    data = zipped({**HORSES, photo: jpeg([5, 5])})
+    server.files["horse2zebra.zip"] = data
+    result = get(server, tmp_path, "horse2zebra", "--sha256", hashlib.sha256(data).hexdigest())
+    assert (result.returncode, result.stderr) == (0, "")
+    wanted = {name.removeprefix("horse2zebra/"): data for name, data in HORSES.items()}
+    assert images(tmp_path / "horse2zebra") == {**wanted, "trainA/2013-11-08 16-45-24.jpg": jpeg([5, 5])}
+    two = zipped({**HORSES, photo: jpeg([5, 5]), photo.replace("16:", "16?"): jpeg([6, 6])})
+    server.files["horse2zebra.zip"] = two
+    (tmp_path / "two").mkdir()
+    result = get(server, tmp_path / "two", "horse2zebra", "--sha256", hashlib.sha256(two).hexdigest())
+    assert fails(result, "two files for trainA/2013-11-08 16-45-24.jpg")
+
+
+@pytest.mark.usefixtures("record")
 def test_a_cyclegan_archive_is_looked_through_before_tfds_has_it(server, tmp_path):
     data = zipped({**HORSES, "horse2zebra/../../evil.jpg": b"evil"})
     server.files["horse2zebra.zip"] = data

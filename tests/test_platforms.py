@@ -2,7 +2,10 @@
 other systems lack, and what the files say about encodings and packages. docs/platforms.md says what nobody has run."""
 
 import ast
+import codecs
+import importlib
 import json
+import ntpath
 import os
 import re
 import shutil
@@ -305,6 +308,43 @@ def test_dockrun_elsewhere(tmp_path):
     command = [sys.executable, ROOT / "tools" / "dockrun.py", "python", "pix2pix.py"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr and done.returncode in (0, 2), done.stderr
+
+
+def test_dockrun_on_windows_names_wsl2():
+    dockrun = importlib.import_module("dockrun")
+    dockrun.check_system("posix")
+    with pytest.raises(dockrun.UserError, match="WSL2"):
+        dockrun.check_system("nt")
+
+
+def test_a_command_to_compare_with_keeps_its_backslashes():
+    benchmark = importlib.import_module("benchmark")
+    command = r'C:\Python\python.exe "C:\my files\other.py" --steps 9'
+    assert benchmark.words_of(command, is_windows=True) == command
+    assert benchmark.words_of('python "my files/other.py"', is_windows=False) == ["python", "my files/other.py"]
+
+
+@pytest.mark.parametrize(("path", "root", "name"), [
+    (r".\a\x.jpg", ".", r"a\x.jpg"),
+    (r"D:\photos\a\..\b\x.jpg", r"D:\photos", r"b\x.jpg"),
+    (r"D:\photos/..b/x.jpg", r"D:\photos", r"..b\x.jpg"),
+    (r"D:\other\x.jpg", r"D:\photos", r"D\other\x.jpg"),
+    (r"E:\photos\x.jpg", r"D:\photos", r"E\photos\x.jpg"),
+    (r"\\host\share\x.jpg", r"D:\photos", r"host\share\x.jpg"),
+])  # fmt: skip
+def test_translations_of_listed_files_stay_in_the_folder_on_windows(path, root, name):
+    translate = importlib.import_module("translate")
+    assert translate.name_inside(path, root, ntpath) == name
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_lists_of_names_as_editors_and_shells_of_windows_write_them(tmp_path, encoding):
+    """`dir -Name > names.txt` of PowerShell 5 gives UTF-16."""
+    translate = importlib.import_module("translate")
+    text = "Übung.jpg\r\na\\絵.png\r\n"
+    mark = codecs.BOM_UTF16_LE if encoding == "utf-16-le" else b""
+    (tmp_path / "names.txt").write_bytes(mark + text.encode(encoding))
+    assert list(translate.names_listed(tmp_path / "names.txt")) == ["Übung.jpg", "a\\絵.png"]
 
 
 def test_npm_is_started_by_the_name_that_was_found(tmp_path, monkeypatch):

@@ -168,12 +168,17 @@ def timed(action, count):
     return seconds
 
 
+def words_of(command, is_windows=os.name == "nt"):
+    """A command line as subprocess takes it. On Windows whole: backslashes are in its paths."""
+    return command if is_windows else shlex.split(command)
+
+
 def yardstick(command):
     """Runs the command to compare with, whose last line is JSON with seconds_per_step. Returns that
     number."""
     try:
         result = subprocess.run(
-            shlex.split(command), capture_output=True, encoding="utf-8", errors="replace"
+            words_of(command), capture_output=True, encoding="utf-8", errors="replace"
         )
     # ValueError: a quote without an end; IndexError: no word
     except (OSError, ValueError, IndexError) as error:

@@ -94,6 +94,15 @@ def has_gpu():
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
+def check_system(name=os.name):
+    """Raises UserError on Windows, where a container cannot have the folders under their names."""
+    if name == "nt":
+        raise UserError(
+            "folders have the same names inside a container and outside, which Windows does not "
+            "allow: run dockrun.py in WSL2"
+        )
+
+
 def folders_to_mount(command, cwd):
     """The working directory, and the folders that the paths on the command line need in addition.
 
@@ -160,6 +169,7 @@ def main():
             "no command given; for example: python tools/dockrun.py python pix2pix.py --mode train"
         )
 
+    check_system()
     cwd = Path.cwd()
     folders = folders_to_mount(args.command, cwd)
     check_docker()
@@ -176,7 +186,7 @@ def main():
         "--workdir",
         str(cwd),
     ]
-    if hasattr(os, "getuid"):  # on Windows Docker Desktop maps the users
+    if hasattr(os, "getuid"):
         docker += ["--user", f"{os.getuid()}:{os.getgid()}"]
     docker += ["--env", "HOME=/tmp", "--env", "USER=user"]
     for folder in folders:

@@ -10,6 +10,7 @@ those that failed. docs/scale.md says how to use many machines.
 """
 
 import argparse
+import codecs
 import collections
 import contextlib
 import functools
@@ -169,9 +170,12 @@ def names_in(folder, recursive, prefix=""):
 
 
 def names_listed(path):
-    """The lines of a text file, one by one."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
+    """The lines of a text file, one by one. PowerShell 5 writes UTF-16, and Notepad a mark at the
+    beginning."""
+    with open(path, "rb") as file:
+        is_utf16 = file.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        kind = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
+        for line in io.TextIOWrapper(file, *kind):
             name = line.rstrip("\r\n")
             if name:
                 yield name
@@ -183,6 +187,19 @@ def in_shard(name, shard):
     digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
     number, count = shard
     return int.from_bytes(digest) % count == number - 1
+
+
+def name_inside(path, root, paths=os.path):
+    """The name of a file relative to `root`. Of a file that was listed and is not in it, the whole
+    path without its start, on Windows with the drive: C:\\a\\x.jpg => C\\a\\x.jpg."""
+    try:
+        name = paths.relpath(path, root)
+    except ValueError:  # on another drive
+        name = paths.pardir
+    if name.split(paths.sep)[0] != paths.pardir:
+        return name
+    drive, rest = paths.splitdrive(paths.abspath(path))
+    return paths.join(drive.replace(":", ""), rest.lstrip("/\\")).lstrip("/\\")
 
 
 class ImageFiles:
@@ -243,9 +260,7 @@ class ImageFiles:
     def target_of(self, name):
         """The file for a translation: a.png of a.jpg; if there is an a.bmp too, a.jpg.png."""
         path = os.path.join(self.root, name)
-        name = os.path.relpath(path, self.root)
-        if name.startswith(".." + os.sep):  # listed, but not in the folder
-            name = os.path.splitdrive(os.path.abspath(path))[1].lstrip("/\\")
+        name = name_inside(path, self.root)
         folder, last = os.path.split(name)
         if last not in self.ambiguous_names(os.path.dirname(path) or "."):
             last, _ = os.path.splitext(last)
