@@ -23,6 +23,7 @@ from run_tool import run_tool
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 module = importlib.import_module("process")
+images = importlib.import_module("images")
 
 
 def words(operation, input_dir, output_dir, *options):
@@ -508,6 +509,22 @@ def test_jpeg_output(inp, out):
     with Image.open(out / "a.jpg") as image:
         assert image.format == "JPEG"
     assert np.abs(load(out / "a.jpg") - (200, 30, 60)).max() <= 3
+
+
+@pytest.mark.parametrize("options", [("--format", "jpg"), ("--pad",)])
+def test_scans_of_16_bits_become_8_bits_where_images_are_asked_for(inp, out, options):
+    """Scanners write them. --format jpg and --pad make images, all else keeps their type."""
+    grey = np.full((32, 32, 1), 40000, np.uint16)
+    (inp / "grey.tif").write_bytes(images.encode_array(grey, ".tif"))
+    (inp / "deep.png").write_bytes(images.encode_array(grey, ".png"))
+    (inp / "float.tif").write_bytes(images.encode_array(np.float32(grey), ".tif"))
+    _, errors = process("resize", inp, out, "--size", "32", *options, code=1)
+    assert len(errors.splitlines()) == 1 and "float.tif" in errors
+    made = sorted(out.iterdir())
+    suffix = ".png" if "--pad" in options else ".jpg"
+    assert [path.name for path in made] == [f"deep{suffix}", f"grey{suffix}"]
+    for path in made:
+        assert images.kind_of(path) == "picture" and np.abs(load(path) - 40000 / 257).max() <= 2
 
 
 # Runs

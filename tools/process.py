@@ -154,16 +154,24 @@ def draw_by_hand(image, job):
     return hand.draw(find_lines, image, random, args.hand, args.colours, args.whiskers)
 
 
-def suffix_of(operation, paths, wanted):
+def keeps_arrays(args, paths):
+    """Whether a result has the type of its files. JPEG has 8 bits, and so has what is padded."""
+    if args.operation == "stack":
+        return True
+    makes_images = args.operation not in ARRAY_OPERATIONS or args.pad or args.format == "jpg"
+    return not makes_images and all(map(is_array, paths))
+
+
+def suffix_of(args, paths):
     """The extension of a result: as --format says, of arrays that of the first file."""
+    wanted = args.format
     try:
-        is_of_arrays = operation in ARRAY_OPERATIONS and all(map(is_array, paths))
-        if operation != "stack" and not is_of_arrays:
+        if not keeps_arrays(args, paths):
             return f".{wanted}"
         suffix = {"npy": ".npy", "tiff": ".tif", "deep png": ".png"}.get(kind_of(paths[0]), ".npy")
     except (OSError, UserError):  # reported by the worker
         return f".{wanted}"
-    return ".npy" if operation == "stack" and suffix == ".png" else suffix
+    return ".npy" if args.operation == "stack" and suffix == ".png" else suffix
 
 
 def make_array(operation, arrays, size, half):
@@ -229,20 +237,18 @@ def process(job):
     operation = job.args.operation
     paths = job.paths
     output = job.output
+    names = " + ".join(map(str, paths))
     try:
-        is_of_arrays = (
-            operation in ARRAY_OPERATIONS and not job.args.pad and all(map(is_array, paths))
-        )
-        if operation == "stack" or is_of_arrays:
+        if keeps_arrays(job.args, paths):
             arrays = [read_array(path, channels_of(path)) for path in paths]
             result = make_array(operation, arrays, job.args.size, job.args.half)
         else:
             result = make(job, [open_image(path) for path in paths])
         contents = encode_image(result, output, SAVE[job.args.format])
     except UserError as error:
-        return str(error)
+        is_named = any(str(path) in str(error) for path in paths)
+        return str(error) if is_named else f"{names}: {error}"
     except Exception as error:  # whatever it is, the other images are still done
-        names = " + ".join(map(str, paths))
         return f"{names}: {' '.join(str(error).split()) or type(error).__name__}"
     try:
         with WRITING, written_whole(output) as temporary:
@@ -377,7 +383,10 @@ def parse():
         "--pad", action="store_true", help="add white to reach --size, rather than cut off the rest"
     )
     parser.add_argument(
-        "--format", choices=list(SAVE), default="png", help="file format of the results (png)"
+        "--format",
+        choices=list(SAVE),
+        default="png",
+        help="file format of the results (png); jpg makes 8 bits of 16",
     )
     parser.add_argument("--half", choices=["A", "B"], help="split: the half of a pair A|B to take")
     parser.add_argument(
@@ -548,7 +557,7 @@ def find_jobs(args, sources):
     """The files to make of {name: paths}."""
     jobs = []
     for name, paths in sources.items():
-        suffix = suffix_of(args.operation, paths, args.format)
+        suffix = suffix_of(args, paths)
         for variant in range(1, args.variants + 1):
             drawing = f"{name}.hand{variant}" if args.variants > 1 else name
             jobs.append(Job(paths, args.output_dir / f"{drawing}{suffix}", args, variant))
