@@ -202,7 +202,8 @@ def print_result(function, args):
     for name, values in rest.pop("classes", {}).items():
         lines.append(describe_class(name, values))
     lines.append("  ".join(f"{name} {value:.4g}" for name, value in rest.pop("scores", {}).items()))
-    lines.append(", ".join(f"{name}: {value}" for name, value in rest.items()))
+    known = {name: value for name, value in rest.items() if value not in ({}, [])}
+    lines.append(", ".join(f"{name}: {value}" for name, value in known.items()))
     print("\n".join(line for line in lines if line))
 
 
