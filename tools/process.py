@@ -346,6 +346,19 @@ def share(text):
     return value
 
 
+def check_hand(args):
+    """Raises UserError for options of drawings by hand that make no sense."""
+    if args.hand and args.operation != "edges":
+        raise UserError("--hand is for --operation edges")
+    for name in ("colours", "whiskers"):
+        if getattr(args, name) and not args.hand:
+            raise UserError(f"--{name} needs --hand, such as 0.5")
+    if args.variants > 1 and not args.hand:
+        raise UserError("--variants needs --hand, such as 0.5: without it all would be the same")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give 0 or more")
+
+
 def parse():
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -442,15 +455,7 @@ def parse():
         raise UserError(
             "--pad needs a --size to pad to (--operation pad makes squares without one)"
         )
-    if args.hand and args.operation != "edges":
-        raise UserError("--hand is for --operation edges")
-    for name in ("colours", "whiskers"):
-        if getattr(args, name) and not args.hand:
-            raise UserError(f"--{name} needs --hand, such as 0.5")
-    if args.variants > 1 and not args.hand:
-        raise UserError("--variants needs --hand, such as 0.5: without it all would be the same")
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: give 0 or more")
+    check_hand(args)
     if args.operation == "edges":
         try:
             import cv2  # noqa: F401
