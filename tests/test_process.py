@@ -632,6 +632,15 @@ def test_images_of_folders_inside_are_left_out_and_that_is_said(inp, out):
     assert "1 made" in said and errors == f"{inp}: 2 left out, e.g. summer: no images directly in the folder\n"
 
 
+def test_a_pair_of_two_types_is_named(inp, out, tmp_path):
+    other = tmp_path / "b"
+    other.mkdir()
+    (inp / "1.tif").write_bytes(images.encode_array(np.full((9, 9, 1), 4000, np.uint16), ".tif"))
+    (other / "1.TIF").write_bytes(images.encode_array(np.full((9, 9, 1), -5, np.float32), ".tif"))
+    _, errors = process("combine", inp, out, "--b_dir", other, code=1)
+    assert f"{inp / '1.tif'} + {other / '1.TIF'}: uint16" in errors and "trainA and trainB" in errors
+
+
 def test_unreadable_images_are_named_and_the_others_done(inp, out):
     save(inp / "good.png", noise(20, 20))
     save(inp / "cut.png", noise(90, 90))
