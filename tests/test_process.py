@@ -335,6 +335,7 @@ def test_colours_of_drawings_are_those_of_the_photo_in_their_place(face, inp, ou
 def test_whiskers_leave_a_thing_on_white(inp, out, tmp_path):
     """Half of the drawings, about, have ink far outside; without --whiskers none has, and the others stay as they
     are."""
+    pytest.importorskip("cv2", reason="pip install opencv-python-headless")
     image = np.full((256, 256, 3), 255, np.uint8)
     rows, columns = np.mgrid[:256, :256]
     disc = np.hypot(rows - 128, columns - 128)
