@@ -153,22 +153,16 @@ def reflect(x, pixels):
     """Pads [n, h, w, c] by reflection on all four sides."""
     return ops.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], mode="reflect")
 # <<< unpaired layers
-# >>> bilinear: the same in cut.py and animegan.py (tools/fix_copies.py)
-class Double(layers.Layer):
-    """Resizes [n, h, w, c] => [n, 2h, 2w, c], bilinear about pixel centres. Keras's UpSampling2D
-    needs to know h and w beforehand."""
+# >>> blur: the same in cut.py and animegan.py (tools/fix_copies.py)
+def blur(x, name, strides):
+    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one.
 
-    def call(self, x):
-        height, width = x.shape[1:3]
-        if height is None or width is None:
-            height, width = tf.unstack(tf.shape(x)[1:3])
-        doubled = tf.image.resize(x, [2 * height, 2 * width])
-        return tf.cast(doubled, x.dtype)
-
-    def compute_output_shape(self, shape):
-        n, height, width, channels = shape
-        return n, height and 2 * height, width and 2 * width, channels
-# <<< bilinear
+    [n, h + 2, w + 2, c] => [n, h, w, c] or half of that, rounded up. Two 2x2 means are the same
+    filter. In bfloat16 a depthwise convolution takes 4 times as long.
+    """
+    x = layers.AveragePooling2D(2, 1, name=f"{name}_mean")(x)
+    return layers.AveragePooling2D(2, strides, name=f"{name}_blur")(x)
+# <<< blur
 
 # >>> spectral norm: the same in siamesegan.py and animegan.py (tools/fix_copies.py)
 class SpectralConv2D(layers.Conv2D):
@@ -244,6 +238,10 @@ def build_generator(ngf=32, norm=LayerNorm, residual=False):
         y = norm(name=f"{name}_narrow_norm")(conv(y, filters, 1, f"{name}_narrow"))
         return layers.Add(name=f"{name}_skip")([x, y]) if channels == filters else y
 
+    def up(x, name):
+        x = layers.UpSampling2D(2, name=f"{name}_nearest")(x)
+        return blur(reflect(x, 1), name, strides=1)  # bilinear x2
+
     def step(x, filters, size, name, strides=1):
         return norm_lrelu(conv(x, filters, size, name, strides), name)
 
@@ -265,12 +263,12 @@ def build_generator(ngf=32, norm=LayerNorm, residual=False):
     x = step(x, ngf * 4, 3, "c_2")
 
     # d: [batch, 64, 64, ngf * 4] => [batch, 128, 128, ngf * 4]
-    x = Double(name="d_up")(x)
+    x = up(x, "d_up")
     x = step(x, ngf * 4, 3, "d_1")
     x = step(x, ngf * 4, 3, "d_2")
 
     # e: [batch, 128, 128, ngf * 4] => [batch, 256, 256, ngf]
-    x = Double(name="e_up")(x)
+    x = up(x, "e_up")
     x = step(x, ngf * 2, 3, "e_1")
     x = step(x, ngf * 2, 3, "e_2")
     x = step(x, ngf, 7, "e_3")

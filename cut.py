@@ -177,31 +177,16 @@ def xavier():
     return keras.initializers.VarianceScaling(0.02**2, "fan_avg", "untruncated_normal")
 
 
-# >>> bilinear: the same in cut.py and animegan.py (tools/fix_copies.py)
-class Double(layers.Layer):
-    """Resizes [n, h, w, c] => [n, 2h, 2w, c], bilinear about pixel centres. Keras's UpSampling2D
-    needs to know h and w beforehand."""
+# >>> blur: the same in cut.py and animegan.py (tools/fix_copies.py)
+def blur(x, name, strides):
+    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every pixel or every other one.
 
-    def call(self, x):
-        height, width = x.shape[1:3]
-        if height is None or width is None:
-            height, width = tf.unstack(tf.shape(x)[1:3])
-        doubled = tf.image.resize(x, [2 * height, 2 * width])
-        return tf.cast(doubled, x.dtype)
-
-    def compute_output_shape(self, shape):
-        n, height, width, channels = shape
-        return n, height and 2 * height, width and 2 * width, channels
-# <<< bilinear
-
-def blur(x, name):
-    """The filter [1, 2, 1] x [1, 2, 1] / 16 at every other pixel.
-
-    [n, h + 2, w + 2, c] => half of [n, h, w, c], rounded up. Two 2x2 means are the same filter. In
-    bfloat16 a depthwise convolution takes 4 times as long.
+    [n, h + 2, w + 2, c] => [n, h, w, c] or half of that, rounded up. Two 2x2 means are the same
+    filter. In bfloat16 a depthwise convolution takes 4 times as long.
     """
     x = layers.AveragePooling2D(2, 1, name=f"{name}_mean")(x)
-    return layers.AveragePooling2D(2, 2, name=f"{name}_blur")(x)
+    return layers.AveragePooling2D(2, strides, name=f"{name}_blur")(x)
+# <<< blur
 
 
 def build_generator(
@@ -235,11 +220,12 @@ def build_generator(
         x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         x = conv(x, filters, 3, name, strides=1 if antialias else 2)
         x = norm_relu(x, name)
-        return blur(reflect(x, 1), name) if antialias else x
+        return blur(reflect(x, 1), name, strides=2) if antialias else x
 
     def up(x, filters, name):
         if antialias:
-            x = Double(name=f"{name}_bilinear")(x)
+            x = layers.UpSampling2D(2, name=f"{name}_nearest")(x)
+            x = blur(reflect(x, 1), name, strides=1)  # bilinear x2
             x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
             x = conv(x, filters, 3, name)
         else:
@@ -302,7 +288,7 @@ def build_discriminator(n_layers=3, ndf=64, antialias=True, norm=InstanceNorm, c
             x = norm(name=f"{name}_norm")(x)
         x = layers.LeakyReLU(0.2, name=f"{name}_lrelu")(x)
         if antialias and stride == 2:
-            x = blur(reflect(x, 1), name)
+            x = blur(reflect(x, 1), name, strides=2)
 
     # last: [batch, 31, 31, ndf * 8] => [batch, 30, 30, 1]
     x = layers.ZeroPadding2D(size // 4, name="last_pad")(x)

@@ -220,15 +220,15 @@ class Grain(layers.Layer):
 
 def build_generator(
     halvings=8, in_channels=3, out_channels=3, ngf=64, separable=False, upsample="transpose",
-    norm=BatchNorm, bias=False, grain=False,
+    norm=BatchNorm, bias=False, grain=False, quick=True,
 ):
     """The U-Net of pix2pix (section 6.1.1), [n, h, w, in_channels] => [n, h, w, out_channels].
 
     Values are in [-1, 1]; h and w are multiples of 2**halvings. 54,413,955 parameters by default.
     upsample="resize": nearest x2 and a 3x3 convolution, not a transposed one (Odena et al. 2016).
     bias: whether convolutions before norms have one. grain: noise after the norms of the decoder's
-    layers 2 to 5. The first and the innermost layer of the encoder have no norm, as in the PyTorch
-    code.
+    layers 2 to 5. quick: whether large layers resize by ResizedConv. The first and the innermost
+    layer of the encoder have no norm, as in the PyTorch code.
     """
 
     def conv(filters, name, size=4, strides=2, use_bias=bias):
@@ -249,7 +249,7 @@ def build_generator(
                 filters, 4, 2, "same", use_bias=use_bias, name=name,
                 kernel_initializer=weights_init(),
             )
-        if upsample == "resize" and not separable and level <= 4:  # faster for large images
+        if upsample == "resize" and not separable and quick and level <= 4:
             layer = ResizedConv(
                 filters, 3, padding="same", use_bias=use_bias, name="conv",
                 kernel_initializer=weights_init(),
@@ -449,14 +449,14 @@ class Pix2Pix:
         optimizer_g.apply_gradients(zip(gradients_g, weights_g, strict=True))
         return tf.stack([discrim, gan, l1])
 
-    def build_generator(self, norm):
+    def build_generator(self, norm, quick=True):
         """Builds the generator that the flags describe, with norm layers of the class `norm`."""
         in_channels, out_channels = self.count_channels()
         has_bias = self.norm is InstanceNorm
         args = self.args
         return build_generator(
             self.halvings, in_channels, out_channels, args.ngf, args.separable_conv, args.upsample,
-            norm, has_bias, args.grain,
+            norm, has_bias, args.grain, quick,
         )
 
     def build_training(self, args):
@@ -632,14 +632,15 @@ class Pix2Pix:
 
     def build_serving_model(self, height=None, width=None, batch_size=None):
         """The model that export writes: images [n, h, w, c] => translations. It has only Keras's
-        own layers, or, with a batch_size, only tensors of 4 axes, which suit LiteRT."""
+        own layers, and the grain. With a batch_size it has only tensors of 4 axes, which suit
+        LiteRT."""
         norm = self.norm
         if not batch_size:
             is_affine = self.norm is BatchNorm
             norm = functools.partial(
                 layers.GroupNormalization, -1, epsilon=1e-5, center=is_affine, scale=is_affine
             )
-        generator = self.build_generator(norm)
+        generator = self.build_generator(norm, quick=batch_size is not None)
         generator.set_weights(self.generator.get_weights())
         domain = self.input_domain
         shape = (height, width, domain.channels)

@@ -172,6 +172,22 @@ def test_keras(script, network, tested, tmp_path):
     assert modules and {module.split(".")[0] for module in modules} == {"keras"}
 
 
+@once
+def test_keras_of_other_decoders(script, tmp_path):
+    """--upsample resize has Keras's own layers there too; for --grain Keras has none, which is said."""
+    flags = ["--input_dir", script.save_data(tmp_path / "data"), *script.tiny, "--max_steps", 1, "--upsample", "resize"]
+    script("--mode", "train", *flags, "--output_dir", tmp_path / "resize")
+    network = types.SimpleNamespace(folder=tmp_path / "resize", flags=[])
+    path = export_to(tmp_path, network, "keras")
+    with zipfile.ZipFile(path) as file:
+        modules = re.findall(r'"module": "([^"]*)', file.read("config.json").decode())
+    assert modules and {module.split(".")[0] for module in modules} == {"keras"}
+    script("--mode", "train", *flags, "--grain", "--output_dir", tmp_path / "grain")
+    result = run_tool("export", tmp_path / "grain", "--format", "keras", "--output_dir", tmp_path / "no")
+    assert result.returncode == 2 and "no layer for --grain" in result.stderr
+    assert not (tmp_path / "no" / "model.keras").exists()
+
+
 def run_litert(path):
     """A LiteRT model => its interpreter, and a function for one image, uint8 [h, w, 3] => same."""
     interpreter = tf.lite.Interpreter(str(path))

@@ -172,6 +172,16 @@ def run_litert(module, contents):
     return translate
 
 
+def write_keras(model, path):
+    """Writes the generator for images of any size, in Keras's own layers alone."""
+    if getattr(model.args, "grain", False):
+        raise UserError(
+            "--format keras: Keras has no layer for --grain: take litert or onnx, or a SavedModel "
+            "by pix2pix.py --mode export"
+        )
+    model.build_serving_model().save(path)
+
+
 def write_onnx(module, model, path):
     """Writes the generator for images of model.crop."""
     try:
@@ -363,7 +373,7 @@ def write(module, model, target, args):
         elif args.format == "onnx":
             write_onnx(module, model, part)
         elif args.format == "keras":
-            model.build_serving_model().save(part)
+            write_keras(model, part)
         else:
             write_encoded(module, model, part)
 
