@@ -483,7 +483,7 @@ def test_drawings_are_played_stroke_by_stroke(cats):
     half = ink(page)
     assert half.any() and page.js("document.getElementById('undo-button').disabled")
     names = page.js("[...document.querySelectorAll('.example')].map(e => e.ariaLabel)")
-    assert len(names) == 6 and names[0] == "head, careful"
+    assert len(names) == 6 and names[0] == "sitting, from the front"
     page.click(".example")
     page.wait("document.body.dataset.playing")
     page.wait("!document.body.dataset.playing")
