@@ -182,7 +182,7 @@ class ResizedConv(layers.Conv2D):
     """
 
     def call(self, x):
-        kernel = ops.flip(self.kernel, (0, 1))
+        kernel = tf.reverse(self.kernel, [0, 1])
         for axis in (0, 1):  # 3 weights => 4: the first, the sums of neighbours, the last
             before = [[0, 0]] * 4
             after = [[0, 0]] * 4
