@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--ngf", "4", "--ndf", "4", "--max_steps", "3", "--ema_decay", "0.9"]
 CROPS = ["--crop_size", "64", "--scale_size", "72"]
 RUNS = {
-    "pix2pix": ["--which_direction", "BtoA", *CROPS],
+    "pix2pix": ["--which_direction", "BtoA", "--upsample", "resize", "--grain", *CROPS],
     "cyclegan": ["--n_blocks", "1", *CROPS],
     "ganilla": CROPS,
     "cut": ["--n_blocks", "1", *CROPS],
