@@ -205,9 +205,9 @@ class Grain(layers.Layer):
     RandomState gives the same numbers with every version of NumPy.
     """
 
-    noise = np.random.RandomState(0).standard_normal([1, 256, 256, 1]).astype(np.float32)
-
     def build(self, shape):
+        noise = np.random.RandomState(0).standard_normal([1, 256, 256, 1])
+        self.noise = noise.astype(np.float32)
         self.weight = self.add_weight(name="weight", shape=shape[-1:], initializer="zeros")
 
     def call(self, x):
