@@ -3690,23 +3690,20 @@ def init_networks(model, args):
     stored = stored_names(path)
     has_averages = "averaged" in stored
     source = restore_domains(args.networks_of["domains"], f"options.json of {args.init_from}")
-    same_ends = {}  # {domain: whether the channels of the networks are those of the data}
+    is_same = {}  # {domain: whether the channels of the networks are those of the data}
     for name, domain in model.domains.items():
-        same_ends[name] = domain.channels == source[name].channels
-    direction = getattr(args, "which_direction", None)
-    same_ends["direction"] = direction == args.networks_of.get("which_direction")
+        is_same[name] = domain.channels == source[name].channels
+    for flag in ("which_direction", "grain"):
+        is_same[flag] = getattr(args, flag, None) == args.networks_of.get(flag)
     weights = weights_of(model)
     anew = []
-    with naming_damaged(path):
-        shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-    for name in weights:
-        is_averaged = has_averages and name.startswith("generator")
-        if is_averaged or name in stored:
-            stored_as = f"averaged/{name}" if is_averaged else name
-            weights[name], other = split_by_shape(
-                weights[name], shapes, stored_as, all(same_ends.values())
-            )
-            anew += [f"{name}/{weight}" for weight in other]
+    if not all(is_same.values()):
+        with naming_damaged(path):
+            shapes = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        prefix = "averaged/" if has_averages else ""
+        for name in weights:
+            weights[name], other = split_by_shape(weights[name], shapes, name, prefix)
+            anew += other
     found = {}
     for name in weights:
         if name in stored and not is_blank(path, name, weights[name]):
@@ -3737,16 +3734,18 @@ def stored_key(path):
     return f"{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def split_by_shape(weights, shapes, network, has_same_shapes):
-    """{path: weight} of a network => the weights that a checkpoint holds, and the paths of others,
-    which it lacks or has in another shape. shapes: {name in the checkpoint: shape}; network: its
-    name there; has_same_shapes: another shape is an error, which restore() finds."""
+def split_by_shape(weights, shapes, network, prefix):
+    """{path: weight} of a network => the weights that a checkpoint holds in the same shape, and the
+    names of the others: of another shape, or of the grain. Whatever else it lacks, restore() finds.
+    shapes: {name in the checkpoint: shape}; prefix: of the averages."""
     same = {}
     other = []
     for path, weight in weights.items():
-        shape = shapes.get(f"{network}/{stored_key(path)}")
-        if shape is None or (shape != list(weight.shape) and not has_same_shapes):
-            other.append(path)
+        wanted = [f"{start}{network}/{stored_key(path)}" for start in (prefix, "")]
+        found = [shapes[name] for name in wanted if name in shapes]
+        is_grain = "_grain/" in path
+        if (found and found[0] != list(weight.shape)) or (is_grain and not found):
+            other.append(f"{network}/{path}")
         else:
             same[path] = weight
     return same, other

@@ -1,6 +1,7 @@
 """--init_from, --keep_freq and `evaluate.py curve`: trainings that begin from others, and are judged step by step."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +101,17 @@ def test_grain_can_come_later(source, tmp_path, begin):
     kernel = "generator/encoder_1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
     assert np.array_equal(before.get_tensor(f"averaged/{kernel}"), after.get_tensor(kernel))
     assert "--grain True" in script.fails("--mode", "train", "--checkpoint", tmp_path / "b", "--nograin")
+
+
+@pytest.mark.parametrize("grain", [[], ["--grain"]])
+def test_other_layers_that_are_not_there_are_an_error(source, tmp_path, grain):
+    """Networks with instance norm have biases, of which these checkpoints have none: nothing begins in silence."""
+    shutil.copytree(source / "a_train", tmp_path / "a_train")
+    options = json.loads((tmp_path / "a_train" / "options.json").read_text())
+    (tmp_path / "a_train" / "options.json").write_text(json.dumps({**options, "norm": "instance"}))
+    begin = [*SHORT, *grain, "--output_dir", tmp_path / "b", "--input_dir", source / "data" / "train"]
+    said = SCRIPTS["pix2pix"].fails(*begin, "--init_from", tmp_path / "a_train")
+    assert "damaged or belongs to other networks" in said
 
 
 def test_what_cannot_be_begun_from_is_said(source, tmp_path):

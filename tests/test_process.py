@@ -344,17 +344,18 @@ def test_whiskers_leave_a_thing_on_white(inp, out, tmp_path):
     flags = ["--hand", "0.3", "--variants", "16"]
     process("edges", inp, tmp_path / "plain", *flags)
     process("edges", inp, out, *flags, "--whiskers", "0.5")
-    count = 0
+    count = far = 0
     for path in sorted(out.iterdir()):
         drawing, plain = load(path), load(tmp_path / "plain" / path.name)
         assert (plain[disc > 75] == 255).all()
         is_inked = (drawing[disc > 75] < 128).any()
         count += is_inked
+        far += (drawing[disc > 95] < 128).any()  # outwards: a stroke starts up to 25 pixels from the edge
         if not is_inked:
             assert (drawing[disc > 75] == 255).all()
         else:
             assert (drawing <= plain).all()  # the same drawing, and strokes on it
-    assert 4 <= count <= 12
+    assert 4 <= count <= 12 and far > count / 2
     save(inp / "disc.png", np.full((64, 64, 3), 90, np.uint8))  # nothing white around it
     process("edges", inp, tmp_path / "full", "--hand", "0.3", "--whiskers", "1")
     assert (load(tmp_path / "full" / "disc.png") == 255).all()

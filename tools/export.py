@@ -58,8 +58,9 @@ def in_quick_operations(module, network, inputs):
     keras = module.keras
 
     def resizing(layer):
-        """UpSampling2D, nearest, in an operation of four dimensions instead of five."""
-        if not isinstance(layer, keras.layers.UpSampling2D):
+        """Nearest x2 in an operation of four dimensions instead of five. Other layers stay."""
+        is_resizing = isinstance(layer, keras.layers.UpSampling2D)
+        if not is_resizing or layer.size != (2, 2) or layer.interpolation != "nearest":
             return layer
         return keras.layers.Lambda(functools.partial(repeat, keras.ops), name=layer.name)
 
