@@ -114,6 +114,9 @@ integer("ndf", 32, "discriminator filters in the first convolution", 1, 4096)
 boolean("residual", False,
         "the generator changes the photograph instead of drawing it anew: it needs no first phase "
         "(--init_steps 0)")
+integer("stroke", 0,
+        "with --residual: first paint the photograph, in strokes of about this many pixels, with a "
+        "filter; 0: as it is", 0, 64)
 string("features", "vgg19",
        "network that compares content and style: vgg19 or vgg16, which Keras downloads, or a .h5 "
        "file of Keras with one of them")
@@ -206,11 +209,12 @@ class LayerNorm(layers.Layer):
         return tf.cast(x32, x.dtype)
 
 
-def build_generator(ngf=32, norm=LayerNorm, residual=False):
+def build_generator(ngf=32, norm=LayerNorm, residual=False, stroke=0):
     """The generator of AnimeGANv2, [n, h, w, 3] => [n, h, w, 3], both in [-1, 1].
 
     h and w are multiples of 4. 2,143,552 parameters by default. residual: adds the input before
-    the last tanh, and begins as the identity, but for values over 0.98.
+    the last tanh, and begins as the identity, but for values over 0.98. stroke: adds the input as
+    paint() has it, in strokes of so many pixels.
     """
 
     def conv(x, filters, size, name, strides=1):
@@ -276,11 +280,53 @@ def build_generator(ngf=32, norm=LayerNorm, residual=False):
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
     if residual:
         changes = layers.Conv2D(3, 1, use_bias=False, kernel_initializer="zeros", name="last")(x)
-        x = before_tanh(inputs) + changes
+        x = before_tanh(paint(inputs, stroke) if stroke else inputs) + changes
     else:
         x = conv(x, 3, 1, "last")
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
     return keras.Model(inputs, x)
+
+
+def paint(images, width):
+    """Images [n, h, w, 3] in [-1, 1] => the same, painted flat in strokes `width` pixels wide.
+
+    Each pixel takes the mean colour of one of eight neighbourhoods around it, the one that varies
+    least; where others vary as little, a mixture. (Kuwahara et al. 1976; Papari et al. 2007)
+    """
+
+    def mean(x, name):
+        side = width // 2 * 2 + 1
+        for number in (1, 2):  # two square means in turn: nearly round
+            pool = layers.AveragePooling2D(
+                side, 1, padding="same", dtype="float32", name=f"{name}_{number}"
+            )
+            x = pool(x)
+        return x
+
+    slant = round(0.7 * width)
+    places = [(0, width), (0, -width), (width, 0), (-width, 0)]
+    places += [(slant, slant), (slant, -slant), (-slant, slant), (-slant, -slant)]
+    colours = mean(images, "stroke_colour")
+    variance = ops.sum(mean(images**2, "stroke_square") - colours**2, -1, keepdims=True)
+    variance = ops.maximum(variance, 0.0) + 1e-3
+
+    # outside the image everything varies too much; where all are outside, the pixel's own is left
+    neighbours = [(colours, 10.0)]
+    margin = [[0, 0], [width, width], [width, width], [0, 0]]
+    colours = ops.pad(colours, margin)
+    variance = ops.pad(variance, margin, constant_values=1000.0)
+    for y, x in places:
+        margins = ((width + y, width - y), (width + x, width - x))
+        cut = layers.Cropping2D(margins, dtype="float32")
+        neighbours.append((cut(colours), cut(variance)))
+    least = functools.reduce(ops.minimum, [varies for _, varies in neighbours])
+    painted, total = 0.0, 0.0
+    for colour, varies in neighbours:
+        share = (least / varies) ** 2  # within (0, 1], so that 16 bits hold it
+        share = share**2
+        painted += share * colour
+        total += share
+    return painted / total
 
 
 def before_tanh(images):
@@ -445,7 +491,7 @@ class AnimeGAN:
     default_data = "miyazaki"
     default_name = "DATA_animegan"
     losses = ("discrim", "gan", "content", "style", "colour", "variation")
-    network_flags = ("which_direction", "ngf", "ndf", "residual", "crop_size")
+    network_flags = ("which_direction", "ngf", "ndf", "residual", "stroke", "crop_size")
     data_flags = ("crop_size", "scale_size", "aspect_ratio", "seed")
     crops_per_image = 1
     multiple = 4  # the generator takes images whose sides are multiples of this
@@ -457,6 +503,8 @@ class AnimeGAN:
         if not all(domain.is_rgb for domain in self.domains.values()):
             raise UserError("animegan.py compares images by a network for 8-bit RGB: convert them, "
                             "or take cyclegan.py or cut.py")
+        if args.stroke and not args.residual:
+            raise UserError("--stroke paints what --residual begins from: give --residual too")
         self.aspect_ratio = args.aspect_ratio
         self.paired = args.paired and not training
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
@@ -551,7 +599,8 @@ class AnimeGAN:
 
     def generator(self, direction, norm=LayerNorm, crop=None):
         """Builds a generator as the flags say, with other norm layers for export."""
-        return build_generator(self.args.ngf, norm, self.args.residual)
+        args = self.args
+        return build_generator(args.ngf, norm, args.residual, args.stroke)
 
     def build_training(self, args):
         """The discriminator, the features and the optimizers."""
@@ -3598,7 +3647,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands", "residual", "grain",
+    "preview_bands", "residual", "stroke", "grain",
 }
 
 

@@ -69,6 +69,96 @@ def test_a_residual_generator_begins_as_the_identity():
     assert (np.abs(changed - images) > 0.1).mean() > 0.5 and np.abs(changed).max() <= 1
 
 
+def stroked(image, width):
+    """What --stroke makes of an image [h, w, 3] in [-1, 1], pixel by pixel: of eight round neighbourhoods the mean of
+    the one that varies least, where one varies far less."""
+    half = width // 2
+    height, breadth = image.shape[:2]
+
+    def mean(values):
+        means = np.zeros_like(values)
+        for row in range(height):
+            for column in range(breadth):
+                part = values[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
+                means[row, column] = part.mean((0, 1))
+        return means
+
+    colours = mean(mean(image))
+    variance = (mean(mean(image**2)) - colours**2).sum(-1) + 1e-3
+    slant = round(0.7 * width)
+    places = [(0, width), (0, -width), (width, 0), (-width, 0)]
+    places += [(y, x) for y in (slant, -slant) for x in (slant, -slant)]
+    result = np.zeros_like(image)
+    for row in range(height):
+        for column in range(breadth):
+            inside = [(row + y, column + x) for y, x in places]
+            inside = [(y, x) for y, x in inside if 0 <= y < height and 0 <= x < breadth]
+            shares = [variance[place] ** -4 for place in inside]
+            result[row, column] = np.average([colours[place] for place in inside], axis=0, weights=shares)
+    return result
+
+
+@pytest.mark.parametrize("width", [1, 3, 4])
+def test_strokes_are_those_of_a_loop_over_pixels(width):
+    generator = animegan.build_generator(4, residual=True, stroke=width)
+    assert generator.count_params() == animegan.build_generator(4).count_params()
+    image = tf.image.resize(draw_images(1, 1, 8, 12, 3), (24, 36), "bicubic").numpy()
+    image = np.clip(image, -1, 1)
+    expected = stroked(np.float64(image[0]), width)
+    np.testing.assert_allclose(generator(image)[0], 0.98 * expected, atol=1e-4)
+    if width > 1:
+        assert np.abs(expected - image[0]).mean() > 0.01
+
+
+def test_strokes_wider_than_the_image():
+    image = draw_images(1, 1, 8, 8, 3)
+    painted = animegan.build_generator(4, residual=True, stroke=64)(image).numpy()
+    mean = image.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(painted, np.broadcast_to(0.98 * mean, painted.shape), atol=1e-4)
+
+
+def test_strokes_flatten_areas_and_keep_edges():
+    noise = np.random.default_rng(0).normal(0, 0.1, [1, 32, 64, 3])
+    image = np.concatenate([np.full([1, 32, 32, 3], -0.5), np.full([1, 32, 32, 3], 0.5)], 2) + noise
+    painted = animegan.build_generator(4, residual=True, stroke=4)(np.float32(image)).numpy() / 0.98
+    left, right = painted[:, :, :32], painted[:, :, 32:]
+    assert left.std() < 0.05 and right.std() < 0.05
+    assert left[:, :, -1].mean() < -0.4 and right[:, :, 0].mean() > 0.4
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("kind", ["keras", "litert", "saved_model", "onnx"])
+def test_strokes_are_exported(data, tmp_path, kind):
+    """The exported network gives the pixels of test."""
+    if kind == "onnx":
+        runtime = pytest.importorskip("onnxruntime")
+    folder = tmp_path / "t"
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--residual", "--stroke", 3, "--init_steps", 0]
+    script(*flags, "--max_steps", 2, "--lr", 0.01, "--display_freq", 0, "--output_dir", folder)
+    script("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "test")
+    if kind == "saved_model":
+        script("--mode", "export", "--checkpoint", folder, "--output_dir", tmp_path / "export")
+    else:
+        result = run_tool("export", folder, "--format", kind, "--output_dir", tmp_path / "export")
+        assert result.returncode == 0, result.stderr
+    images = pngs(tmp_path / "test")
+    name = next(name for name in images if name.endswith("-inputs.png"))
+    inputs, expected = images[name][None], images[name.replace("-inputs", "-outputs")]
+    if kind == "litert":
+        (path,) = (tmp_path / "export").glob("*.tflite")
+        signature = tf.lite.Interpreter(str(path)).get_signature_runner()
+        (outputs,) = signature(**dict.fromkeys(signature.get_input_details(), inputs)).values()
+    elif kind == "keras":
+        outputs = keras.models.load_model(tmp_path / "export/model.keras")(inputs)
+    elif kind == "onnx":
+        session = runtime.InferenceSession(tmp_path / "export/model.onnx")
+        (outputs,) = session.run(None, {session.get_inputs()[0].name: inputs})
+    else:
+        serve = tf.saved_model.load(str(tmp_path / "export/saved_model")).signatures["serving_default"]
+        (outputs,) = serve(tf.constant(inputs)).values()
+    assert np.abs(np.float32(outputs[0]) - expected).max() <= 1
+
+
 @pytest.mark.more
 def test_a_residual_generator_trains_and_is_exported(data, tmp_path):
     """Its first translations are the photographs; the exported network gives the pixels of test."""

@@ -586,6 +586,7 @@ BAD_FLAGS = {
         (["--crop_size", "50", "--scale_size", "60"], ["--crop_size 50x50", "multiples of 4"]),
         (["--init_steps", "-1"], ["init_steps"]),
         (["--style_weight", "-1"], ["style_weight"]),
+        (["--stroke", "4"], ["--stroke", "give --residual"]),
         (["--which_direction", "both"], ["which_direction", "AtoB"]),
     ],
     "siamesegan": [
