@@ -117,6 +117,8 @@ boolean("residual", False,
 integer("stroke", 0,
         "with --residual: first paint the photograph, in strokes of about this many pixels, with a "
         "filter; 0: as it is", 0, 64)
+number("ink", 0.0,
+       "with --stroke: draw the outlines of what is dark in ink: 0 (none) to 1", 0, 1)
 string("features", "vgg19",
        "network that compares content and style: vgg19 or vgg16, which Keras downloads, or a .h5 "
        "file of Keras with one of them")
@@ -209,12 +211,12 @@ class LayerNorm(layers.Layer):
         return tf.cast(x32, x.dtype)
 
 
-def build_generator(ngf=32, norm=LayerNorm, residual=False, stroke=0):
+def build_generator(ngf=32, norm=LayerNorm, residual=False, stroke=0, ink=0.0):
     """The generator of AnimeGANv2, [n, h, w, 3] => [n, h, w, 3], both in [-1, 1].
 
     h and w are multiples of 4. 2,143,552 parameters by default. residual: adds the input before
-    the last tanh, and begins as the identity, but for values over 0.98. stroke: adds the input as
-    paint() has it, in strokes of so many pixels.
+    the last tanh, and begins as the identity, but for values over 0.98. stroke, ink: adds what
+    paint() makes of the input, with its draw_lines() in ink, of strength 0 to 1.
     """
 
     def conv(x, filters, size, name, strides=1):
@@ -280,7 +282,10 @@ def build_generator(ngf=32, norm=LayerNorm, residual=False, stroke=0):
     # last: [batch, 256, 256, ngf] => [batch, 256, 256, 3]
     if residual:
         changes = layers.Conv2D(3, 1, use_bias=False, kernel_initializer="zeros", name="last")(x)
-        x = before_tanh(paint(inputs, stroke) if stroke else inputs) + changes
+        start = paint(inputs, stroke) if stroke else inputs
+        if ink:
+            start += (-0.75 - start) * draw_lines(start, stroke) * ink  # towards black ink
+        x = before_tanh(start) + changes
     else:
         x = conv(x, 3, 1, "last")
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
@@ -294,20 +299,12 @@ def paint(images, width):
     least; where others vary as little, a mixture. (Kuwahara et al. 1976; Papari et al. 2007)
     """
 
-    def mean(x, name):
-        side = width // 2 * 2 + 1
-        for number in (1, 2):  # two square means in turn: nearly round
-            pool = layers.AveragePooling2D(
-                side, 1, padding="same", dtype="float32", name=f"{name}_{number}"
-            )
-            x = pool(x)
-        return x
-
+    side = width // 2 * 2 + 1
     slant = round(0.7 * width)
     places = [(0, width), (0, -width), (width, 0), (-width, 0)]
     places += [(slant, slant), (slant, -slant), (-slant, slant), (-slant, -slant)]
-    colours = mean(images, "stroke_colour")
-    variance = ops.sum(mean(images**2, "stroke_square") - colours**2, -1, keepdims=True)
+    colours = mean_around(images, side)
+    variance = ops.sum(mean_around(images**2, side) - colours**2, -1, keepdims=True)
     variance = ops.maximum(variance, 0.0) + 1e-3
 
     # outside the image everything varies too much; where all are outside, the pixel's own is left
@@ -327,6 +324,28 @@ def paint(images, width):
         painted += share * colour
         total += share
     return painted / total
+
+
+def draw_lines(images, stroke):
+    """Where images [n, h, w, 3] in [-1, 1] have dark lines and edges, [n, h, w, 1]: 0 to 1.
+
+    Lines are where a narrow mean is darker than a wider one, by over 2 % of the wider one's
+    brightness. They are wider with a wider stroke. (Winnemöller 2011, difference of Gaussians)
+    """
+    grey = ops.sum(images * np.float32([0.299, 0.587, 0.114]), -1, keepdims=True)
+    brightness = (grey + 1) / 2
+    side = stroke // 4 * 2 + 1
+    narrow, wide = mean_around(brightness, side), mean_around(brightness, side + 2)
+    darker = (wide - narrow) / (wide + 0.1)
+    return layers.Activation("tanh", dtype="float32", name="ink")(24 * ops.relu(darker - 0.02))
+
+
+def mean_around(x, side):
+    """Means of neighbourhoods [n, h, w, c] => [n, h, w, c], float32. Two square means in turn, of
+    side x side pixels, weigh pixels nearly as a Gaussian does."""
+    for _ in range(2):
+        x = layers.AveragePooling2D(side, 1, padding="same", dtype="float32")(x)
+    return x
 
 
 def before_tanh(images):
@@ -491,7 +510,7 @@ class AnimeGAN:
     default_data = "miyazaki"
     default_name = "DATA_animegan"
     losses = ("discrim", "gan", "content", "style", "colour", "variation")
-    network_flags = ("which_direction", "ngf", "ndf", "residual", "stroke", "crop_size")
+    network_flags = ("which_direction", "ngf", "ndf", "residual", "stroke", "ink", "crop_size")
     data_flags = ("crop_size", "scale_size", "aspect_ratio", "seed")
     crops_per_image = 1
     multiple = 4  # the generator takes images whose sides are multiples of this
@@ -505,6 +524,8 @@ class AnimeGAN:
                             "or take cyclegan.py or cut.py")
         if args.stroke and not args.residual:
             raise UserError("--stroke paints what --residual begins from: give --residual too")
+        if args.ink and not args.stroke:
+            raise UserError("--ink draws on what --stroke paints: give --stroke too, for example 4")
         self.aspect_ratio = args.aspect_ratio
         self.paired = args.paired and not training
         self.crop, self.scale = parse_sizes(args.crop_size, args.scale_size, training)
@@ -600,7 +621,7 @@ class AnimeGAN:
     def generator(self, direction, norm=LayerNorm, crop=None):
         """Builds a generator as the flags say, with other norm layers for export."""
         args = self.args
-        return build_generator(args.ngf, norm, args.residual, args.stroke)
+        return build_generator(args.ngf, norm, args.residual, args.stroke, args.ink)
 
     def build_training(self, args):
         """The discriminator, the features and the optimizers."""
@@ -3647,7 +3668,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands", "residual", "stroke", "grain",
+    "preview_bands", "residual", "stroke", "ink", "grain",
 }
 
 

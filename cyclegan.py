@@ -3491,7 +3491,7 @@ def read_options(checkpoint, algorithm):
 
 LATER_FLAGS = {  # older trainings lack them
     "norm", "upsample", "separable_conv", "patch_weight", "channels", "value_range", "nan_value",
-    "preview_bands", "residual", "stroke", "grain",
+    "preview_bands", "residual", "stroke", "ink", "grain",
 }
 
 

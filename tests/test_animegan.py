@@ -126,6 +126,25 @@ def test_strokes_flatten_areas_and_keep_edges():
     assert left[:, :, -1].mean() < -0.4 and right[:, :, 0].mean() > 0.4
 
 
+def test_ink_is_where_an_image_is_darker_than_around():
+    """A dark line on grey is drawn, and the dark side of an edge; a light line, a slope and a plain area are not."""
+    photo = np.zeros([1, 40, 60, 3], np.float32)
+    photo[:, :, 10:12] = -0.4
+    photo[:, :, 30:32] = 0.4
+    photo[:, :, 45:] = np.linspace(0, 0.2, 15)[:, None]
+    lines = np.array(animegan.draw_lines(tf.constant(photo), 4))[0, :, :, 0]
+    assert lines.shape == (40, 60) and lines.min() >= 0 and lines.max() <= 1
+    assert lines[:, 10:12].min() > 0.8
+    assert lines[:, 30:32].max() == 0 and lines[:, 18:24].max() == 0 and lines[:, 48:].max() == 0
+    photo = np.concatenate([np.full([1, 40, 20, 3], -0.2), np.full([1, 40, 20, 3], 0.6)], 2)
+    plain, half, full = (
+        animegan.build_generator(4, residual=True, stroke=4, ink=ink)(np.float32(photo)).numpy()[0]
+        for ink in (0, 0.5, 1)
+    )
+    assert plain[:, 19].mean() > half[:, 19].mean() + 0.1 > full[:, 19].mean() + 0.2
+    np.testing.assert_allclose(full[:, [8, 32]], plain[:, [8, 32]], atol=1e-4)
+
+
 @pytest.mark.more
 @pytest.mark.parametrize("kind", ["keras", "litert", "saved_model", "onnx"])
 def test_strokes_are_exported(data, tmp_path, kind):
@@ -133,8 +152,9 @@ def test_strokes_are_exported(data, tmp_path, kind):
     if kind == "onnx":
         runtime = pytest.importorskip("onnxruntime")
     folder = tmp_path / "t"
-    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--residual", "--stroke", 3, "--init_steps", 0]
-    script(*flags, "--max_steps", 2, "--lr", 0.01, "--display_freq", 0, "--output_dir", folder)
+    flags = ["--mode", "train", "--input_dir", data, *script.tiny, "--residual", "--stroke", 3, "--ink", 0.5]
+    flags += ["--init_steps", 0, "--lr", 0.01]
+    script(*flags, "--max_steps", 2, "--display_freq", 0, "--output_dir", folder)
     script("--mode", "test", "--checkpoint", folder, "--output_dir", tmp_path / "test")
     if kind == "saved_model":
         script("--mode", "export", "--checkpoint", folder, "--output_dir", tmp_path / "export")

@@ -587,6 +587,8 @@ BAD_FLAGS = {
         (["--init_steps", "-1"], ["init_steps"]),
         (["--style_weight", "-1"], ["style_weight"]),
         (["--stroke", "4"], ["--stroke", "give --residual"]),
+        (["--residual", "--ink", "0.5"], ["--ink", "give --stroke"]),
+        (["--residual", "--stroke", "4", "--ink", "2"], ["ink", "0"]),
         (["--which_direction", "both"], ["which_direction", "AtoB"]),
     ],
     "siamesegan": [

@@ -37,7 +37,7 @@ TO_TORCH, FROM_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}, {4: (2, 3, 1, 0), 
 # flags that the original repositories do not have, with the values that give their networks
 NO_COUNTERPART = {
     "separable_conv": False, "upsample": "transpose", "generator": "ganilla", "residual": False,
-    "stroke": 0, "grain": False,
+    "stroke": 0, "ink": 0.0, "grain": False,
 }  # fmt: skip
 # GANILLA's code has 64, 128, 128, 256 filters behind the first layer, whatever ngf is
 GANILLA_NGF = 64
