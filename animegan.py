@@ -304,23 +304,22 @@ def paint(images, width):
     places = [(0, width), (0, -width), (width, 0), (-width, 0)]
     places += [(slant, slant), (slant, -slant), (-slant, slant), (-slant, -slant)]
     colours = mean_around(images, side)
-    variance = ops.sum(mean_around(images**2, side) - colours**2, -1, keepdims=True)
-    variance = ops.maximum(variance, 0.0) + 1e-3
+    squares = mean_around(ops.square(images), side)
+    variance = ops.sum(squares - ops.square(colours), -1, keepdims=True)
+    evenness = 1 / (ops.maximum(variance, 0.0) + 1e-3)
 
-    # outside the image everything varies too much; where all are outside, the pixel's own is left
-    neighbours = [(colours, 10.0)]
-    margin = [[0, 0], [width, width], [width, width], [0, 0]]
-    colours = ops.pad(colours, margin)
-    variance = ops.pad(variance, margin, constant_values=1000.0)
+    # outside the image nothing is even; where all are outside, the pixel's own one is left
+    neighbours = [(colours, 0.1)]
+    margin = ((width, width), (width, width))
+    colours = layers.ZeroPadding2D(margin, dtype="float32")(colours)
+    evenness = layers.ZeroPadding2D(margin, dtype="float32")(evenness)
     for y, x in places:
-        margins = ((width + y, width - y), (width + x, width - x))
-        cut = layers.Cropping2D(margins, dtype="float32")
-        neighbours.append((cut(colours), cut(variance)))
-    least = functools.reduce(ops.minimum, [varies for _, varies in neighbours])
+        cut = layers.Cropping2D(((width + y, width - y), (width + x, width - x)), dtype="float32")
+        neighbours.append((cut(colours), cut(evenness)))
+    most = functools.reduce(ops.maximum, [even for _, even in neighbours])
     painted, total = 0.0, 0.0
-    for colour, varies in neighbours:
-        share = (least / varies) ** 2  # within (0, 1], so that 16 bits hold it
-        share = share**2
+    for colour, even in neighbours:
+        share = ops.square(ops.square(even / most))  # within [0, 1], so that 16 bits hold it
         painted += share * colour
         total += share
     return painted / total
