@@ -297,7 +297,12 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "panorama.jpg": make_image,
     },
     "docs/cut.md": {"monet2photo": make_domains, "my_paintings": make_folder, "horse2zebra": make_domains},
-    "docs/animegan.md": {"photo2rackham": make_domains, "photographs": make_folder},
+    "docs/animegan.md": {
+        "photo2rackham": make_domains,
+        "photo2dulac": make_domains,
+        "photo2crane": make_domains,
+        "photographs": make_folder,
+    },
     "docs/curves.md": {"facades": make_split_pairs},
     "docs/cyclegan.md": {"monet2photo": make_domains, "my_paintings": make_folder},
     "docs/data.md": {
@@ -337,7 +342,11 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "scans": make_folder,
         "photos": make_folder,
     },
-    "docs/illustrators.md": {"photo2dulac": make_domains, "photo2rackham": make_domains},
+    "docs/illustrators.md": {
+        "photo2dulac": make_domains,
+        "photo2rackham": make_domains,
+        "photographs": make_folder,
+    },
     "docs/my-two-folders.md": {"photos": make_folder, "paintings": make_folder},
     "docs/pix2pix.md": {"facades": make_split_pairs, "sketches": make_folder, "photos": make_folder},
     "docs/pretrained.md": {"monet2photo": make_domains, "my_horses": make_folder, "my_zebras": make_folder},

@@ -162,13 +162,18 @@ def browser_with_gpu(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make(trained_of, tmp_path_factory):
-    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines", "coloured". Returns (file,
-    folder)."""
+def make(trained_of, data_of, tmp_path_factory):
+    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines", "coloured", "strokes". Returns
+    (file, folder)."""
     folder = tmp_path_factory.mktemp("pages")
 
     @functools.cache
     def train(name):
+        if name == "strokes":
+            flags = ["--input_dir", data_of("animegan"), *SCRIPTS["animegan"].tiny, "--residual", "--stroke", 4]
+            flags += ["--ink", 0.8, "--init_steps", 0, "--max_steps", 1, "--display_freq", 0]
+            SCRIPTS["animegan"]("--mode", "train", *flags, "--seed", 1, "--output_dir", folder / name)
+            return folder / name
         if name not in ("labels", "lines", "coloured"):
             return trained_of(name).folder
         pairs = folder / f"{name}-data" / "train"
@@ -262,16 +267,16 @@ def test_it_opens_and_checks_itself(browser, make, server, how):
     quiet(browser.node("return log"))
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ["strokes", *SCRIPTS])
 def test_every_algorithm(browser, make, name):
     page, _ = make(name, "--quantize", "float16")
     browser.open(page.as_uri())
     assert "comes out as in Python, 0.0" in browser.text("#status")
 
 
-@pytest.mark.parametrize("name", ["lines", *SCRIPTS])
+@pytest.mark.parametrize("name", ["lines", "strokes", *SCRIPTS])
 def test_a_gpu_runs_the_whole_network_and_rightly(browser_with_gpu, make, name):
-    """It is only too slow here. "lines" has --upsample resize and --grain."""
+    """It is only too slow here. "lines" has --upsample resize and --grain, "strokes" has --stroke and --ink."""
     page, _ = make(name, "--quantize", "float16")
     browser_with_gpu.open(page.as_uri())
     browser_with_gpu.wait("document.body.dataset.ready !== 'cpu'")
