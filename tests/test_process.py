@@ -120,6 +120,41 @@ def test_size_is_height_by_width(inp, out):
     assert load(out / "a.png").shape == (20, 50, 3)
 
 
+def animal(head_at):
+    """A grey body of 100x140 pixels, and a blue head of 40x40 above it whose left edge is given."""
+    pixels = np.full((256, 256, 3), WHITE)
+    pixels[100:200, 60:200] = 128
+    pixels[70:110, head_at : head_at + 40] = BLUE
+    return pixels
+
+
+@pytest.mark.parametrize("head_at", [60, 150])
+def test_heads_are_in_the_middle_and_larger(inp, out, head_at):
+    save(inp / "cat.png", animal(head_at))
+    process("heads", inp, out, "--size", "256")
+    image = load(out / "cat.head.png")
+    rows, columns = np.nonzero(np.abs(image - BLUE).max(axis=2) < 60)
+    assert rows.size > 2 * 40 * 40
+    assert rows.mean() < 128
+    assert abs(columns.mean() - 128) < 45
+
+
+def test_heads_add_white_where_the_image_ends(inp, out):
+    save(inp / "cat.png", animal(60)[70:, 60:])
+    process("heads", inp, out, "--size", "256")
+    image = load(out / "cat.head.png")
+    assert image[0].min() > 240
+    assert image[:, 0].min() > 240
+
+
+def test_heads_names_an_image_without_a_thing(inp, out):
+    save(inp / "cat.png", animal(60))
+    save(inp / "white.png", np.full((64, 64, 3), WHITE))
+    _, message = process("heads", inp, out, code=1)
+    assert "white.png" in message and "no thing on white" in message
+    assert [path.name for path in out.iterdir()] == ["cat.head.png"]
+
+
 def test_resize_pads_with_white(inp, out):
     save(inp / "a.png", np.full((20, 40, 3), BLUE))
     process("resize", inp, out, "--size", "80", "--pad")

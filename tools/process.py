@@ -95,6 +95,33 @@ def combine(a, b):
     return pair
 
 
+def head_of(image, size, pad):
+    """The upper part of a thing on white, a square, at `size` (width, height) if given: of a cat,
+    its head and shoulders. White is added where the image ends. Raises UserError for small things.
+
+    It is about as high as the upper half of the thing, and about the middle of what is highest.
+    """
+    is_thing = np.asarray(image).min(axis=2) < 235
+    rows = np.flatnonzero(is_thing.sum(axis=1) >= 3)
+    columns = np.flatnonzero(is_thing.sum(axis=0) >= 3)
+    if min(len(rows), len(columns)) < 40:
+        raise UserError("no thing on white of 40 pixels or more: --operation heads needs one")
+    top = rows[0]
+    height = rows[-1] - top
+    width = np.ptp(columns)
+    share = 0.55 if height >= width else 0.62  # what lies has its head lower
+    side = int(max(share * height, 0.4 * width))
+    highest = is_thing[top : top + side // 3].sum(axis=0)
+    middle = np.average(np.arange(image.width), weights=highest)
+    margin = int(0.08 * side)
+    half = side // 2 + margin
+    left = int(middle) - half
+    upper = top - margin
+    part = Image.new("RGB", (2 * half, 2 * half), WHITE)
+    part.paste(image, (-left, -upper))
+    return resize(part, size, pad) if size else part
+
+
 @dataclasses.dataclass
 class Job:
     """One file to make. args: of the command line. variant: of --variants, from 1."""
@@ -279,6 +306,8 @@ def make(job, images):
         middle = half_of(image.width)
         left, right = (0, middle) if job.args.half == "A" else (middle, image.width)
         return image.crop((left, 0, right, image.height))
+    if operation == "heads":
+        return head_of(image, size, job.args.pad)
     if size:
         image = resize(image, size, job.args.pad)
     if operation == "grayscale":
@@ -380,6 +409,7 @@ def parse():
         "pad",
         "split",
         "stack",
+        "heads",
     ]
     parser.add_argument(
         "--operation", required=True, choices=operations, help="what to do with every image"
@@ -564,8 +594,12 @@ def find_jobs(args, sources):
     for name, paths in sources.items():
         suffix = suffix_of(args, paths)
         for variant in range(1, args.variants + 1):
-            drawing = f"{name}.hand{variant}" if args.variants > 1 else name
-            jobs.append(Job(paths, args.output_dir / f"{drawing}{suffix}", args, variant))
+            result = name
+            if args.variants > 1:
+                result = f"{name}.hand{variant}"
+            if args.operation == "heads":  # so that heads and wholes can be put together
+                result = f"{name}.head"
+            jobs.append(Job(paths, args.output_dir / f"{result}{suffix}", args, variant))
     return jobs
 
 
