@@ -163,8 +163,8 @@ def browser_with_gpu(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make(trained_of, data_of, tmp_path_factory):
-    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines", "coloured", "strokes". Returns
-    (file, folder)."""
+    """make(name, *flags): the page of a tiny checkpoint of a script, or "labels", "lines", "coloured", "strokes".
+    Returns (file, folder)."""
     folder = tmp_path_factory.mktemp("pages")
 
     @functools.cache
