@@ -38,9 +38,14 @@ async function open(url, {width = 1000, height = 760, phone = false, before = ""
   record(page, log);
   const viewport = {width, height};
   if (phone && name === "chrome") Object.assign(viewport, {isMobile: true, hasTouch: true});
-  await page.setViewport(viewport);
+  await page.setViewport(viewport).catch(forgiveOlderFirefox);
   if (before) await page.evaluateOnNewDocument(before);
   await page.goto(url, {waitUntil: "domcontentloaded", timeout: 120000});
+}
+
+/** Firefox before 142 sets the size, and then does not know how to turn the screen. */
+function forgiveOlderFirefox(error) {
+  if (!String(error).includes("unknown command emulation.setScreenOrientationOverride")) throw error;
 }
 
 function record(page, log) {

@@ -64,8 +64,10 @@ class Browser:
             self.wait("document.body.dataset.ready?.startsWith('cpu') && document.querySelector('.done #output')")
 
     def wait(self, expression, seconds=120):
-        text = json.dumps(expression)
-        self.node(f"await page.waitForFunction({text}, {{timeout: {seconds * 1000}}})")
+        end = time.monotonic() + seconds
+        while not self.js(f"Boolean({expression})"):
+            assert time.monotonic() < end, f"{expression} is not so after {seconds} s"
+            time.sleep(0.05)
 
     def text(self, selector):
         return self.js(f"document.querySelector({selector!r}).textContent")
