@@ -5,7 +5,8 @@ trained on lines.
     python samples/make-drawings.py samples/drawings/cats.json drawings --width 3
 
 Writes NAME.png for each drawing, black on white, RGB. Strokes are [x, y, x, y, ...], in pixels of
-the file's "size".
+the file's "size". {"colour", "width", "points"} are strokes of a colour, which go under the lines;
+--plain leaves them out.
 """
 
 import argparse
@@ -13,22 +14,34 @@ import json
 import re
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 ZOOM = 4  # soft edges: drawn larger, then made smaller
 
 
-def draw(strokes, size, width):
-    """Strokes => an image of `size` (width, height), with lines `width` pixels wide."""
-    paper = Image.new("L", [side * ZOOM for side in size], 255)
+def draw(strokes, size, width, colours):
+    """Strokes => an image of `size` (width, height), with lines `width` pixels wide. colours:
+    {name: "#rrggbb"}, of the strokes that have one."""
+    lines = [stroke for stroke in strokes if isinstance(stroke, list)]
+    coloured = [stroke for stroke in strokes if isinstance(stroke, dict)]
+    papers = []
+    for _ in range(2):
+        papers.append(Image.new("RGB", [side * ZOOM for side in size], "white"))
+    for stroke in lines:
+        draw_stroke(papers[0], stroke, "black", width)
+    for stroke in coloured:
+        draw_stroke(papers[1], stroke["points"], colours[stroke["colour"]], stroke["width"])
+    return ImageChops.darker(*papers).resize(size, Image.Resampling.BOX)
+
+
+def draw_stroke(paper, values, colour, width):
+    """Draws a line with round ends on a paper of ZOOM times its size. values: [x, y, x, y, ...]."""
     pen = ImageDraw.Draw(paper)
     radius = width * ZOOM / 2
-    for stroke in strokes:
-        points = [(x * ZOOM, y * ZOOM) for x, y in zip(stroke[::2], stroke[1::2], strict=True)]
-        pen.line(points, fill=0, width=round(2 * radius), joint="curve")
-        for x, y in (points[0], points[-1]):
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=0)
-    return paper.resize(size, Image.Resampling.BOX).convert("RGB")
+    points = [(x * ZOOM, y * ZOOM) for x, y in zip(values[::2], values[1::2], strict=True)]
+    pen.line(points, fill=colour, width=round(2 * radius), joint="curve")
+    for x, y in (points[0], points[-1]):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
 def main():
@@ -38,13 +51,17 @@ def main():
     parser.add_argument("drawings", type=Path, help="file of strokes")
     parser.add_argument("output_dir", type=Path, help="folder for the images")
     parser.add_argument("--width", type=float, default=3, help="of the lines, pixels (3)")
+    parser.add_argument("--plain", action="store_true", help="lines alone, without colours")
     args = parser.parse_args()
     contents = json.loads(args.drawings.read_text(encoding="utf-8"))
     height, width = contents["size"]
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for number, drawing in enumerate(contents["drawings"], start=1):
         name = re.sub("[^a-z]+", "-", drawing["name"].lower()).strip("-")
-        image = draw(drawing["strokes"], (width, height), args.width)
+        strokes = drawing["strokes"]
+        if args.plain:
+            strokes = [stroke for stroke in strokes if isinstance(stroke, list)]
+        image = draw(strokes, (width, height), args.width, contents["colours"])
         image.save(args.output_dir / f"{number:02}-{name}.png")
     print(f"{args.output_dir}: {len(contents['drawings'])} drawings")
 

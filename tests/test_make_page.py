@@ -278,20 +278,32 @@ def test_the_drawings_that_come_with_the_samples():
     assert contents["size"] == [256, 256] and len(contents["drawings"]) == 24 and len(contents["colours"]) >= 6
     assert len({drawing["name"] for drawing in contents["drawings"]}) == 24
     for drawing in contents["drawings"]:
-        values = np.concatenate(drawing["strokes"])
-        assert values.min() >= 0 and values.max() <= 256 and len(drawing["strokes"]) >= 6
+        strokes = drawing["strokes"]
+        values = np.concatenate([stroke if isinstance(stroke, list) else stroke["points"] for stroke in strokes])
+        assert values.min() >= 0 and values.max() <= 256 and len(strokes) >= 6
+    coloured = [each for each in contents["drawings"] if any(isinstance(stroke, dict) for stroke in each["strokes"])]
+    assert 8 <= len(coloured) < 24
 
 
 def test_drawings_as_images(tmp_path):
     command = [sys.executable, ROOT / "samples" / "make-drawings.py", ROOT / "samples" / "drawings" / "cats.json"]
     ink = []
     for width in ("2", "6"):
-        subprocess.run([*command, tmp_path / width, "--width", width], check=True, capture_output=True)
+        options = ["--width", width, "--plain"]
+        subprocess.run([*command, tmp_path / width, *options], check=True, capture_output=True)
         images = [np.asarray(Image.open(path)) for path in sorted((tmp_path / width).iterdir())]
         assert len(images) == 24 and {image.shape for image in images} == {(256, 256, 3)}
         assert make_page.find_kind(images) == "lines"
         ink.append(np.mean([255.0 - image for image in images]))
     assert 2.2 < ink[1] / ink[0] < 3.8
+    subprocess.run([*command, tmp_path / "coloured", "--width", "2"], check=True, capture_output=True)
+    coloured = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "coloured").iterdir())]
+    plain = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "2").iterdir())]
+    changed = sum((one != other).any() for one, other in zip(coloured, plain, strict=True))
+    assert 8 <= changed < 24
+    for one, other in zip(coloured, plain, strict=True):
+        assert (one <= other).all()  # lines stay above the colours
+    assert make_page.find_kind(coloured) == "lines"
 
 
 @pytest.mark.parametrize(
@@ -302,6 +314,8 @@ def test_drawings_as_images(tmp_path):
         '{"size": [9, 9], "drawings": []}',
         '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, 2, 3]]}]}',
         '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, "x"]]}]}',
+        '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [{"colour": "red", "width": 1, "points": [1, 2, 3, 4]}]'
+        "}]}",
         '{"size": [9, 0], "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
         '{"size": [9, 9], "colours": {"red": "red"}, "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
     ],

@@ -496,9 +496,14 @@ def test_drawings_are_played_stroke_by_stroke(cats):
     page.wait("!document.body.dataset.playing")
     whole = ink(page)
     assert (half & ~whole).sum() == 0 and whole.sum() > 1.2 * half.sum()
-    points = np.concatenate([np.array(stroke).reshape(-1, 2) for stroke in strokes]) * whole.shape[0] / 256
+    lines = [stroke for stroke in strokes if isinstance(stroke, list)]
+    points = np.concatenate([np.array(stroke).reshape(-1, 2) for stroke in lines]) * whole.shape[0] / 256
     x, y = points.T.clip(0, whole.shape[0] - 1).astype(int)
     assert (page.pixels("input")[y, x].min(-1) < 240).mean() > 0.9  # through all points
+    for stroke in strokes:
+        if isinstance(stroke, dict):  # the middle of its first part has its colour, or a line's
+            x, y = np.array(stroke["points"][:4]).reshape(2, 2).mean(0) * whole.shape[0] / 256
+            assert page.pixels("input")[int(y), int(x)].min() < 200
     page.press("z", "Control")
     assert 0 < (whole & ~ink(page)).sum() < whole.sum() / 3
     page.click("#surprise-button")

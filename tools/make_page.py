@@ -150,14 +150,15 @@ def read_drawings(path):
         contents = json.loads(path.read_text(encoding="utf-8"))
         height, width = contents["size"]
         drawings = []
+        named = contents.get("colours", {})
         for drawing in contents["drawings"]:
-            strokes = [[float(value) for value in stroke] for stroke in drawing["strokes"]]
-            if not strokes or any(len(stroke) < 4 or len(stroke) % 2 for stroke in strokes):
-                raise ValueError(f"{drawing['name']}: a stroke is [x, y, x, y, ...]")
-            drawings.append({"name": str(drawing["name"]), "strokes": drawing["strokes"]})
+            strokes = [read_stroke(stroke, named) for stroke in drawing["strokes"]]
+            if not strokes:
+                raise ValueError(f"{drawing['name']} has no strokes")
+            drawings.append({"name": str(drawing["name"]), "strokes": strokes})
         if not drawings or not min(float(height), float(width)) > 0:
             raise ValueError("there are no drawings, or they have no size")
-        colours = [[str(text), str(name)] for name, text in contents.get("colours", {}).items()]
+        colours = [[str(text), str(name)] for name, text in named.items()]
         if not all(re.fullmatch("#[0-9a-f]{6}", text) for text, _ in colours):
             raise ValueError("a colour is like #c08040")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -165,6 +166,21 @@ def read_drawings(path):
             f"{path} holds no drawings ({error}); samples/drawings/cats.json shows how"
         ) from None
     return {"size": [height, width], "drawings": drawings, "colours": colours}
+
+
+def read_stroke(stroke, colours):
+    """A stroke of a file of drawings => the same for a page: [x, y, x, y, ...], or with a colour of
+    `colours`, {name: "#rrggbb"}, {"colour", "width", "points"}. Raises ValueError, KeyError or
+    TypeError."""
+    is_coloured = isinstance(stroke, dict)
+    points = stroke["points"] if is_coloured else stroke
+    if len([float(value) for value in points]) < 4 or len(points) % 2:
+        raise ValueError("a stroke is [x, y, x, y, ...]")
+    if not is_coloured:
+        return points
+    if not float(stroke["width"]) > 0:
+        raise ValueError("the width of a stroke is above 0")
+    return {"colour": colours[stroke["colour"]], "width": stroke["width"], "points": points}
 
 
 def name_colours(palette, names):

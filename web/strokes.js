@@ -2,7 +2,10 @@
 const FRAMES = 150; // for a whole drawing, two and a half seconds
 
 export class Player {
-  /** size: [height, width] of the drawing, in whose units strokes come as [x, y, x, y, ...]. */
+  /**
+   * size: [height, width] of the drawing, in whose units strokes come: [x, y, x, y, ...] are lines of `colour`, as wide
+   * as `width` pixels of the canvas; {colour, width, points} are strokes of other colours, all in units of the drawing.
+   */
   constructor(drawing, {size, colour, width}) {
     Object.assign(this, {drawing, size, colour, width});
     this.playing = false;
@@ -17,10 +20,11 @@ export class Player {
     this.playing = token;
     this.takePen();
     document.body.dataset.playing = "yes";
-    const count = strokes.reduce((sum, stroke) => sum + stroke.length / 2, 0);
+    const count = strokes.reduce((sum, stroke) => sum + this.points(stroke).length, 0);
     const perFrame = Math.max(1, Math.ceil(count / FRAMES));
     let drawn = 0;
     for (const stroke of strokes) {
+      this.take(stroke);
       for (const [index, point] of this.points(stroke).entries()) {
         this.go(index, point);
         drawn += 1;
@@ -36,6 +40,7 @@ export class Player {
   draw(strokes) {
     this.takePen();
     for (const stroke of strokes) {
+      this.take(stroke);
       for (const [index, point] of this.points(stroke).entries()) this.go(index, point);
       this.drawing.end();
     }
@@ -51,10 +56,18 @@ export class Player {
   points(stroke) {
     const [height, width] = this.size;
     const {canvas} = this.drawing;
+    const values = stroke.points ?? stroke;
     const points = [];
-    for (let i = 0; i < stroke.length; i += 2)
-      points.push([(stroke[i] * canvas.width) / width, (stroke[i + 1] * canvas.height) / height]);
+    for (let i = 0; i < values.length; i += 2)
+      points.push([(values[i] * canvas.width) / width, (values[i + 1] * canvas.height) / height]);
     return points;
+  }
+
+  /** Takes the colour and the width of a stroke. */
+  take(stroke) {
+    const {colour, width} = stroke.points ? stroke : this;
+    const scale = stroke.points ? this.drawing.canvas.width / this.size[1] : 1;
+    Object.assign(this.drawing, {colour, width: width * scale});
   }
 
   takePen() {
