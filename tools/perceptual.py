@@ -111,6 +111,19 @@ def lpips(network, output, target):
     return total
 
 
+def as_vector(network, image):
+    """An image, uint8 [h, w, 3] => a vector. The LPIPS of two images is the squared distance of
+    their vectors. network: of build_lpips()."""
+    maps, channels = network
+    parts = []
+    for x, weights in zip(maps(image[None].astype(np.float32)), channels, strict=True):
+        x = x.numpy()[0]
+        unit = x / (np.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
+        count = x.shape[0] * x.shape[1]
+        parts.append((unit * np.sqrt(weights / count)).ravel())
+    return np.concatenate(parts)
+
+
 def build_vgg16():
     """A function of images, [n, h, w, 3] in 0 to 255, that gives relu5_3 of LPIPS's VGG16 at
     224x224, mean over space, float32 [n, 512]."""
