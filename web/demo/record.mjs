@@ -8,7 +8,7 @@ import {pathToFileURL} from "node:url";
 
 const NAMES = process.argv.slice(6); // of samples/drawings/cats.json
 const [library, executablePath, file, folder] = process.argv.slice(2, 6);
-const {size, drawings} = JSON.parse(readFileSync(new URL("../../samples/drawings/cats.json", import.meta.url)));
+const {size, colours, drawings} = JSON.parse(readFileSync(new URL("../../samples/drawings/cats.json", import.meta.url)));
 const {default: puppeteer} = await import(library);
 const browser = await puppeteer.launch({executablePath, headless: true, args: ["--no-sandbox"], protocolTimeout: 600000});
 const page = await browser.newPage();
@@ -24,7 +24,26 @@ async function shoot() {
   await page.screenshot({path: `${folder}/${String(frames++).padStart(3, "0")}.png`});
 }
 
-/** Draws a stroke, [x, y, x, y, ...] in units of the drawing, with the mouse. */
+const lines = await page.$eval("#width", slider => slider.value);
+
+/** Takes a colour of the palette, and a width in units of the drawing. */
+async function take(colour, width) {
+  await page.click(`.colour[data-colour="${colour}"]`);
+  const change = (slider, value) => {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input"));
+  };
+  await page.$eval("#width", change, width);
+}
+
+/** Draws a stroke of samples/drawings/cats.json with the mouse. */
+async function draw(stroke) {
+  if (stroke.points) await take(colours[stroke.colour], stroke.width);
+  else await take("#000000", lines);
+  await drag(stroke.points ?? stroke);
+}
+
+/** Draws [x, y, x, y, ...] in units of the drawing with the mouse. */
 async function drag(stroke) {
   const {x, y, width, height} = await (await page.$("#input")).boundingBox();
   const points = [];
@@ -40,7 +59,7 @@ for (const name of NAMES) {
   const {strokes} = drawings.find(drawing => drawing.name === name);
   await page.click("#clear-button");
   for (const stroke of strokes) {
-    await drag(stroke);
+    await draw(stroke);
     await shoot();
   }
   for (let pause = 0; pause < 6; pause++) await shoot();
