@@ -120,8 +120,16 @@ def test_folders_that_are_no_pages(tmp_path, page):
     refused(page, "is a page of cyclegan.py")
     change(page, algorithm="pix2pix", grey=True)
     refused(page, "is a page of --lab_colorization")
+    for name, value in (("size", 256), ("size", ["a", 256]), ("direction", "x"), ("direction", 5)):
+        change(page, algorithm="pix2pix", grey=False)
+        change(page, **{"size": [256, 256], "direction": "BtoA", name: value})
+        refused(page, "page.json is damaged")
+    change(page, size=[250, 250], direction="BtoA")
+    refused(page, "model.tflite: --crop_size")
     (page / "page.json").write_text("[")
     refused(page, "page.json is damaged")
+    (tmp_path / "owls.html").write_text("<html>")
+    refused(tmp_path / "owls.html", "page.json: give a folder")
 
 
 def test_models_that_are_damaged_or_others(page):
@@ -130,6 +138,17 @@ def test_models_that_are_damaged_or_others(page):
     refused(page, "model.tflite is damaged")
     (page / "model.tflite").unlink()
     refused(page, "model.tflite: give a folder")
+
+
+@pytest.mark.parametrize("make", ["grey", "other"])
+def test_other_networks_are_named(page, make):
+    import tensorflow as tf
+
+    channels = 1 if make == "grey" else 3
+    inputs = tf.keras.Input((32, 32, channels), batch_size=1)
+    outputs = tf.keras.layers.Conv2D(3, 4, padding="same")(inputs)
+    tf.keras.Model(inputs, outputs).export(str(page / "model.tflite"), format="litert", verbose=False)
+    refused(page, "other channels than RGB" if make == "grey" else "not the model of a page of pix2pix.py")
 
 
 def test_a_folder_that_is_there_is_kept(tmp_path, page):

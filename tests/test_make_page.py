@@ -285,6 +285,36 @@ def test_the_drawings_that_come_with_the_samples():
     assert 8 <= len(coloured) < 24
 
 
+def test_drawings_of_lines_alone():
+    """For a network that has seen no colours, and of the cats none is left out."""
+    drawings = make_page.read_drawings(ROOT / "samples" / "drawings" / "cats.json")["drawings"]
+    plain = make_page.without_colours(drawings)
+    assert [drawing["name"] for drawing in plain] == [drawing["name"] for drawing in drawings]
+    assert all(isinstance(stroke, list) for drawing in plain for stroke in drawing["strokes"])
+    assert make_page.without_colours([{"name": "a", "strokes": [{"points": [1, 2, 3, 4]}]}]) == []
+
+
+def test_the_demo_offers_the_drawings_of_the_samples():
+    drawings = make_page.read_drawings(ROOT / "samples" / "drawings" / "cats.json")["drawings"]
+    page = json.loads((ROOT / "web" / "demo" / "cats" / "page.json").read_text(encoding="utf-8"))
+    assert page["drawings"] == drawings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing.json", "out"], "nothing.json holds no drawings"),
+        ([ROOT / "samples" / "drawings" / "cats.json", "out", "--width", "nan"], "--width"),
+        ([ROOT / "samples" / "drawings" / "cats.json", "out", "--width", "-1"], "--width"),
+    ],
+)
+def test_drawings_that_cannot_be_drawn(tmp_path, arguments, words):
+    command = [sys.executable, ROOT / "samples" / "make-drawings.py", *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    fails(result, words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_drawings_as_images(tmp_path):
     command = [sys.executable, ROOT / "samples" / "make-drawings.py", ROOT / "samples" / "drawings" / "cats.json"]
     ink = []
@@ -316,6 +346,8 @@ def test_drawings_as_images(tmp_path):
         '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, "x"]]}]}',
         '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [{"colour": "red", "width": 1, "points": [1, 2, 3, 4]}]'
         "}]}",
+        '{"size": [9, 9], "drawings": [{"name": "a", "strokes": [[1, 2, 3, NaN]]}]}',
+        '{"size": [9, 9], "drawings": [{"name": "a", "strokes": ["1234"]}]}',
         '{"size": [9, 0], "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
         '{"size": [9, 9], "colours": {"red": "red"}, "drawings": [{"name": "a", "strokes": [[1, 2, 3, 4]]}]}',
     ],

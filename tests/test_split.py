@@ -52,6 +52,17 @@ def test_drawings_of_one_photo_stay_together(tmp_path):
     assert not photos[0] & photos[1]
 
 
+@pytest.mark.parametrize("kinds", [("", ".head"), (".hand1", ".head.hand1")])
+def test_a_head_stays_with_its_photo(tmp_path, kinds):
+    for photo in range(10):
+        for kind in kinds:
+            save_image(tmp_path / "pairs" / f"{photo}{kind}.png", np.full((4, 8, 3), photo, np.uint8))
+    assert tool("--dir", tmp_path / "pairs", "--output_dir", tmp_path / "out").returncode == 0
+    check(tmp_path / "out", tmp_path / "pairs", {"train": 16, "val": 4})
+    photos = [{name[0] for name in contents(tmp_path / "out" / part)} for part in ("train", "val")]
+    assert not photos[0] & photos[1]
+
+
 def test_pairs_into_three(pairs, tmp_path):
     before = contents(pairs)
     out = tmp_path / "deep" / "out"

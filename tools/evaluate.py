@@ -49,6 +49,7 @@ from perceptual import (
     lpips,
     register_vgg16,
 )
+from PIL.Image import Resampling
 from tqdm import tqdm
 
 METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
@@ -533,7 +534,7 @@ def style(args):
 
 # ------------------------------------------------------------------------------------------ nearest
 
-BLOCK = 64  # images whose vectors are held at once, 2.6 MB each at 256x256
+BLOCK = 64  # images of 256x256 whose vectors are held at once, 2.6 MB each; fewer of larger ones
 
 
 def nearest_real(args):
@@ -546,20 +547,22 @@ def nearest_real(args):
     network = build_lpips("alex")
 
     def vector(path):
-        return as_vector(network, np.asarray(open_picture(path).resize((args.size, args.size), 3)))
+        size = (args.size, args.size)
+        return as_vector(network, np.asarray(open_picture(path).resize(size, Resampling.BICUBIC)))
 
     least = {}
     names = list(images)
-    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
+    count = max(1, BLOCK * 256**2 // args.size**2)
+    blocks = [names[start : start + count] for start in range(0, len(names), count)]
     with tqdm(total=len(blocks) * len(real), unit=" images", disable=None) as progress:
         for block in blocks:
-            ours = np.stack([vector(images[name]) for name in block])
-            distances = np.full(len(block), np.inf)
+            ours = {name: vector(images[name]) for name in block}
             for path in real.values():
-                off = np.square(ours - vector(path)).sum(axis=1)
-                distances = np.minimum(distances, off)
+                theirs = vector(path)
+                for name, values in ours.items():
+                    distance = float(np.square(values - theirs).sum())
+                    least[name] = min(distance, least.get(name, np.inf))
                 progress.update()
-            least |= dict(zip(block, distances.tolist(), strict=True))
     return means({name: {"lpips_nearest": distance} for name, distance in least.items()})
 
 

@@ -12,17 +12,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import Parser, UserError, load_algorithm, run
+from common import Parser, UserError, in_our_words, load_algorithm, run
 
 weights_tool = importlib.import_module("import-weights")
 
-NOT_OURS = "not the model of a page of pix2pix.py"
+NOT_OURS = "not the model of a page of pix2pix.py; make the page again from its training"
 
 
 class Operations:
     """What a LiteRT model computes, in its order.
 
-    all: [(name, {input: its constant array})]. Constants of 8 or 16 bits are float32 here.
+    all: [(name, {input: its constant array})]. Constants of 8 bits are float32 here.
     """
 
     def __init__(self, tf, contents):
@@ -102,6 +102,8 @@ def weights_of(layers):
     """What read_layers() gives => {"LAYER/KIND": array} of pix2pix.py's generator, and its flags.
     Raises UserError."""
     convolutions, scales, shifts, grain = layers
+    if convolutions and (convolutions[0][1].shape[-1], len(convolutions[-1][1])) != (3, 3):
+        raise UserError("a network of other channels than RGB: it cannot be imported")
     halvings = len(convolutions) // 2
     is_transposed = [name == "TRANSPOSE_CONV" for name, _, _ in convolutions[halvings:]]
     resizes = not all(is_transposed)
@@ -155,17 +157,21 @@ def read_page(folder):
     try:
         page = json.loads((folder / "page.json").read_text(encoding="utf-8"))
         contents = (folder / "model.tflite").read_bytes()
-        algorithm = page["algorithm"]
-        facts = page["size"], page["direction"], page["grey"]
-    except FileNotFoundError as error:
+        algorithm, is_grey = page["algorithm"], page["grey"]
+        height, width = page["size"]
+        is_whole = isinstance(height, int) and isinstance(width, int)
+        if not is_whole or page["direction"] not in weights_tool.DIRECTIONS:
+            raise ValueError("its size or its direction is none")
+        page["name"] = str(page["name"])
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"no {error.filename}: give a folder as tools/make_page.py writes to an --output "
             "without .html"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{folder / 'page.json'} is damaged: make the page again") from None
-    if algorithm != "pix2pix" or facts[-1]:
-        kind = "of --lab_colorization" if facts[-1] else f"of {algorithm}.py"
+    if algorithm != "pix2pix" or is_grey:
+        kind = "of --lab_colorization" if is_grey else f"of {algorithm}.py"
         raise UserError(f"{folder} is a page {kind}: only those of pix2pix.py in colour are taken")
     return page, contents
 
@@ -178,28 +184,41 @@ def main():
     try:
         with module.quiet_stderr():
             operations = Operations(module.tf, contents)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise UserError(f"{args.page / 'model.tflite'} is damaged: {error}") from None
-    layers = read_layers(operations)
-    weights, flags = weights_of(layers)
-    shapes = layers[0][0][1].shape[-1], layers[0][-1][1].shape[0]
-    if shapes != (3, 3):
-        raise UserError(f"{args.page}: from {shapes[0]} to {shapes[1]} channels, not RGB")
-    flags["crop_size"] = "x".join(map(str, page["size"]))
-    flags["which_direction"] = page["direction"]
-    flags["input_dir"] = str(args.page.resolve())
-    flags["seed"] = 0
-    flags["domains"] = weights_tool.domains_of_channels(
-        "pix2pix", shapes, page["direction"], "uint8", None
-    )
-    _, model, options = weights_tool.new_model("pix2pix", flags)
-    fill(model.networks["generator"], weights)
+    try:
+        layers = read_layers(operations)
+        weights, flags = weights_of(layers)
+        with in_our_words(module):
+            _, model, options = weights_tool.new_model("pix2pix", flags | flags_of(args, page))
+        fill(model.networks["generator"], weights)
+    except (KeyError, ValueError):
+        raise UserError(f"{args.page / 'model.tflite'}: {NOT_OURS}") from None
+    except UserError as error:
+        raise UserError(f"{args.page / 'model.tflite'}: {error}") from None
     args.output_dir.parent.mkdir(parents=True, exist_ok=True)
     weights_tool.write_checkpoint(module, options, model, args.output_dir)
     print(
         f"{args.output_dir}: generator of {page['name']}, ngf {flags['ngf']}; next: python "
         f"pix2pix.py --mode train --init_from {args.output_dir} --input_dir PAIRS"
     )
+    if page.get("credit"):
+        print(page["credit"])
+
+
+def flags_of(args, page):
+    """The flags of pix2pix.py that a page tells, but for those of its network."""
+    scales = [round(side * 286 / 256) for side in page["size"]]  # as the defaults are
+    return {
+        "crop_size": "x".join(map(str, page["size"])),
+        "scale_size": "x".join(map(str, scales)),
+        "which_direction": page["direction"],
+        "input_dir": str(args.page.resolve()),
+        "seed": 0,
+        "domains": weights_tool.domains_of_channels(
+            "pix2pix", (3, 3), page["direction"], "uint8", None
+        ),
+    }
 
 
 def parse():

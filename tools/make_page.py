@@ -174,13 +174,23 @@ def read_stroke(stroke, colours):
     TypeError."""
     is_coloured = isinstance(stroke, dict)
     points = stroke["points"] if is_coloured else stroke
-    if len([float(value) for value in points]) < 4 or len(points) % 2:
+    if not isinstance(points, list) or len(points) < 4 or len(points) % 2:
         raise ValueError("a stroke is [x, y, x, y, ...]")
+    points = [pixels(value) for value in points]
     if not is_coloured:
         return points
-    if not float(stroke["width"]) > 0:
+    if stroke["colour"] not in colours:
+        raise ValueError(f"{stroke['colour']} is not one of its colours")
+    if not pixels(stroke["width"]) > 0:
         raise ValueError("the width of a stroke is above 0")
     return {"colour": colours[stroke["colour"]], "width": stroke["width"], "points": points}
+
+
+def pixels(value):
+    """A number of a file of drawings. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+        raise ValueError(f"{value!r} is no number of pixels")
+    return value
 
 
 def name_colours(palette, names):
@@ -424,9 +434,22 @@ def add_drawings(args, page, images):
         if given and given["colours"]:
             colours = given["colours"]
         page["palette"] = [[page["ink"], "line"], *colours]
-    if given:
-        page["drawings"] = given["drawings"]
+    drawings = given["drawings"] if given else []
+    if not inks:
+        drawings = without_colours(drawings)
+    if drawings:
+        page["drawings"] = drawings
         page["drawn"] = given["size"]
+
+
+def without_colours(drawings):
+    """Drawings => the same of lines alone, for a network that has seen no colours."""
+    plain = []
+    for drawing in drawings:
+        lines = [stroke for stroke in drawing["strokes"] if isinstance(stroke, list)]
+        if lines:
+            plain.append({"name": drawing["name"], "strokes": lines})
+    return plain
 
 
 def from_demo(name):

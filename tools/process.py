@@ -1,5 +1,5 @@
 """Prepares folders of images for training: resize, crop, blank, combine, grayscale, edges, pad,
-split, stack.
+split, stack, heads.
 
     python tools/process.py --operation resize --input_dir photos --output_dir whole --size 256
     python tools/process.py --operation blank --input_dir whole --output_dir blanked
@@ -8,9 +8,9 @@ split, stack.
         --output_dir drawings
 
 Reads what Pillow reads (grey, palette, CMYK, RGBA over white, EXIF rotation applied) and writes
-8-bit RGB. Arrays (.npy, TIFF of other types, PNG of 16 bits) keep their type and channels. Images
-already in the output folder are skipped, so an interrupted run continues. docs/process.md says what
-each does.
+8-bit RGB. Arrays (.npy, TIFF of other types, PNG of 16 bits) keep their type and channels in
+resize, crop, combine, split and stack. Images already in the output folder are skipped, so an
+interrupted run continues. docs/process.md says what each does.
 """
 
 import argparse
@@ -102,6 +102,8 @@ def head_of(image, size, pad):
     It is about as high as the upper half of the thing, and about the middle of what is highest.
     """
     is_thing = np.asarray(image).min(axis=2) < 235
+    if is_thing.mean() > 0.95:
+        raise UserError("it fills the image: --operation heads needs a thing cut out on white")
     rows = np.flatnonzero(is_thing.sum(axis=1) >= 3)
     columns = np.flatnonzero(is_thing.sum(axis=0) >= 3)
     if min(len(rows), len(columns)) < 40:
