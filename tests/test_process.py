@@ -147,6 +147,19 @@ def test_heads_add_white_where_the_image_ends(inp, out):
     assert image[:, 0].min() > 240
 
 
+def test_round_heads_end_in_an_arc(inp, out):
+    save(inp / "cat.png", animal(100))
+    process("heads", inp, out, "--size", "256")
+    process("heads", inp, out, "--size", "256", "--round")
+    whole = load(out / "cat.head.png")
+    head = load(out / "cat.round.png")
+    rows, columns = np.ogrid[:256, :256]
+    is_kept = (rows < 0.4 * 256) | (np.hypot(rows - 128, columns - 128) < 80)
+    np.testing.assert_array_equal(head[is_kept], whole[is_kept])
+    assert whole[250].min() < 200
+    assert head[250].min() > 240
+
+
 def test_heads_names_an_image_without_a_thing(inp, out):
     save(inp / "cat.png", animal(60))
     save(inp / "white.png", np.full((64, 64, 3), WHITE))
@@ -741,6 +754,7 @@ def test_combine_names_an_unreadable_image_and_does_the_others(inp, out, tmp_pat
         ("combine", [], "needs --b_dir"),
         ("combine", ["--b_dir", "x", "--size", "9"], "use --operation resize"),
         ("blank", ["--pad"], "--pad needs a --size"),
+        ("edges", ["--round"], "--round is for --operation heads"),
     ],
 )
 def test_wrong_options(inp, out, operation, options, says):

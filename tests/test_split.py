@@ -52,7 +52,7 @@ def test_drawings_of_one_photo_stay_together(tmp_path):
     assert not photos[0] & photos[1]
 
 
-@pytest.mark.parametrize("kinds", [("", ".head"), (".hand1", ".head.hand1")])
+@pytest.mark.parametrize("kinds", [("", ".head"), (".hand1", ".head.hand1"), ("", ".round"), (".hand1", ".round.hand1")])
 def test_a_head_stays_with_its_photo(tmp_path, kinds):
     for photo in range(10):
         for kind in kinds:

@@ -95,11 +95,12 @@ def combine(a, b):
     return pair
 
 
-def head_of(image, size, pad):
+def head_of(image, size, pad, is_round):
     """The upper part of a thing on white, a square, at `size` (width, height) if given: of a cat,
     its head and shoulders. White is added where the image ends. Raises UserError for small things.
 
     It is about as high as the upper half of the thing, and about the middle of what is highest.
+    is_round: without shoulders, see cut_round().
     """
     is_thing = np.asarray(image).min(axis=2) < 235
     if is_thing.mean() > 0.95:
@@ -121,7 +122,19 @@ def head_of(image, size, pad):
     upper = top - margin
     part = Image.new("RGB", (2 * half, 2 * half), WHITE)
     part.paste(image, (-left, -upper))
+    if is_round:
+        part = cut_round(part)
     return resize(part, size, pad) if size else part
+
+
+def cut_round(image):
+    """White below an arc in the lower half: a head alone, as people draw it."""
+    pixels = np.array(image)
+    height, width = pixels.shape[:2]
+    down = (np.arange(height)[:, None] / height - 0.45) / 0.43
+    across = (np.arange(width) / width - 0.5) / 0.44
+    pixels[(down > 0) & (down**2 + across**2 > 1)] = 255
+    return Image.fromarray(pixels)
 
 
 @dataclasses.dataclass
@@ -309,7 +322,7 @@ def make(job, images):
         left, right = (0, middle) if job.args.half == "A" else (middle, image.width)
         return image.crop((left, 0, right, image.height))
     if operation == "heads":
-        return head_of(image, size, job.args.pad)
+        return head_of(image, size, job.args.pad, job.args.round)
     if size:
         image = resize(image, size, job.args.pad)
     if operation == "grayscale":
@@ -460,6 +473,9 @@ def parse():
         "white outwards",
     )
     parser.add_argument("--seed", type=int, default=0, help="edges with --hand: chooses them (0)")
+    parser.add_argument(
+        "--round", action="store_true", help="heads: without shoulders, cut off along an arc"
+    )
     workers = count_cores()
     parser.add_argument(
         "--workers",
@@ -487,6 +503,8 @@ def parse():
         raise UserError(
             "--pad needs a --size to pad to (--operation pad makes squares without one)"
         )
+    if args.round and args.operation != "heads":
+        raise UserError("--round is for --operation heads")
     check_hand(args)
     if args.operation == "edges":
         try:
@@ -600,7 +618,7 @@ def find_jobs(args, sources):
             if args.variants > 1:
                 result = f"{name}.hand{variant}"
             if args.operation == "heads":  # so that heads and wholes can be put together
-                result = f"{name}.head"
+                result = f"{name}.round" if args.round else f"{name}.head"
             jobs.append(Job(paths, args.output_dir / f"{result}{suffix}", args, variant))
     return jobs
 

@@ -49,13 +49,17 @@ def shares(train, val, test, paired):
 def split(paths, fractions, seed):
     """{"train": [...], ...} of the paths, each in one list. UserError if one with a share above 0
     would be empty."""
-    together = {}  # drawings of one photo, and its head, stay on one side
+    together = {}  # drawings of one photo, and its heads, stay on one side
     stems = {path.stem for path in paths}
+    heads = (".head", ".round")  # of process.py --operation heads
     # by plain name: natural order has ties (1.jpg, 01.jpg), whose order would be that of the folder
     # on disk
     for path in sorted(paths, key=lambda path: path.name):
-        photo = photo_of(path.stem).removesuffix(".head")
-        is_made_of_one = photo != path.stem or f"{photo}.head" in stems
+        photo = photo_of(path.stem)
+        for head in heads:
+            photo = photo.removesuffix(head)
+        has_heads = any(photo + head in stems for head in heads)
+        is_made_of_one = photo != path.stem or has_heads
         together.setdefault(photo if is_made_of_one else path.name, []).append(path)
     photos = list(together)
     random.Random(seed).shuffle(photos)
