@@ -428,7 +428,7 @@ BEFORE = {  # {page: commands that its reader has given}
 @pytest.fixture
 def runs_here(tmp_path, monkeypatch):
     """An empty folder with what a clone has. Stand-ins take the place of what would have to be downloaded."""
-    for name in ("samples", "recipes", "tools", "tests", *(f"{script}.py" for script in SCRIPTS)):
+    for name in ("samples", "recipes", "tools", "tests", "web", *(f"{script}.py" for script in SCRIPTS)):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(make_page, "runtime_parts", no_runtime)

@@ -40,6 +40,8 @@ def test_the_demos_translate_like_their_pages(tmp_path, name):
     shutil.copy(page / "examples" / "1.png", tmp_path / "in" / "1.png")
     result = run_tool("import-page", page, "--output_dir", tmp_path / "model")
     assert result.returncode == 0 and "--init_from" in result.stdout, result
+    again = run_tool("import-page", page, "--output_dir", tmp_path / "model")
+    assert again.returncode == 0 and again.stdout == f"{tmp_path / 'model'}: imported before\n", again
     command = ["--mode", "test", "--nopaired", "--checkpoint", tmp_path / "model"]
     succeeds(*command, "--input_dir", tmp_path / "in", "--output_dir", tmp_path / "out")
     output = read(tmp_path / "out" / "images" / "1-outputs.png")

@@ -179,6 +179,10 @@ def read_page(folder):
 def main():
     args = parse()
     page, contents = read_page(args.page)
+    facts = {"files": [weights_tool.digest_of(args.page / "model.tflite")], "flags": ["pix2pix"]}
+    if weights_tool.was_imported(args.output_dir, facts, page["direction"]):
+        print(f"{args.output_dir}: imported before")
+        return
     weights_tool.check_target(args.output_dir)
     module, _ = load_algorithm("pix2pix")
     try:
@@ -196,6 +200,7 @@ def main():
         raise UserError(f"{args.page / 'model.tflite'}: {NOT_OURS}") from None
     except UserError as error:
         raise UserError(f"{args.page / 'model.tflite'}: {error}") from None
+    options["imported"] = facts
     args.output_dir.parent.mkdir(parents=True, exist_ok=True)
     weights_tool.write_checkpoint(module, options, model, args.output_dir)
     print(
