@@ -481,12 +481,21 @@ def own_flags(words):
 
 
 def run_file(words):
-    """A program of tests/reference/."""
+    """A program of tests/reference/ or samples/."""
     out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+    errors = io.StringIO()
+    code = 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
         patch.setattr(sys, "argv", words)
-        runpy.run_path(words[0], run_name="__main__")
-    return 0, out.getvalue(), ""
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+    return code, out.getvalue(), errors.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------ whose files are whose
