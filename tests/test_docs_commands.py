@@ -219,6 +219,14 @@ def make_folder(path, count=10):
         save_image(path / f"{number}.png", paint(72, 80, number))
 
 
+def make_things(path):
+    """A folder of things cut out on white."""
+    for number in range(10):
+        image = np.full((72, 80, 3), 255, np.uint8)
+        image[10:70, 14:66] = paint(60, 52, number) // 2
+        save_image(path / f"{number}.png", image)
+
+
 def make_originals(path):
     """Three images, named after the folder."""
     for number in range(3):
@@ -311,7 +319,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "photos": make_folder,
         "paintings": make_folder,
     },
-    "docs/draw.md": {"photos": make_folder},
+    "docs/draw.md": {"photos": make_things, "owls_all": make_things},
     "docs/distill.md": {"monet2photo": make_domains, "photos": make_folder, "clip.mp4": make_clip},
     "docs/evaluate.md": {
         "hd": make_domains,
