@@ -304,7 +304,13 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "paintings": make_folder,
         "panorama.jpg": make_image,
     },
-    "docs/cut.md": {"monet2photo": make_domains, "my_paintings": make_folder, "horse2zebra": make_domains},
+    "docs/cut.md": {
+        "monet2photo": make_domains,
+        "vangogh2photo": make_domains,
+        "my_paintings": make_folder,
+        "horse2zebra": make_domains,
+        "photographs": make_folder,
+    },
     "docs/animegan.md": {
         "photo2rackham": make_domains,
         "photo2dulac": make_domains,
