@@ -325,7 +325,7 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
         "photos": make_folder,
         "paintings": make_folder,
     },
-    "docs/draw.md": {"photos": make_things, "owls_all": make_things},
+    "docs/draw.md": {"photos": make_things, "owls_all": make_things, "edges2cats/train": make_pairs},
     "docs/distill.md": {"monet2photo": make_domains, "photos": make_folder, "clip.mp4": make_clip},
     "docs/evaluate.md": {
         "hd": make_domains,
