@@ -40,6 +40,7 @@ SKIPPED = {  # {part of a command: why it does not run here}
     "download-dataset.py miyazaki": "needs a network",
     "download-dataset.py illustrators": "needs a network",
     "download-dataset.py summer2winter_yosemite": "needs a network",
+    "download-dataset.py vangogh2photo": "needs a network",
     "dockrun.py": "needs Docker; see test_dockrun.py",
     "live_speed.py": "needs Chromium; see test_page.py",
     "TF_CONFIG=...": "needs other machines, and is no whole command; see test_distribute.py",
