@@ -98,33 +98,48 @@ def of_resized_conv(kernel):
     return kernel[::-1, ::-1]
 
 
-def weights_of(layers):
-    """What read_layers() gives => {"LAYER/KIND": array} of pix2pix.py's generator, and its flags.
-    Raises UserError."""
+def flags_of_layers(layers):
+    """What read_layers() gives => the flags of the network. Raises UserError if it is no U-Net of
+    pix2pix.py."""
     convolutions, scales, shifts, grain = layers
     if convolutions and (convolutions[0][1].shape[-1], len(convolutions[-1][1])) != (3, 3):
         raise UserError("a network of other channels than RGB: it cannot be imported")
     halvings = len(convolutions) // 2
-    is_transposed = [name == "TRANSPOSE_CONV" for name, _, _ in convolutions[halvings:]]
-    resizes = not all(is_transposed)
-    if not 5 <= halvings <= 8 or len(convolutions) % 2:
+    count = 2 * halvings - 3  # of norms: the first, the innermost and the last layer have none
+    has_norms = (len(scales), len(shifts)) in [(count, count), (0, 0)]
+    if not 5 <= halvings <= 8 or len(convolutions) % 2 or not has_norms or len(grain) not in (0, 4):
         raise UserError(NOT_OURS)
+    is_transposed = all(name == "TRANSPOSE_CONV" for name, _, _ in convolutions[halvings:])
+    ngf = len(convolutions[0][1])
+    return {
+        "ngf": ngf,
+        "ndf": ngf,  # of the discriminator, which starts anew
+        "upsample": "transpose" if is_transposed else "resize",
+        "norm": "batch" if scales else "instance",
+        "grain": len(grain) > 0,
+    }
+
+
+def kernel_of(name, kernel, upsample):
+    """A kernel of LiteRT, [out, h, w, in], as Keras's layer of the U-Net has it."""
+    if name == "TRANSPOSE_CONV" and upsample == "transpose":
+        return kernel.transpose(1, 2, 0, 3)  # [h, w, out, in]
+    kernel = kernel.transpose(1, 2, 3, 0)  # [h, w, in, out]
+    return of_resized_conv(kernel) if name == "TRANSPOSE_CONV" else kernel
+
+
+def weights_of(layers):
+    """What read_layers() gives => {"LAYER/KIND": array} of pix2pix.py's generator, and its flags.
+    Raises UserError."""
+    convolutions, scales, shifts, grain = layers
+    flags = flags_of_layers(layers)
+    halvings = len(convolutions) // 2
     encoder = [f"encoder_{level}" for level in range(1, halvings + 1)]
     decoder = [f"decoder_{level}" for level in range(halvings, 0, -1)]
     normed = [*encoder[1:-1], *decoder[:-1]]
-    has_grain = len(grain) > 0
-    counts = [(len(normed), len(normed)), (0, 0)]
-    if (len(scales), len(shifts)) not in counts or len(grain) not in (0, 4):
-        raise UserError(NOT_OURS)
     weights = {}
     for layer, (name, kernel, bias) in zip(encoder + decoder, convolutions, strict=True):
-        if name == "CONV_2D" or resizes:
-            kernel = kernel.transpose(1, 2, 3, 0)  # [out, h, w, in] => [h, w, in, out]
-            if name == "TRANSPOSE_CONV":
-                kernel = of_resized_conv(kernel)
-        else:
-            kernel = kernel.transpose(1, 2, 0, 3)  # => [h, w, out, in]
-        weights[f"{layer}/kernel"] = kernel
+        weights[f"{layer}/kernel"] = kernel_of(name, kernel, flags["upsample"])
         if bias is not None:
             weights[f"{layer}/bias"] = bias
     for layer, scale, shift in zip(normed, scales, shifts, strict=False):
@@ -132,13 +147,6 @@ def weights_of(layers):
         weights[f"{layer}_norm/beta"] = shift
     for layer, weight in zip(decoder[-5:-1], grain, strict=False):
         weights[f"{layer}_grain/weight"] = weight
-    flags = {
-        "ngf": len(convolutions[0][1]),
-        "ndf": len(convolutions[0][1]),  # of the discriminator, which starts anew
-        "upsample": "resize" if resizes else "transpose",
-        "norm": "batch" if scales else "instance",
-        "grain": has_grain,
-    }
     return weights, flags
 
 
