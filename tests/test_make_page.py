@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -292,6 +293,17 @@ def test_drawings_of_lines_alone():
     assert [drawing["name"] for drawing in plain] == [drawing["name"] for drawing in drawings]
     assert all(isinstance(stroke, list) for drawing in plain for stroke in drawing["strokes"])
     assert make_page.without_colours([{"name": "a", "strokes": [{"points": [1, 2, 3, 4]}]}]) == []
+
+
+@pytest.mark.parametrize("colours", [(), ((190, 120, 60),)])
+def test_coloured_strokes_are_for_networks_that_saw_colours(colours):
+    page = {"paper": "#ffffff", "ink": "#000000"}
+    args = types.SimpleNamespace(drawings=ROOT / "samples" / "drawings" / "cats.json")
+    make_page.add_drawings(args, page, [drawn(seed, *colours) for seed in range(6)])
+    strokes = [stroke for drawing in page["drawings"] for stroke in drawing["strokes"]]
+    assert len(page["drawings"]) == 24
+    assert any(isinstance(stroke, dict) for stroke in strokes) == bool(colours)
+    assert ("palette" in page) == bool(colours)
 
 
 def test_the_demo_offers_the_drawings_of_the_samples():
