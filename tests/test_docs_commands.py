@@ -90,7 +90,7 @@ def shell_lines(markdown):
     text = "\n".join(code_lines(markdown))
     text = re.sub(r"(^|(?<=\s))#.*", "", text, flags=re.MULTILINE)
     text = re.sub(r"\s*\\\s*\n\s*", " ", text)
-    text = re.sub(r"^for (\w+) in (.*); do\n(.*?)^done$", repeat_loop, text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^for (\w+) in ([^\n]*); do\n(.*?)^done$", repeat_loop, text, flags=re.MULTILINE | re.DOTALL)
     lines = text.replace(" && ", "\n").splitlines()
     return [" ".join(line.split()) for line in lines]
 
@@ -607,6 +607,9 @@ Text, and `python inline.py` in it.
 
 ```
 python3 -m venv .venv && .venv/bin/python c.py && .venv/bin/python d.py --flag "a b"
+for style in zero; do
+    cp ${style}.png images
+done
 for style in one two; do
     python e.py --name ${style}_test    # comment
 done
