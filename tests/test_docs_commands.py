@@ -174,13 +174,12 @@ def few_steps(steps):
 
 
 def tiny_training(name, words):
-    """Flags that make a training tiny. One that begins from another has them from there, but for its length."""
+    """Flags that make a training tiny. One that begins from another has them from
+    there, but for those that it gives itself."""
     values = copy.deepcopy(SCRIPTS[name].module.FLAGS)
     values([name, *words])
     steps = few_steps(values.max_steps) if values.max_steps else math.ceil(values.max_epochs / 100)
     flags = {"max_steps": steps}
-    if values.init_from:
-        return as_words(flags)
     if values.checkpoint:
         is_longer = values["max_steps"].present or values["max_epochs"].present
         return as_words(flags) if is_longer else []
@@ -195,6 +194,8 @@ def tiny_training(name, words):
     else:
         flags["crop_size"] = quarter(values.crop_size)
         flags["scale_size"] = quarter(values.scale_size)
+    if values.init_from:
+        flags = {name: value for name, value in flags.items() if values[name].present}
     return as_words(flags)
 
 
