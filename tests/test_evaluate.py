@@ -961,18 +961,22 @@ def test_weights_in_the_layout_of_the_download(resnet, tmp_path):
 
 @pytest.mark.more
 def test_a_classifier_begins_from_a_vgg16(styles, tmp_path):
-    """A file as make-features.py writes it; its convolutions have hardly moved after one epoch at a small rate."""
+    """A file as make-features.py writes it; with --frozen its convolutions stay as they are, else they move."""
     import h5py
 
     path = random_features()
-    flags = ["--backbone", "VGG16", "--weights", path, "--image_size", 32, "--epochs", 1, "--lr", 1e-6]
-    classes = ["--classes", styles / "new warm", styles / "new cold", "--output_dir", tmp_path / "c"]
-    call("classify", "train", "--kind", "content", *flags, *classes)
-    *_, model = classify.load_classifier(tmp_path / "c")
     with h5py.File(path) as file:
         expected = file["block3_conv2"]["kernel"][:]
-    assert not json.loads((tmp_path / "c" / "options.json").read_text())["from_scratch"]
-    np.testing.assert_allclose(model.get_layer("block3_conv2").kernel.numpy(), expected, atol=1e-4)
+    flags = ["--backbone", "VGG16", "--weights", path, "--image_size", 32, "--epochs", 1]
+    classes = ["--classes", styles / "new warm", styles / "new cold"]
+    for name, more, least, most in [("c", ["--lr", 1e-5], 1e-6, 1e-3), ("frozen", ["--frozen"], 0, 0)]:
+        folder = tmp_path / name
+        call("classify", "train", "--kind", "content", *flags, *more, *classes, "--output_dir", folder)
+        *_, model = classify.load_classifier(folder)
+        change = np.abs(model.get_layer("block3_conv2").kernel.numpy() - expected).max()
+        assert least <= change <= most
+        options = json.loads((folder / "options.json").read_text())
+        assert options["frozen"] == (name == "frozen") and not options["from_scratch"]
 
 
 def test_no_download(resnet, styles, tmp_path):
@@ -1015,6 +1019,8 @@ TRAIN = "classify train --kind style --output_dir {missing} --classes"
         (f"{TRAIN} {{a}} {{flat}} --val {{a}}", ["--val", "CLASS=DIR"]),
         (f"{TRAIN} {{a}} {{flat}} --image_size 16", ["--image_size"]),
         (f"{TRAIN} {{a}} {{flat}} --backbone small --weights {{bad}}", ["no --weights"]),
+        (f"{TRAIN} {{a}} {{flat}} --backbone small --frozen", ["--frozen", "none to keep"]),
+        ("evaluate flicker {bad} {bad}", ["bad.json", "video"]),
         (f"{TRAIN} {{a}} {{flat}} --lr 0", ["--lr", "above 0"]),
         ("classify train --classes {a} {flat} --output_dir {missing}", ["--kind"]),
         ("classify score {a} --classifier {a}", ["no classifier", "classify.py train"]),

@@ -527,6 +527,27 @@ def test_rotated_and_varying_videos(ffmpeg, network, tmp_path):
     assert abs(before.seconds - after.seconds) < 0.2 and abs(before.rate - after.rate) < 0.01
 
 
+def test_flicker_of_a_film(ffmpeg, tmp_path):
+    """By hand from the frames; a film of more contrast has more, and one with fewer frames is refused."""
+    plain = make_clip(ffmpeg, tmp_path / "plain.mp4", sound=False)
+    strong = make_clip(ffmpeg, tmp_path / "strong.mp4", sound=False, options=["-vf", "eq=contrast=1.5"])
+    changes = []
+    for path in (plain, strong):
+        frames = frames_of(ffmpeg, path)[1].astype(float)
+        changes.append(np.abs(np.diff(frames, axis=0)).mean())
+    done = run_tool("evaluate", "flicker", plain, strong, "--json")
+    result = json.loads(done.stdout)
+    assert result["scores"]["flicker"] == pytest.approx(changes[1] / changes[0], rel=1e-6) and result["frames"] == 30
+    assert 1.05 < result["scores"]["flicker"] < 2
+    short = make_clip(ffmpeg, tmp_path / "short.mp4", seconds=0.5, sound=False)
+    fails(run_tool("evaluate", "flicker", plain, short), "30 frames", "15: give a video")
+    still = make_clip(ffmpeg, tmp_path / "still.mp4", sound=False, options=["-vf", "geq=lum=128:cb=128:cr=128"])
+    fails(run_tool("evaluate", "flicker", still, plain), "equal frames only")
+    whole = plain.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    fails(run_tool("evaluate", "flicker", tmp_path / "cut.mp4", plain), "cut.mp4 cannot be read")
+
+
 def test_bad_videos(ffmpeg, network, tmp_path, monkeypatch):
     out = ["--output_dir", tmp_path / "out"]
     clip = make_clip(ffmpeg, tmp_path / "clip.mkv", seconds=2)

@@ -190,7 +190,7 @@ def build_classifier(args, classes):
         try:
             backbone = build_pretrained(args.backbone, args.weights, shape)
         except UserError as error:
-            if args.weights:
+            if args.weights or args.frozen:
                 raise
             reason = (
                 "training from scratch instead, which needs more images and gives a weaker "
@@ -207,6 +207,7 @@ def build_classifier(args, classes):
         if isinstance(layer, keras.layers.BatchNormalization):
             # PyTorch's; with Keras's 0.99 the averages lag behind in a short training
             layer.momentum = 0.9
+    backbone.trainable = not args.frozen
     return keras.Model(
         backbone.inputs, keras.layers.Dense(len(classes), activation="softmax")(backbone.outputs[0])
     )
@@ -261,6 +262,7 @@ def train(args):
         "image_size": args.image_size,
     }
     options |= {
+        "frozen": args.frozen,
         "seed": args.seed,
         "from_scratch": args.from_scratch,
         "lr": args.lr,
@@ -314,10 +316,11 @@ def trained_before(args, classes):
     """What train returns for a folder that holds the finished classifier of the same flags, so that
     a command can be given twice. Raises UserError for any other folder."""
     wanted = {"classes": classes, "epochs": args.epochs}
-    for name in ("kind", "backbone", "image_size", "seed", "lr", "batch_size"):
+    for name in ("kind", "backbone", "frozen", "image_size", "seed", "lr", "batch_size"):
         wanted[name] = getattr(args, name)
     try:
-        there = json.loads((args.output_dir / "options.json").read_text(encoding="utf-8"))
+        there = {"frozen": False}  # of a folder of before that flag
+        there.update(json.loads((args.output_dir / "options.json").read_text(encoding="utf-8")))
         if all(there[name] == value for name, value in wanted.items()):
             return result_of(args.output_dir, there["best"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -493,6 +496,11 @@ def parse():
     )
     part.add_argument("--from_scratch", action="store_true", help="begin with random weights")
     part.add_argument(
+        "--frozen",
+        action="store_true",
+        help="train the last layer alone, and keep the backbone's weights: fast on a CPU",
+    )
+    part.add_argument(
         "--backbone",
         choices=["ResNet50", "VGG16", "small"],
         default="ResNet50",
@@ -534,6 +542,8 @@ def parse():
     args = parser.parse_args()
     if args.command == "train" and args.image_size < 32:
         parser.error(f"--image_size {args.image_size}: the backbones need 32 or more")
+    if args.command == "train" and args.frozen and (args.from_scratch or args.backbone == "small"):
+        parser.error("--frozen keeps weights that were trained before; there are none to keep")
     if args.command == "train" and args.backbone == "small":
         if args.weights:
             parser.error("--backbone small has no --weights; leave them out")

@@ -52,6 +52,7 @@ from perceptual import (
 )
 from PIL.Image import Resampling
 from tqdm import tqdm
+from video import read_frames
 
 METRICS = ["l1", "psnr", "ssim", "lpips"]  # of pairs
 
@@ -392,6 +393,41 @@ def seams(args):
 # --------------------------------------------------------------------------------------------- grid
 
 
+def mean_change(path):
+    """How much the frames of a video differ from those before them: mean absolute difference of
+    pixels in 0 to 255, and the number of frames."""
+    changes = []
+    before = None
+    for frame in tqdm(read_frames(path), desc=Path(path).name, unit=" frames", disable=None):
+        frame = frame.astype(np.int16)
+        if before is not None:
+            changes.append(np.abs(frame - before).mean())
+        before = frame
+    if not changes:
+        raise UserError(f"{path} has fewer than two frames: flicker is between frames")
+    return float(np.mean(changes)), len(changes) + 1
+
+
+def flicker(args):
+    """Measures whether a translated video is more restless than the one it was made of.
+
+    flicker    mean absolute difference of successive frames after translation, divided by that
+               before. 0 to infinity; 1: as restless as before; below 1 it may be blurred. A style
+               of more contrast than the video's raises it, too. Our own metric.
+    """
+    before, count = mean_change(args.before)
+    after, count_after = mean_change(args.after)
+    if count != count_after:
+        raise UserError(
+            f"{args.before} has {count} frames, {args.after} {count_after}: give a video and the "
+            "translation of all of it"
+        )
+    if not before:
+        raise UserError(f"{args.before} has equal frames only: nothing to compare with")
+    changes = {"before": before, "after": after}
+    return {"scores": {"flicker": after / before}, "changes": changes, "frames": count}
+
+
 def waves(image, size=32):
     """Power of the waves in a grey image [h, w]: |FFT|² summed over windows of size x size pixels,
     [size, size]."""
@@ -699,6 +735,10 @@ def parse():
     part.add_argument(
         "--inputs", type=Path, help="folder of the images before translation, with the same names"
     )
+
+    part = add_command(commands, "flicker", flicker)
+    part.add_argument("before", help="video")
+    part.add_argument("after", help="its translation")
 
     part = add_command(commands, "grid", grid)
     part.add_argument("images", type=Path, help="folder of images")

@@ -1,4 +1,5 @@
-"""No command: videos for translate.py, read and written by the ffmpeg of package imageio-ffmpeg."""
+"""No command: videos for translate.py and evaluate.py, read and written by the ffmpeg of package
+imageio-ffmpeg."""
 
 import contextlib
 import itertools
@@ -12,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 from common import UserError, written_whole
 
+# what ffmpeg makes of a video for us: its first stream of pictures as PPM, one after the other
+PPM = ["-map", "0:V:0", "-f", "image2pipe", "-c:v", "ppm", "-"]
 MP4_SOUND = ("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus")  # copied; other sound becomes AAC
 
 
@@ -76,6 +79,36 @@ def find_rate(path, line):
     return ntsc if abs(rate - ntsc) < Fraction(6, 1000) else rate
 
 
+def read_frame(stream):
+    """The next PPM of a stream of them, uint8 RGB [h, w, 3]; None at its end."""
+    # a file begins with "P6", width and height, and "255", each on a line
+    _, size, _ = [stream.readline() for _ in range(3)]
+    width, height = map(int, size.split() or (0, 0))
+    pixels = stream.read(height * width * 3)
+    if not pixels or len(pixels) < height * width * 3:
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def read_frames(path):
+    """The frames of a video, one after the other, uint8 RGB [h, w, 3]. Raises UserError."""
+    video = describe(path)
+    command = [video.ffmpeg, "-v", "error", "-i", f"file:{path}", "-r", str(video.rate), *PPM]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stderr=errors, **pipes) as process,
+    ):
+        try:
+            while (frame := read_frame(process.stdout)) is not None:
+                yield frame
+            reason = find_reason(process, errors)
+        finally:
+            process.kill()  # does nothing to one that has ended
+    if reason:
+        raise UserError(f"{path} cannot be read to its end: {reason}")
+
+
 class Frames:
     """The frames of a video from `begin` on, in seconds, as a source for translate.py.
 
@@ -113,10 +146,8 @@ class Frames:
             self.reader_errors = self.processes.enter_context(tempfile.TemporaryFile())
             self.writer_errors = self.processes.enter_context(tempfile.TemporaryFile())
             self.part = self.processes.enter_context(written_whole(self.target, self.unfinished))
-            ppm = ["-map", "0:V:0", "-r", str(self.video.rate)]
-            ppm += ["-f", "image2pipe", "-c:v", "ppm", "-"]
             self.reader = self.start(
-                [*self.input, *ppm],
+                [*self.input, "-r", str(self.video.rate), *PPM],
                 self.reader_errors,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -143,15 +174,12 @@ class Frames:
 
     def read(self, _):
         """The next frame for the network, uint8 RGB [h, w, 3]; None at the end."""
-        # a PPM file begins with "P6", the size of the upright frame, and "255", each on a line
-        _, size, _ = [self.reader.stdout.readline() for _ in range(3)]
-        width, height = map(int, size.split() or (0, 0))
-        pixels = self.reader.stdout.read(height * width * 3)
-        if not pixels or len(pixels) < height * width * 3:
+        frame = read_frame(self.reader.stdout)
+        if frame is None:
             self.has_ended = True
             return None
-        self.size = height, width
-        return self.fit(np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
+        self.size = frame.shape[:2]
+        return self.fit(frame)
 
     def write(self, _, pixels):
         """Adds a translated frame to the video."""
