@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import SCRIPTS, paint, pngs, save_domains, save_image
 from random_vgg import random_features
-from reference.parity import draw_images
+from reference.parity import draw_images, load_reference
 from run_tool import fails, run_tool
 
 import animegan
@@ -198,44 +198,6 @@ def test_a_residual_generator_trains_and_is_exported(data, tmp_path):
     fails(run_tool("import-weights", "--export", tmp_path / "x.pth", folder), "have no --residual")
 
 
-def reference_generator(torch, width):
-    """The generator in PyTorch, layer by layer as the paper's table and the authors' code have it."""
-    nn = torch.nn
-
-    def step(inputs, outputs, size=3, stride=1, groups=1, bias=False, last=False):
-        padding = (0, 1, 0, 1) if stride == 2 else size // 2
-        parts = [
-            nn.ReflectionPad2d(padding),
-            nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=bias),
-            nn.GroupNorm(1, outputs),
-        ]
-        return nn.Sequential(*parts, *([] if last else [nn.LeakyReLU(0.2)]))
-
-    class Block(nn.Module):
-        def __init__(self, inputs, outputs):
-            super().__init__()
-            wide = 2 * inputs
-            self.parts = nn.Sequential(
-                step(inputs, wide, 1), step(wide, wide, groups=wide, bias=True), step(wide, outputs, 1, last=True)
-            )
-            self.has_skip = inputs == outputs
-
-        def forward(self, x):
-            return x + self.parts(x) if self.has_skip else self.parts(x)
-
-    w = width
-    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-    blocks = [Block(4 * w, 8 * w), *(Block(8 * w, 8 * w) for _ in range(3))]
-    return nn.Sequential(
-        step(3, w, 7), step(w, 2 * w, stride=2), step(2 * w, 2 * w),
-        step(2 * w, 4 * w, stride=2), step(4 * w, 4 * w),
-        step(4 * w, 4 * w), *blocks, step(8 * w, 4 * w),
-        up, step(4 * w, 4 * w), step(4 * w, 4 * w),
-        up, step(4 * w, 2 * w), step(2 * w, 2 * w), step(2 * w, w, 7),
-        nn.Conv2d(w, 3, 1, bias=False), nn.Tanh(),
-    )  # fmt: skip
-
-
 def copy_weights(torch, network, module):
     """The trained weights of a network into a module that has the same, in the same order."""
     weights = network.trainable_variables
@@ -260,7 +222,7 @@ def test_generator_is_that_of_torch():
     for weight in network.weights:
         if "norm" in weight.path:
             weight.assign(weight + np.random.default_rng(1).normal(0, 0.3, weight.shape))
-    module = reference_generator(torch, 4)
+    module = load_reference().AnimeGenerator(4)
     copy_weights(torch, network, module)
     for shape in ((1, 64, 64, 3), (2, 36, 100, 3)):
         images = draw_images(2, *shape)
@@ -294,7 +256,7 @@ def test_weights_of_animegan2_pytorch(tmp_path):
     """Imported, a test gives the pixels of PyTorch; exported, the tensors are the same."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(1)
-    module = reference_generator(torch, 4)
+    module = load_reference().AnimeGenerator(4)
     for weight in module.parameters():
         weight.data += 0.1 * torch.randn_like(weight)
     state = dict(zip(names_of_animegan2_pytorch(), (weight.data for weight in module.parameters()), strict=True))
@@ -320,45 +282,21 @@ def test_weights_of_animegan2_pytorch(tmp_path):
     assert result.returncode == 2 and "3 to 1 channels" in result.stderr
 
 
-class ReferenceDiscriminator:
-    """The discriminator in PyTorch, the spectral norm written out: one power iteration per call, from vectors u."""
-
-    def __init__(self, torch, network, width):
-        self.torch = torch
-        convolutions = [layer for layer in network.layers if isinstance(layer, animegan.SpectralConv2D)]
-        self.kernels = [
-            torch.nn.Parameter(torch.tensor(layer.kernel.numpy().transpose(3, 2, 0, 1))) for layer in convolutions
-        ]
-        self.u = [torch.tensor(layer.u.numpy()) for layer in convolutions]
-        self.norms = [None, None, width * 4, None, width * 8, width * 8, None]
-        self.norms = [channels and torch.nn.GroupNorm(1, channels) for channels in self.norms]
-
-    def parameters(self):
-        return [*self.kernels, *(weight for norm in self.norms if norm for weight in norm.parameters())]
-
-    def __call__(self, x, moves=True):
-        torch = self.torch
-        functional = torch.nn.functional
-        for index, kernel in enumerate(self.kernels):
-            matrix = kernel.permute(2, 3, 1, 0).reshape(-1, kernel.shape[0])
-            with torch.no_grad():
-                v = functional.normalize(matrix @ self.u[index], dim=0)
-                u = functional.normalize(matrix.T @ v, dim=0)
-            self.u[index] = u
-            is_halving = index in (1, 3)
-            x = functional.pad(x, (1, 0, 1, 0) if is_halving else (1, 1, 1, 1))
-            x = functional.conv2d(x, kernel / (v @ matrix @ u), stride=2 if is_halving else 1)
-            if self.norms[index]:
-                x = self.norms[index](x)
-            if index < 6:
-                x = functional.leaky_relu(x, 0.2)
-        return x
+def twin_of_discriminator(torch, network, width):
+    """The discriminator in PyTorch, with equal weights and vectors u."""
+    module = load_reference().AnimeDiscriminator(width)
+    copy_weights(torch, network, module)
+    ours = [layer for layer in network.layers if isinstance(layer, animegan.SpectralConv2D)]
+    theirs = [layer for layer in module if hasattr(layer, "u")]
+    for layer, other in zip(ours, theirs, strict=True):
+        other.u = torch.tensor(layer.u.numpy())
+    return module
 
 
 def test_discriminator_is_that_of_torch():
     torch = pytest.importorskip("torch")
     network = animegan.build_discriminator(4)
-    module = ReferenceDiscriminator(torch, network, 4)
+    module = twin_of_discriminator(torch, network, 4)
     images = draw_images(3, 2, 48, 64, 3)
     for _ in range(3):  # each call moves u
         expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).detach().numpy()
@@ -525,76 +463,30 @@ def test_the_first_phase_trains_the_generator_alone(data):
     assert [int(model.optimizers[name].iterations) for name in ("content", "generator", "discriminator")] == [2, 1, 1]
 
 
-class Twin:
+def twin_of(torch, model):
     """A training of both networks in PyTorch, from the weights of a model."""
-
-    def __init__(self, torch, model):
-        self.torch, self.args = torch, model.args
-        self.generator = reference_generator(torch, model.args.ngf)
-        copy_weights(torch, model.networks["generator_AtoB"], self.generator)
-        self.discriminator = ReferenceDiscriminator(torch, model.networks["discriminator"], model.args.ndf)
-        self.size = float(model.feature_size)
-        with h5py.File(random_features()) as file:
-            names = [f"block{block}_conv{n}" for block, n in ((1, 2), (2, 2), (3, 3), (4, 3)) for n in range(1, n + 1)]
-            self.kernels = [torch.tensor(file[name]["kernel"][...].transpose(3, 2, 0, 1)) for name in names]
-        adam = lambda weights, rate: torch.optim.Adam(weights, rate, (0.5, 0.999), 1e-8)  # noqa: E731
-        self.adam_g = adam(self.generator.parameters(), self.args.lr)
-        self.adam_d = adam(self.discriminator.parameters(), self.args.lr_d)
-
-    def look(self, images):
-        x = (images.flip(1) + 1) * 127.5 - self.torch.tensor([103.939, 116.779, 123.68])[:, None, None]
-        functional = self.torch.nn.functional
-        for index, kernel in enumerate(self.kernels):
-            if index in (2, 4, 7):
-                x = functional.max_pool2d(x, 2)
-            x = functional.conv2d(x, kernel, padding=1)
-            if index < 9:
-                x = functional.relu(x)
-        return x / self.size
-
-    def step(self, photos, styles, smooth):
-        """smooth: the style images with blurred edges. Returns the losses."""
-        torch, args = self.torch, self.args
-        photos, styles, smooth = (to_torch(torch, images) for images in (photos, styles, smooth))
-        luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-        grey = lambda images: (images * luma).sum(1, keepdim=True).repeat(1, 3, 1, 1)  # noqa: E731
-        outputs = self.generator(photos)
-        logits = self.discriminator(torch.cat([styles, outputs.detach(), grey(styles), grey(smooth)]))
-        on_style, on_output, on_grey, on_smooth = logits.chunk(4)
-        discrim = 1.7 * ((on_style - 1) ** 2).mean() + 1.7 * (on_output**2).mean()
-        discrim = discrim + 1.7 * (on_grey**2).mean() + 1.0 * (on_smooth**2).mean()
-        self.adam_d.zero_grad()
-        discrim.backward()
-        self.adam_d.step()
-        gan = ((self.discriminator(outputs) - 1) ** 2).mean()
-        on_photos, on_outputs, on_styles = self.look(photos), self.look(outputs), self.look(grey(styles))
-        content = (on_photos - on_outputs).abs().mean()
-        gram = lambda x: torch.einsum("nchw,ndhw->ncd", x, x) / x[0].numel()  # noqa: E731
-        style = (gram(on_styles) - gram(on_outputs)).abs().mean()
-        y = lambda x: (((x + 1) / 2) * luma).sum(1)  # noqa: E731
-        u = lambda x: (((x + 1) / 2) * torch.tensor([-0.14714119, -0.28886916, 0.43601035])[:, None, None]).sum(1)  # noqa: E731
-        v = lambda x: (((x + 1) / 2) * torch.tensor([0.61497538, -0.51496512, -0.10001026])[:, None, None]).sum(1)  # noqa: E731
-        huber = torch.nn.functional.huber_loss
-        colour = (y(photos) - y(outputs)).abs().mean() + huber(u(outputs), u(photos)) + huber(v(outputs), v(photos))
-        down, right = outputs[:, :, 1:] - outputs[:, :, :-1], outputs[..., 1:] - outputs[..., :-1]
-        variation = ((down**2).mean() + (right**2).mean()) / 2
-        total = args.gan_weight * gan + args.content_weight * content + args.style_weight * style
-        total = total + args.colour_weight * colour + args.variation_weight * variation
-        self.adam_g.zero_grad()
-        total.backward()
-        self.adam_g.step()
-        return [float(loss.detach()) for loss in (discrim, gan, content, style, colour, variation)]
+    reference = load_reference()
+    args = model.args
+    generator = reference.AnimeGenerator(args.ngf)
+    copy_weights(torch, model.networks["generator_AtoB"], generator)
+    discriminator = twin_of_discriminator(torch, model.networks["discriminator"], args.ndf)
+    with h5py.File(random_features()) as file:
+        names = [f"block{block}_conv{n}" for block, n in ((1, 2), (2, 2), (3, 3), (4, 3)) for n in range(1, n + 1)]
+        kernels = [torch.tensor(file[name]["kernel"][...].transpose(3, 2, 0, 1)) for name in names]
+    features = reference.Vgg16(kernels, float(model.feature_size))
+    weights = args.gan_weight, args.content_weight, args.style_weight, args.colour_weight, args.variation_weight
+    return reference.AnimeGan(generator, discriminator, features, args.lr, args.lr_d, weights)
 
 
 @pytest.mark.parametrize("size", [32, 48])
 def test_ten_steps_are_those_of_torch(data, size):
     torch = pytest.importorskip("torch")
     model = make_model(input_dir=str(data), init_steps=0, crop_size=str(size), scale_size=str(size), lr=1e-4, lr_d=1e-4)
-    twin = Twin(torch, model)
+    twin = twin_of(torch, model)
     for step in range(10):
         photos, styles = draw_images(20 + step, 2, size, size, 3), draw_images(50 + step, 2, size, size, 3)
         smooth = animegan.smooth_edges(tf.constant(styles)).numpy()
-        expected = twin.step(photos, styles, smooth)
+        expected = twin.train_step(*(to_torch(torch, images) for images in (photos, styles, smooth)))
         found = model.train_step(tf.constant(step, tf.int64), (tf.constant(photos), tf.constant(styles)))
         np.testing.assert_allclose(found, expected, rtol=1e-3 if step == 0 else 0.03, atol=1e-5)
     images = draw_images(99, 1, size, size, 3)

@@ -1,4 +1,5 @@
-"""The networks and training steps of pix2pix, CycleGAN, GANILLA and CUT in PyTorch, to compare numbers and speed with.
+"""The networks and training steps of pix2pix, CycleGAN, GANILLA, CUT and AnimeGANv2 in PyTorch, to compare numbers and
+speed with.
 
 Written from the facts in docs/, with the parameter names that checkpoints of pytorch-CycleGAN-and-pix2pix have
 (`model.model.0.weight`, `model.10.conv_block.1.weight` ...), those of GANILLA (`layer1.0.final_conv.1.weight` ...) and
@@ -9,6 +10,7 @@ PyTorch is not a requirement of this project: `pip install torch` to use this fi
     python tests/reference/reference_torch.py cyclegan --crop_size 128
     python tests/reference/reference_torch.py ganilla --crop_size 128
     python tests/reference/reference_torch.py cut --crop_size 128
+    python tests/reference/reference_torch.py animegan --crop_size 256        # its features have random weights
     python tests/reference/reference_torch.py pix2pix --translate photos      # images per second from file to file
 """
 
@@ -436,6 +438,178 @@ class Cut:
         return {name: loss.item() for name, loss in losses.items()}
 
 
+class AnimeStep(nn.Sequential):
+    """A convolution of AnimeGANv2's generator, padded by reflection, with its layer norm."""
+
+    def __init__(self, inputs, outputs, size=3, stride=1, groups=1, bias=False, last=False):
+        padding = (0, 1, 0, 1) if stride == 2 else size // 2
+        parts = [
+            nn.ReflectionPad2d(padding),
+            nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=bias),
+            nn.GroupNorm(1, outputs),
+        ]
+        super().__init__(*parts, *([] if last else [nn.LeakyReLU(0.2)]))
+
+
+class AnimeBlock(nn.Module):
+    """An inverted residual block: wide, depthwise, narrow."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        wide = 2 * inputs
+        self.parts = nn.Sequential(
+            AnimeStep(inputs, wide, 1),
+            AnimeStep(wide, wide, groups=wide, bias=True),
+            AnimeStep(wide, outputs, 1, last=True),
+        )
+        self.has_skip = inputs == outputs
+
+    def forward(self, x):
+        return x + self.parts(x) if self.has_skip else self.parts(x)
+
+
+class AnimeGenerator(nn.Sequential):
+    """The generator of AnimeGANv2, layer by layer as the paper's table and the authors' code have it."""
+
+    def __init__(self, ngf=32):
+        w = ngf
+        up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        blocks = [AnimeBlock(4 * w, 8 * w), *(AnimeBlock(8 * w, 8 * w) for _ in range(3))]
+        super().__init__(
+            AnimeStep(3, w, 7), AnimeStep(w, 2 * w, stride=2), AnimeStep(2 * w, 2 * w),
+            AnimeStep(2 * w, 4 * w, stride=2), AnimeStep(4 * w, 4 * w),
+            AnimeStep(4 * w, 4 * w), *blocks, AnimeStep(8 * w, 4 * w),
+            up, AnimeStep(4 * w, 4 * w), AnimeStep(4 * w, 4 * w),
+            up, AnimeStep(4 * w, 2 * w), AnimeStep(2 * w, 2 * w), AnimeStep(2 * w, w, 7),
+            nn.Conv2d(w, 3, 1, bias=False), nn.Tanh(),
+        )  # fmt: skip
+
+
+class SpectralConv(nn.Module):
+    """A convolution whose kernel is divided by its largest singular value, one power iteration per call, from u."""
+
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3) * 0.02)
+        self.register_buffer("u", torch.randn(outputs))
+
+    def forward(self, x):
+        matrix = self.weight.permute(2, 3, 1, 0).reshape(-1, len(self.u))
+        with torch.no_grad():
+            v = F.normalize(matrix @ self.u, dim=0)
+            u = F.normalize(matrix.T @ v, dim=0)
+        self.u = u
+        x = F.pad(x, (1, 0, 1, 0) if self.stride == 2 else (1, 1, 1, 1))
+        return F.conv2d(x, self.weight / (v @ matrix @ u), stride=self.stride)
+
+
+class AnimeDiscriminator(nn.Sequential):
+    """The discriminator of AnimeGANv2."""
+
+    def __init__(self, ndf=32):
+        w = ndf
+        layers = [SpectralConv(3, w), nn.LeakyReLU(0.2)]
+        for inputs, outputs in ((w, 2 * w), (4 * w, 4 * w)):
+            layers += [SpectralConv(inputs, outputs, 2), nn.LeakyReLU(0.2)]
+            layers += [SpectralConv(outputs, 2 * outputs), nn.GroupNorm(1, 2 * outputs), nn.LeakyReLU(0.2)]
+        layers += [SpectralConv(8 * w, 8 * w), nn.GroupNorm(1, 8 * w), nn.LeakyReLU(0.2), SpectralConv(8 * w, 1)]
+        super().__init__(*layers)
+
+
+class Vgg16(nn.Module):
+    """VGG16 to conv4_3, before its ReLU, divided by `size`. kernels: [out, in, 3, 3]; random if missing."""
+
+    def __init__(self, kernels=None, size=1.0):
+        super().__init__()
+        widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512]
+        if kernels is None:
+            sides = itertools.pairwise(widths)
+            kernels = [torch.randn(after, before, 3, 3) * (2 / 9 / before) ** 0.5 for before, after in sides]
+        self.kernels = kernels
+        self.size = size
+
+    def forward(self, images):
+        x = (images.flip(1) + 1) * 127.5 - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+        for index, kernel in enumerate(self.kernels):
+            if index in (2, 4, 7):
+                x = F.max_pool2d(x, 2)
+            x = F.conv2d(x, kernel, padding=1)
+            if index < 9:
+                x = F.relu(x)
+        return x.float() / self.size
+
+
+# rows: Y, U and V of red, green and blue
+YUV = torch.tensor(
+    [[0.299, 0.587, 0.114], [-0.14714119, -0.28886916, 0.43601035], [0.61497538, -0.51496512, -0.10001026]]
+)
+
+
+def to_yuv(images):
+    """[n, 3, h, w] in [-1, 1] => Y, U and V, [n, h, w] each."""
+    return torch.einsum("yc,nchw->ynhw", YUV, (images + 1) / 2)
+
+
+def to_grey(images):
+    """[n, 3, h, w] => their luma in three channels."""
+    return torch.einsum("c,nchw->nhw", YUV[0], images)[:, None].repeat(1, 3, 1, 1)
+
+
+def gram(x):
+    """Feature maps => their Gram matrices."""
+    return torch.einsum("nchw,ndhw->ncd", x, x) / x[0].numel()
+
+
+class AnimeGan:
+    """AnimeGANv2's networks, optimizers and training step of the second phase."""
+
+    def __init__(self, generator, discriminator, features, lr=2e-5, lr_d=4e-5, weights=(1, 1.5, 300, 3, 0.5),
+                 bfloat16=False):  # fmt: skip
+        self.generator, self.discriminator, self.look = generator, discriminator, features
+        self.optimizer_g = torch.optim.Adam(generator.parameters(), lr, (0.5, 0.999))
+        self.optimizer_d = torch.optim.Adam(discriminator.parameters(), lr_d, (0.5, 0.999))
+        self.weights = weights
+        self.bfloat16 = bfloat16
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
+
+    def train_step(self, photos, styles, smooth=None):
+        """Images [n, 3, h, w] in [-1, 1]; smooth: those of the style with blurred edges, which the authors make once
+        before a training; the styles themselves if missing. Returns the six losses as floats."""
+        smooth = styles if smooth is None else smooth
+        grey = to_grey(styles)
+        with self.autocast():
+            outputs = self.generator(photos).float()
+            logits = self.discriminator(torch.cat([styles, outputs.detach(), grey, to_grey(smooth)])).float()
+        on_style, on_output, on_grey, on_smooth = logits.chunk(4)
+        discrim = 1.7 * (on_style - 1).square().mean() + 1.7 * on_output.square().mean()
+        discrim = discrim + 1.7 * on_grey.square().mean() + on_smooth.square().mean()
+        self.optimizer_d.zero_grad()
+        discrim.backward()
+        self.optimizer_d.step()
+        with self.autocast():
+            gan = (self.discriminator(outputs).float() - 1).square().mean()
+            with torch.no_grad():
+                on_photos, on_styles = self.look(torch.cat([photos, grey])).chunk(2)
+            on_outputs = self.look(outputs)
+        losses = [gan, *self.compare(photos, outputs, on_photos, on_styles, on_outputs)]
+        self.optimizer_g.zero_grad()
+        sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True)).backward()
+        self.optimizer_g.step()
+        return [loss.item() for loss in (discrim, *losses)]
+
+    def compare(self, photos, outputs, on_photos, on_styles, on_outputs):
+        """The losses of content, style, colour and variation."""
+        content = (on_photos - on_outputs).abs().mean()
+        style = (gram(on_styles) - gram(on_outputs)).abs().mean()
+        (y, u, v), (wanted_y, wanted_u, wanted_v) = to_yuv(outputs), to_yuv(photos)
+        colour = (y - wanted_y).abs().mean() + F.huber_loss(u, wanted_u) + F.huber_loss(v, wanted_v)
+        down, right = outputs[:, :, 1:] - outputs[:, :, :-1], outputs[..., 1:] - outputs[..., :-1]
+        return content, style, colour, (down.square().mean() + right.square().mean()) / 2
+
+
 def sample(maps, places):
     """Feature maps [n, c, h, w] at places [n, count] => [n, count, c], for each feature."""
     pixels = [feature.flatten(2).transpose(1, 2).float() for feature in maps]
@@ -474,7 +648,7 @@ def translate(network, folder, size, bfloat16):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla", "cut"])
+    parser.add_argument("algorithm", choices=["pix2pix", "cyclegan", "ganilla", "cut", "animegan"])
     parser.add_argument("--crop_size", type=int, default=256)
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--n_blocks", type=int, default=9, help="of the generators of CycleGAN and CUT")
@@ -496,6 +670,9 @@ def main():
         networks = [CutResnet(args.n_blocks), PatchGan(3, norm=nn.InstanceNorm2d, antialias=True)]
         networks = [network.apply(init_weights_xavier).to(memory_format=layout) for network in networks]
         model = Cut(*networks, Heads([3, 128, 256, 256, 256]).apply(init_weights_xavier), bfloat16=args.bfloat16)
+    elif args.algorithm == "animegan":
+        networks = [network.to(memory_format=layout) for network in (AnimeGenerator(), AnimeDiscriminator())]
+        model = AnimeGan(*networks, Vgg16(), bfloat16=args.bfloat16)
     else:
         build = Ganilla if args.algorithm == "ganilla" else lambda: Resnet(args.n_blocks)
         generators = [ready(build()) for _ in range(2)]
