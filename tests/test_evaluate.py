@@ -578,6 +578,11 @@ def test_fidelity_says_what_is_missing(tmp_path, torch_fidelity, monkeypatch):
     assert "b/p3.png cannot be read" in fails("evaluate", "fidelity", a, tmp_path / "b")
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     assert "pip install torchvision torch-fidelity" in fails("evaluate", "fidelity", a, a)
+    monkeypatch.delitem(sys.modules, "torch_fidelity")
+    (tmp_path / "torch_fidelity.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = fails("evaluate", "fidelity", a, a)
+    assert "nms does not exist" in message and "pip install torchvision torch-fidelity" in message
 
 
 def wait_for(condition, seconds=60):

@@ -148,9 +148,10 @@ def import_torch_fidelity():
     try:
         import torch
         import torch_fidelity
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter of a torchvision for another torch
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"fidelity needs two packages ({error}): pip install torchvision torch-fidelity"
+            f"fidelity needs two packages ({reason}): pip install torchvision torch-fidelity"
         ) from None
     return torch, torch_fidelity
 
