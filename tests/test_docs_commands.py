@@ -284,6 +284,7 @@ def make_clip(path):
         return
     import imageio_ffmpeg
 
+    Path(path).parent.mkdir(exist_ok=True)
     writer = imageio_ffmpeg.write_frames(str(path), (64, 64), fps=1)
     writer.send(None)
     for number in range(62):
@@ -330,6 +331,8 @@ INPUTS = {  # {page: {file or folder of the reader's: what makes it}}
     "docs/draw.md": {"photos": make_things, "owls_all": make_things, "edges2cats/train": make_pairs},
     "docs/distill.md": {"monet2photo": make_domains, "photos": make_folder, "clip.mp4": make_clip},
     "docs/evaluate.md": {
+        "clip.mp4": make_clip,
+        "film/clip.mp4": make_clip,
         "hd": make_domains,
         "photos": make_folder,
         "paintings": make_folder,
@@ -591,9 +594,11 @@ def is_continued(words, path):
 
 def is_guest(words):
     """Whether a command puts files of names of its own into the folder of another, as the docs say: exports of one
-    checkpoint stand together, and numbers of evaluate.py with what they measure."""
+    checkpoint stand together, numbers of evaluate.py with what they measure, and translate.py's LiteRT models beside
+    the checkpoint."""
     is_export = words[0] == "tools/export.py" or value_of("--mode", words) == "export"
-    return is_export or words[0] == "tools/evaluate.py"
+    keeps_litert = value_of("--engine", words) in ("litert", "auto")
+    return is_export or keeps_litert or words[0] == "tools/evaluate.py"
 
 
 # ---------------------------------------------------------------------------------------------------------------- tests

@@ -1026,6 +1026,7 @@ TRAIN = "classify train --kind style --output_dir {missing} --classes"
         (f"{TRAIN} {{a}} {{flat}} --backbone small --weights {{bad}}", ["no --weights"]),
         (f"{TRAIN} {{a}} {{flat}} --backbone small --frozen", ["--frozen", "none to keep"]),
         ("evaluate flicker {bad} {bad}", ["bad.json", "video"]),
+        ("evaluate flicker {bad} {missing}", ["no such file", "missing"]),
         (f"{TRAIN} {{a}} {{flat}} --lr 0", ["--lr", "above 0"]),
         ("classify train --classes {a} {flat} --output_dir {missing}", ["--kind"]),
         ("classify score {a} --classifier {a}", ["no classifier", "classify.py train"]),

@@ -416,6 +416,9 @@ def flicker(args):
                before. 0 to infinity; 1: as restless as before; below 1 it may be blurred. A style
                of more contrast than the video's raises it, too. Our own metric.
     """
+    for path in (args.before, args.after):
+        if not Path(path).is_file():
+            raise UserError(f"no such file: {path}; give a video, and its translation")
     before, count = mean_change(args.before)
     after, count_after = mean_change(args.after)
     if count != count_after:
