@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -225,6 +226,16 @@ def test_another_distillation_is_refused(flags, words, distilled, trained_of, ph
     direction = [] if "--which_direction" in flags else direction_of("cyclegan")
     fails(run(trained_of("cyclegan").folder, photos, folder, *flags, *direction, code=2), str(folder), *words)
     assert facts(folder) == before
+
+
+def test_a_folder_of_before_mixed_precision_goes_on(distilled, trained_of, photos, tmp_path):
+    folder, _ = distilled("cyclegan")
+    shutil.copytree(folder, tmp_path / "old")
+    there = facts(folder)
+    del there["mixed_precision"]
+    (tmp_path / "old" / "distill.json").write_text(json.dumps(there))
+    run(trained_of("cyclegan").folder, photos, tmp_path / "old", *STEADY, *direction_of("cyclegan"))
+    assert facts(tmp_path / "old")["mixed_precision"] == "off"
 
 
 def test_other_folders_are_left_alone(trained_of, photos, tmp_path):

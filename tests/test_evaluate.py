@@ -982,6 +982,12 @@ def test_a_classifier_begins_from_a_vgg16(styles, tmp_path):
         assert least <= change <= most
         options = json.loads((folder / "options.json").read_text())
         assert options["frozen"] == (name == "frozen") and not options["from_scratch"]
+    again = ["classify", "train", "--kind", "content", *flags, "--lr", 1e-5, *classes, "--output_dir", tmp_path / "c"]
+    assert "not an empty folder" in fails(*again, "--frozen")
+    options = json.loads((tmp_path / "c" / "options.json").read_text())
+    del options["frozen"]  # as a classifier of before that flag
+    (tmp_path / "c" / "options.json").write_text(json.dumps(options))
+    assert call(*again)["epoch"] == 1
 
 
 def test_no_download(resnet, styles, tmp_path):

@@ -211,7 +211,8 @@ def curve(args):
     luminance              without pairs: its correlation with the input; below 0: inverted
     kid_vgg16 (kid)        without pairs: how unlike the training images of the other domain the
                            translations are as a set, from about 0 (alike) upwards. With --features
-                           inception, its usual features, it is called kid.
+                           inception, its usual features, it is called kid; with --features alexnet,
+                           kid_alexnet.
 
     Train with --keep_freq 2000, or so. Writes curve.json and curve.html into the folder of the
     training, with the step that is best by each number, and the same four images at each step.

@@ -149,7 +149,7 @@ def import_torch_fidelity():
         import torch
         import torch_fidelity
     except (ImportError, RuntimeError) as error:  # the latter of a torchvision for another torch
-        reason = str(error).splitlines()[0]
+        reason = str(error).split("\n")[0]
         raise UserError(
             f"fidelity needs two packages ({reason}): pip install torchvision torch-fidelity"
         ) from None

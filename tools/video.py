@@ -100,8 +100,10 @@ def read_frames(path):
         subprocess.Popen(command, stderr=errors, **pipes) as process,
     ):
         try:
-            while (frame := read_frame(process.stdout)) is not None:
+            frame = read_frame(process.stdout)
+            while frame is not None:
                 yield frame
+                frame = read_frame(process.stdout)
             reason = find_reason(process, errors)
         finally:
             process.kill()  # does nothing to one that has ended
