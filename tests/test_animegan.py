@@ -298,11 +298,16 @@ def test_discriminator_is_that_of_torch():
     network = animegan.build_discriminator(4)
     module = twin_of_discriminator(torch, network, 4)
     images = draw_images(3, 2, 48, 64, 3)
-    for _ in range(3):  # each call moves u
+    for _ in range(3):
         expected = module(to_torch(torch, images)).permute(0, 2, 3, 1).detach().numpy()
         found = network(images)
         assert expected.shape == (2, 12, 16, 1)
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+        # each call moves u; after a layer norm no output tells
+        ours = [layer.u.numpy() for layer in network.layers if hasattr(layer, "u")]
+        theirs = [layer.u.numpy() for layer in module if hasattr(layer, "u")]
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
